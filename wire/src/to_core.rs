@@ -1,0 +1,178 @@
+//! Frames an edge sends to a shard.
+
+use crate::codec::frames;
+use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch};
+use crate::stanza::StanzaFault;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// First bytes on a fresh link connection, before any frame: magic, then the shard it is for.
+/// The core's acceptor reads exactly these and hands the connection to the shard's thread.
+pub const PREAMBLE_MAGIC: [u8; 6] = *b"HEARTH";
+/// Magic and a little-endian [`ShardIndex`].
+pub const PREAMBLE_BYTES: usize = 8;
+
+/// Link protocol versions this build speaks, oldest and newest.
+pub const VERSION_MIN: u16 = 1;
+pub const VERSION_MAX: u16 = 1;
+
+frames! {
+    /// Edge to shard.
+    ToCore {
+        1 => Hello(Hello<'a>),
+        2 => Heartbeat(Heartbeat),
+        3 => LinkCredit(LinkCredit),
+        4 => Authenticate(Authenticate<'a>),
+        5 => AuthResponse(AuthResponse<'a>),
+        6 => AuthAbort(Counter),
+        7 => Bind(Bind<'a>),
+        8 => Stanza(StanzaIn<'a>),
+        9 => Written(Written),
+        10 => Closed(Closed),
+        11 => PreAuthIq(PreAuthIq<'a>),
+        12 => Drained(Drained),
+    }
+}
+
+/// The edge introduces itself; first frame of every link.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello<'a> {
+    pub version_min: u16,
+    pub version_max: u16,
+    /// The edge's name; over TCP it must be the name bound to its key.
+    #[serde(borrow)]
+    pub edge: &'a str,
+    pub incarnation: EdgeIncarnation,
+    /// Which of the edge's event loops this is, and how many it has.
+    pub event_loop: u16,
+    pub event_loops: u16,
+    pub shard: ShardIndex,
+    /// Bytes of frames the core may send before the first `LinkCredit`.
+    pub link_credit: u64,
+}
+
+/// Nothing else was sent for a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heartbeat {}
+
+/// All the bytes of credited frames that the receiver of this frame may ever have sent on this
+/// link: absolute and cumulative. Credited are `Stanza`, `Deliver` and `Multicast`, prefix included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LinkCredit {
+    pub bytes: u64,
+}
+
+/// A frame that says nothing but which socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Counter {
+    pub counter: u64,
+}
+
+/// What protects the client's stream, as facts of its transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Security {
+    /// No TLS, on a listener where the operator allows clear login, from a loopback address.
+    ClearLoopback,
+    Tls12,
+    Tls13,
+}
+
+/// Channel binding data of the client's TLS connection (RFC 5056).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChannelBinding<'a> {
+    /// RFC 9266 `tls-exporter`.
+    #[serde(borrow)]
+    pub tls_exporter: Option<&'a [u8]>,
+    /// RFC 5929 `tls-server-end-point`.
+    #[serde(borrow)]
+    pub tls_server_end_point: Option<&'a [u8]>,
+}
+
+/// `<auth/>` (RFC 6120 §6.4.2), sent to the shard that owns the slot of the untrusted hint.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authenticate<'a> {
+    pub counter: u64,
+    /// Slot of the account the client seems to mean ([`crate::jid::routing_hint`]), else of the domain.
+    pub slot: Slot,
+    pub epoch: SlotEpoch,
+    pub domain: &'a str,
+    pub peer: IpAddr,
+    pub security: Security,
+    #[serde(borrow)]
+    pub binding: ChannelBinding<'a>,
+    pub mechanism: &'a str,
+    /// Decoded from base64; `Some(&[])` for `=`.
+    #[serde(borrow)]
+    pub initial: Option<&'a [u8]>,
+}
+
+/// `<response/>` (RFC 6120 §6.4.3), decoded from base64.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthResponse<'a> {
+    pub counter: u64,
+    #[serde(with = "serde_bytes")]
+    pub data: &'a [u8],
+}
+
+/// Resource binding (RFC 6120 §7). The edge writes the iq result itself when `Bound` comes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bind<'a> {
+    pub counter: u64,
+    /// As the client sent it, if it did; prepared by the core.
+    pub resource: Option<&'a str>,
+    /// Absolute bytes of delivered stanzas that the core may send to this session.
+    pub credit: u64,
+}
+
+/// One stanza of a bound session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StanzaIn<'a> {
+    pub counter: u64,
+    pub generation: Generation,
+    /// From 1 at bind, one more each, never reset.
+    pub number: u64,
+    pub fault: Option<StanzaFault>,
+    /// [`crate::stanza::Stanza`], encoded.
+    #[serde(with = "serde_bytes")]
+    pub stanza: &'a [u8],
+}
+
+/// Outbound entries up to `entry` were written to the socket (or, with XEP-0198, acknowledged by
+/// the client), and the session's credit is restated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Written {
+    pub counter: u64,
+    pub generation: Generation,
+    pub entry: u64,
+    /// Absolute bytes of delivered stanzas that the core may send to this session.
+    pub credit: u64,
+}
+
+/// The client's stream or socket ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Closed {
+    pub counter: u64,
+    /// `None` before bind.
+    pub generation: Option<Generation>,
+    /// The client closed its stream properly (RFC 6120 §4.4).
+    pub clean: bool,
+}
+
+/// An iq before authentication: in-band registration only (XEP-0077 §3.1).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreAuthIq<'a> {
+    pub counter: u64,
+    pub slot: Slot,
+    pub epoch: SlotEpoch,
+    pub domain: &'a str,
+    pub peer: IpAddr,
+    pub security: Security,
+    #[serde(with = "serde_bytes")]
+    pub stanza: &'a [u8],
+}
+
+/// The edge takes no new clients on this event loop (shutdown began), or does again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Drained {
+    pub draining: bool,
+}

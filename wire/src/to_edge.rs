@@ -1,0 +1,208 @@
+//! Frames a shard sends to an edge.
+
+use crate::codec::frames;
+use crate::condition::{SaslCondition, StanzaCondition, StreamCondition};
+use crate::ids::{Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
+use crate::stanza::Overlay;
+use serde::{Deserialize, Serialize};
+
+pub use crate::to_core::{Counter, Heartbeat, LinkCredit};
+
+frames! {
+    /// Shard to edge.
+    ToEdge {
+        1 => Welcome(Welcome),
+        2 => Heartbeat(Heartbeat),
+        3 => LinkCredit(LinkCredit),
+        4 => SlotOwner(SlotOwner),
+        5 => Domain(Domain<'a>),
+        6 => DomainGone(DomainGone<'a>),
+        7 => AuthChallenge(AuthChallenge<'a>),
+        8 => AuthSuccess(AuthSuccess<'a>),
+        9 => AuthFailure(AuthFailure),
+        10 => Moved(Moved),
+        11 => Bound(Bound<'a>),
+        12 => BindRefused(BindRefused),
+        13 => Settled(Settled),
+        14 => Deliver(Deliver<'a>),
+        15 => Multicast(Multicast<'a>),
+        16 => Close(Close<'a>),
+        17 => PreAuthReply(PreAuthReply<'a>),
+        18 => Capsule(Capsule<'a>),
+        19 => Refused(Refused<'a>),
+    }
+}
+
+/// Answer to `Hello`. Domains and slots follow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The version both sides speak on this link.
+    pub version: u16,
+    /// How many shards this core has: the edge opens one link to each from every event loop.
+    pub shards: ShardIndex,
+    pub slot_key: SlotKey,
+    /// Bytes of frames the edge may send before the first `LinkCredit`.
+    pub link_credit: u64,
+}
+
+/// The core will not talk to this edge; the connection closes behind it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Refused<'a> {
+    pub reason: &'a str,
+}
+
+/// From now on `shard` owns these slots, each under `epoch`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlotOwner {
+    pub first: Slot,
+    /// Inclusive.
+    pub last: Slot,
+    pub epoch: SlotEpoch,
+    pub shard: ShardIndex,
+}
+
+/// A domain this core serves and what its streams advertise, as ready payload trees (children of
+/// `<stream:features/>`). The edge adds `<starttls/>` and nothing else.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Domain<'a> {
+    pub domain: &'a str,
+    /// Before authentication, on a stream without TLS where clear login is allowed; empty if it is not.
+    #[serde(with = "serde_bytes")]
+    pub features_clear: &'a [u8],
+    /// Before authentication, inside TLS, channel binding not available.
+    #[serde(with = "serde_bytes")]
+    pub features_tls: &'a [u8],
+    /// Before authentication, inside TLS, with `tls-exporter` data.
+    #[serde(with = "serde_bytes")]
+    pub features_tls_bound: &'a [u8],
+    /// After authentication.
+    #[serde(with = "serde_bytes")]
+    pub features_authenticated: &'a [u8],
+}
+
+/// The domain is no longer served: its streams end with `host-gone`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DomainGone<'a> {
+    pub domain: &'a str,
+}
+
+/// `<challenge/>` (RFC 6120 §6.4.3), not yet base64.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthChallenge<'a> {
+    pub counter: u64,
+    #[serde(with = "serde_bytes")]
+    pub data: &'a [u8],
+}
+
+/// `<success/>` (RFC 6120 §6.4.6). The socket belongs to this account from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthSuccess<'a> {
+    pub counter: u64,
+    pub account: &'a str,
+    /// Additional data with success, not yet base64.
+    pub data: Option<&'a [u8]>,
+}
+
+/// `<failure/>` (RFC 6120 §6.5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthFailure {
+    pub counter: u64,
+    pub condition: SaslCondition,
+    /// No more attempts on this stream: the edge closes it with `policy-violation` behind the failure.
+    pub last: bool,
+}
+
+/// The account lives in this slot: send what you sent again to the shard that owns it. For an
+/// `Authenticate` whose first message named no one, the answer to the empty challenge goes along.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Moved {
+    pub counter: u64,
+    pub slot: Slot,
+}
+
+/// The session exists. `<iq type='result'/>` with `jid` is the edge's to write.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Bound<'a> {
+    pub counter: u64,
+    pub stream: StreamId,
+    pub generation: Generation,
+    pub jid: &'a str,
+    /// Absolute bytes of encoded stanzas that this session may have sent (`StanzaIn::stanza`).
+    pub credit: u64,
+}
+
+/// Binding failed (RFC 6120 §7.6.2, §7.7.2); the client may try again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BindRefused {
+    pub counter: u64,
+    pub condition: StanzaCondition,
+}
+
+/// Inbound stanzas up to `number` are settled, and the session's credit is restated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settled {
+    pub counter: u64,
+    pub generation: Generation,
+    pub number: u64,
+    /// Absolute bytes of encoded stanzas that this session may have sent.
+    pub credit: u64,
+}
+
+/// One recipient of a stanza.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Target<'a> {
+    pub counter: u64,
+    pub generation: Generation,
+    /// The core's number of this entry in the session's outbound list, from 1.
+    pub entry: u64,
+    #[serde(borrow)]
+    pub overlay: Overlay<'a>,
+}
+
+/// A stanza for one session.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Deliver<'a> {
+    #[serde(borrow)]
+    pub target: Target<'a>,
+    #[serde(with = "serde_bytes")]
+    pub stanza: &'a [u8],
+}
+
+/// Most targets of one `Multicast`; more recipients take more frames.
+pub const MULTICAST_TARGETS_MAX: usize = 4096;
+
+/// One stanza for many sessions of one event loop.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Multicast<'a> {
+    #[serde(borrow)]
+    pub targets: Vec<Target<'a>>,
+    #[serde(with = "serde_bytes")]
+    pub stanza: &'a [u8],
+}
+
+/// Close the stream, with a stream error if there is a condition, behind all that was sent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Close<'a> {
+    pub counter: u64,
+    /// `None`: whatever this socket is; else only if it still is this generation.
+    pub generation: Option<Generation>,
+    pub condition: Option<StreamCondition>,
+    pub text: &'a str,
+}
+
+/// Answer to `PreAuthIq`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PreAuthReply<'a> {
+    pub counter: u64,
+    #[serde(with = "serde_bytes")]
+    pub stanza: &'a [u8],
+}
+
+/// Sealed record with which a restarted core adopts this session; kept and returned verbatim.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Capsule<'a> {
+    pub counter: u64,
+    pub generation: Generation,
+    #[serde(with = "serde_bytes")]
+    pub sealed: &'a [u8],
+}
