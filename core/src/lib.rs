@@ -1,1 +1,5 @@
 //! placeholder
+
+pub mod derive;
+pub mod random;
+pub mod sasl;

@@ -1,0 +1,415 @@
+//! Authentication (RFC 6120 §6): which mechanisms a stream is offered, and one exchange of one.
+//!
+//! ```text
+//!  New ─Start─▶ parsed? ─LoadCredentials─▶ Loading ─Credentials─▶ SCRAM: Challenge ─▶ Proof ─Response─▶ over
+//!   │                ▲                        │
+//!   └─Start, no data─┘ Challenge "" ─▶ First  └─▶ PLAIN: Derive ─▶ Deriving ─Derived─▶ over
+//! ```
+//!
+//! [`Exchange`] is a pure machine: one input, then drain every output, then the next input. Any input
+//! that has no business in a state ends it as a failure; once over, it ignores what still comes, so
+//! late answers do no harm. Success leaves it at one place, behind all checks.
+//!
+//! **Unknown accounts** are answered as known ones with a wrong password: a salt that is a keyed
+//! hash of the address, the usual iterations, the same computations, `not-authorized` at the end.
+
+pub mod attempts;
+pub mod crypto;
+pub mod limits;
+mod plain;
+mod scram;
+#[cfg(test)]
+mod tests;
+
+use crate::derive::{Derived, Task};
+use crate::random::Random;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use crypto::{Hash, Secret};
+use hearth_storage::{Credentials, ScramKeys};
+use hearth_wire::to_core::Security;
+use hearth_wire::{BareJid, SaslCondition, tree};
+
+/// Namespace of RFC 6120 §6.
+pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+/// Namespace of XEP-0440.
+pub const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// RFC 9266.
+const TLS_EXPORTER: &str = "tls-exporter";
+
+/// The mechanisms this server knows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mechanism {
+    ScramSha256Plus,
+    ScramSha1Plus,
+    ScramSha256,
+    ScramSha1,
+    Plain,
+}
+
+impl Mechanism {
+    /// Strongest first.
+    pub const ALL: [Mechanism; 5] = [
+        Mechanism::ScramSha256Plus,
+        Mechanism::ScramSha1Plus,
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha1,
+        Mechanism::Plain,
+    ];
+
+    /// The registered name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
+            Mechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha1 => "SCRAM-SHA-1",
+            Mechanism::Plain => "PLAIN",
+        }
+    }
+
+    /// The mechanism of this name.
+    pub fn from_name(name: &str) -> Option<Mechanism> {
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
+    }
+
+    /// What it binds to the TLS channel, or hashes with.
+    const fn kind(self) -> Kind {
+        match self {
+            Mechanism::ScramSha256Plus => Kind::Scram { hash: Hash::Sha256, plus: true },
+            Mechanism::ScramSha1Plus => Kind::Scram { hash: Hash::Sha1, plus: true },
+            Mechanism::ScramSha256 => Kind::Scram { hash: Hash::Sha256, plus: false },
+            Mechanism::ScramSha1 => Kind::Scram { hash: Hash::Sha1, plus: false },
+            Mechanism::Plain => Kind::Plain,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Scram { hash: Hash, plus: bool },
+    Plain,
+}
+
+/// What a stream is, as far as the choice of mechanisms depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    pub security: Security,
+    /// Whether the stream has `tls-exporter` data (RFC 9266).
+    pub exporter: bool,
+}
+
+impl Offer {
+    /// Whether a stream like this is offered the mechanism.
+    pub fn has(self, mechanism: Mechanism) -> bool {
+        let tls = matches!(self.security, Security::Tls12 | Security::Tls13);
+        match mechanism.kind() {
+            Kind::Scram { plus, .. } => !plus || (tls && self.exporter),
+            // RFC 6120 §13.8.3, or a listener whose operator allows clear login on loopback.
+            Kind::Plain => tls || self.security == Security::ClearLoopback,
+        }
+    }
+
+    fn plus(self) -> bool {
+        self.has(Mechanism::ScramSha256Plus)
+    }
+}
+
+/// Mechanisms of a stream, strongest first.
+pub fn offered(offer: Offer) -> impl Iterator<Item = Mechanism> {
+    Mechanism::ALL.into_iter().filter(move |mechanism| offer.has(*mechanism))
+}
+
+/// Writes `<mechanisms/>` (RFC 6120 §6.4.1) and, with channel binding, `<sasl-channel-binding/>`
+/// (XEP-0440 §2).
+pub fn features(offer: Offer, out: &mut tree::Builder) {
+    out.open(Some(NS_SASL), "mechanisms");
+    for mechanism in offered(offer) {
+        out.leaf(None, "mechanism", mechanism.name());
+    }
+    out.close();
+    if offer.plus() {
+        out.open(Some(NS_CHANNEL_BINDING), "sasl-channel-binding");
+        out.open(None, "channel-binding").attr("type", TLS_EXPORTER).close().close();
+    }
+}
+
+/// What an exchange takes.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// `<auth/>`. `initial` is `None` if the element was empty and `Some(&[])` for `=`.
+    Start {
+        mechanism: &'a str,
+        initial: Option<&'a [u8]>,
+        security: Security,
+        exporter: Option<&'a [u8]>,
+        domain: &'a str,
+    },
+    /// `<response/>`.
+    Response(&'a [u8]),
+    /// Answer to [`Output::LoadCredentials`]; `None` if there is no such account.
+    Credentials(Option<&'a Credentials>),
+    /// Answer to [`Output::Derive`].
+    Derived(Derived),
+    /// `<abort/>`, or the caller gives up for a reason of its own.
+    Abort(SaslCondition),
+}
+
+/// What an exchange asks for or says.
+#[derive(Debug)]
+pub enum Output {
+    /// `<challenge/>`.
+    Challenge(Vec<u8>),
+    /// Answered by [`Input::Credentials`]. The address is what the client claims, nothing more.
+    LoadCredentials(BareJid),
+    /// Answered by [`Input::Derived`], worked out off the shard.
+    Derive(Task),
+    /// `<success/>`: the client has proved to be this account. The exchange is over.
+    Success { account: BareJid, data: Option<Vec<u8>> },
+    /// `<failure/>`. The exchange is over.
+    Failure(SaslCondition),
+}
+
+/// One authentication exchange of one stream.
+pub struct Exchange {
+    state: State,
+    /// Keys the pretence for unknown accounts.
+    secret: Secret,
+    /// The server's part of the nonce, printable.
+    nonce: String,
+    account: Option<BareJid>,
+}
+
+enum State {
+    New,
+    /// The mechanism is client-first and the client sent nothing: an empty challenge is out.
+    First(Start),
+    /// Credentials are asked for.
+    Loading(Loading),
+    /// SCRAM: the server's first message is out.
+    Proof(scram::Proof),
+    /// PLAIN: the keys of the password that came are being derived.
+    Deriving(plain::Deriving),
+    Over,
+}
+
+/// What of `<auth/>` outlives it.
+struct Start {
+    kind: Kind,
+    /// The stream is offered -PLUS.
+    plus_offered: bool,
+    exporter: Secret,
+    domain: String,
+}
+
+enum Loading {
+    Scram(scram::First),
+    Plain(plain::Message),
+}
+
+impl Exchange {
+    /// Draws the nonce. `secret` keys the salts of unknown accounts; it must outlive restarts.
+    pub fn new(random: &mut dyn Random, secret: &[u8; 32]) -> Exchange {
+        let mut nonce = [0; limits::NONCE_BYTES];
+        random.fill_bytes(&mut nonce);
+        Exchange { state: State::New, secret: Secret::new(*secret), nonce: BASE64.encode(nonce), account: None }
+    }
+
+    /// The account the client claims to be, once it has said so. Proved only by [`Output::Success`].
+    pub fn claimed(&self) -> Option<&BareJid> {
+        self.account.as_ref()
+    }
+
+    /// True once it succeeded or failed.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
+    }
+
+    /// The machine's single door.
+    pub fn handle(&mut self, input: Input<'_>, out: &mut Vec<Output>) {
+        // Whatever is not put back is dropped, secrets with it.
+        let state = std::mem::replace(&mut self.state, State::Over);
+        let next = match (state, input) {
+            (State::Over, _) => return,
+            (_, Input::Abort(condition)) => Err(condition),
+            (State::New, Input::Start { mechanism, initial, security, exporter, domain }) => {
+                let offer = Offer { security, exporter: exporter.is_some() };
+                self.on_start(offer, mechanism, initial, exporter, domain, out)
+            }
+            (State::First(start), Input::Response(data)) => self.on_first(&start, data, out),
+            (State::Loading(loading), Input::Credentials(found)) => self.on_credentials(loading, found, out),
+            (State::Proof(proof), Input::Response(data)) => self.on_verdict(proof.verify(data), out),
+            (State::Deriving(deriving), Input::Derived(derived)) => self.on_verdict(deriving.verify(&derived), out),
+            // Answers to what was not asked are the caller's slip and change nothing.
+            (
+                state @ (State::New | State::First(_) | State::Loading(_) | State::Proof(_) | State::Deriving(_)),
+                Input::Credentials(_) | Input::Derived(_),
+            ) => Ok(state),
+            // The client speaks out of turn (RFC 6120 §6.5.7).
+            (
+                State::New | State::First(_) | State::Loading(_) | State::Proof(_) | State::Deriving(_),
+                Input::Start { .. } | Input::Response(_),
+            ) => Err(SaslCondition::MalformedRequest),
+        };
+        self.state = next.unwrap_or_else(|condition| {
+            out.push(Output::Failure(condition));
+            State::Over
+        });
+    }
+
+    fn on_start(
+        &mut self,
+        offer: Offer,
+        mechanism: &str,
+        initial: Option<&[u8]>,
+        exporter: Option<&[u8]>,
+        domain: &str,
+        out: &mut Vec<Output>,
+    ) -> Result<State, SaslCondition> {
+        let mechanism =
+            Mechanism::from_name(mechanism).filter(|m| offer.has(*m)).ok_or(SaslCondition::InvalidMechanism)?;
+        let start = Start {
+            kind: mechanism.kind(),
+            plus_offered: offer.plus(),
+            exporter: Secret::new(exporter.unwrap_or_default()),
+            domain: domain.to_owned(),
+        };
+        match initial {
+            Some(data) => self.on_first(&start, data, out),
+            None => {
+                // RFC 4422 §5 (2a): the client is asked for what it could have sent at once.
+                out.push(Output::Challenge(Vec::new()));
+                Ok(State::First(start))
+            }
+        }
+    }
+
+    /// The client's first message, however it came.
+    fn on_first(&mut self, start: &Start, data: &[u8], out: &mut Vec<Output>) -> Result<State, SaslCondition> {
+        let text = message(data)?;
+        let (account, authzid, loading) = match start.kind {
+            Kind::Scram { hash, plus } => {
+                let (first, name, authzid) = scram::First::parse(text, hash, plus, start)?;
+                (self::account(&name, &start.domain)?, authzid, Loading::Scram(first))
+            }
+            Kind::Plain => {
+                let (message, name, authzid) = plain::Message::parse(text)?;
+                (self::account(name, &start.domain)?, authzid.map(str::to_owned), Loading::Plain(message))
+            }
+        };
+        check_authzid(authzid.as_deref(), &account)?;
+        self.account = Some(account.clone());
+        out.push(Output::LoadCredentials(account));
+        Ok(State::Loading(loading))
+    }
+
+    fn on_credentials(
+        &mut self,
+        loading: Loading,
+        found: Option<&Credentials>,
+        out: &mut Vec<Output>,
+    ) -> Result<State, SaslCondition> {
+        let account = self.account.as_ref().ok_or(SaslCondition::TemporaryAuthFailure)?;
+        let hash = match &loading {
+            Loading::Scram(first) => first.hash,
+            Loading::Plain(_) => plain::HASH,
+        };
+        let keys = Keys::pick(hash, found, &self.secret, account);
+        Ok(match loading {
+            Loading::Scram(first) => {
+                let (challenge, proof) = first.challenge(keys, &self.nonce);
+                out.push(Output::Challenge(challenge));
+                State::Proof(proof)
+            }
+            Loading::Plain(message) => {
+                let (task, deriving) = message.derive(keys);
+                out.push(Output::Derive(task));
+                State::Deriving(deriving)
+            }
+        })
+    }
+
+    /// The one place where success leaves.
+    fn on_verdict(
+        &mut self,
+        verdict: Result<Option<Vec<u8>>, SaslCondition>,
+        out: &mut Vec<Output>,
+    ) -> Result<State, SaslCondition> {
+        let data = verdict?;
+        let account = self.account.clone().ok_or(SaslCondition::TemporaryAuthFailure)?;
+        out.push(Output::Success { account, data });
+        Ok(State::Over)
+    }
+}
+
+/// Keys to verify against: an account's, or a pretence that nothing proves.
+struct Keys {
+    known: bool,
+    iterations: u32,
+    salt: Vec<u8>,
+    stored_key: Secret,
+    server_key: Secret,
+}
+
+impl Keys {
+    /// Makes up the pretence whether it is needed or not, so that both ways cost the same.
+    fn pick(hash: Hash, found: Option<&Credentials>, secret: &Secret, account: &BareJid) -> Keys {
+        let pretence = pretence(hash, secret, account);
+        let keys = found.map_or(&pretence, |credentials| match hash {
+            Hash::Sha1 => &credentials.sha1,
+            Hash::Sha256 => &credentials.sha256,
+        });
+        Keys {
+            known: found.is_some(),
+            iterations: keys.iterations,
+            salt: keys.salt.clone(),
+            stored_key: Secret::new(keys.stored_key.as_slice()),
+            server_key: Secret::new(keys.server_key.as_slice()),
+        }
+    }
+}
+
+/// What an account that does not exist would have stored: the same on every attempt.
+fn pretence(hash: Hash, secret: &Secret, account: &BareJid) -> ScramKeys {
+    let make = |what: &[u8], len: usize| {
+        let tag = Hash::Sha256
+            .hmac(secret.expose(), &[what, b"\0", hash.name().as_bytes(), b"\0", account.as_str().as_bytes()]);
+        tag.as_ref().iter().copied().take(len).collect::<Vec<u8>>()
+    };
+    ScramKeys {
+        iterations: limits::ITERATIONS,
+        salt: make(b"salt", limits::SALT_BYTES),
+        stored_key: make(b"stored key", hash.output_len()),
+        server_key: make(b"server key", hash.output_len()),
+    }
+}
+
+/// A client's message as text, within its limit.
+fn message(data: &[u8]) -> Result<&str, SaslCondition> {
+    if data.len() > limits::MESSAGE_BYTES_MAX {
+        return Err(SaslCondition::MalformedRequest);
+    }
+    std::str::from_utf8(data).map_err(|_| SaslCondition::MalformedRequest)
+}
+
+/// The account a simple user name means (RFC 6120 §6.3.7). A name that no account can have is
+/// answered like one that no account has.
+fn account(name: &str, domain: &str) -> Result<BareJid, SaslCondition> {
+    BareJid::new(Some(name), domain).map_err(|_| SaslCondition::NotAuthorized)
+}
+
+/// SASLprep (RFC 4013); `None` if the text cannot be prepared or is empty then.
+pub fn prepare_password(text: &str) -> Option<Secret> {
+    // TODO: hearth_wire::prep::saslprep when it lands.
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| Secret::new(text))
+}
+
+/// RFC 6120 §6.3.8: nobody acts for another here, so an authorization identity is the account's
+/// own bare address or is not sent.
+fn check_authzid(authzid: Option<&str>, account: &BareJid) -> Result<(), SaslCondition> {
+    match authzid {
+        None | Some("") => Ok(()),
+        Some(text) if BareJid::parse(text).is_ok_and(|jid| jid == *account) => Ok(()),
+        Some(_) => Err(SaslCondition::InvalidAuthzid),
+    }
+}
