@@ -3,8 +3,11 @@
 //! [`Builder`] writes it, [`children`] and [`Element`] read it in place. A reader of broken bytes
 //! sees the children before the break; [`validate`] tells whether there is one.
 
+pub mod write;
+
 use crate::codec::WireError;
 use crate::dictionary;
+use write::put_bytes;
 
 const ELEMENT: u8 = 1;
 const TEXT: u8 = 2;
@@ -16,6 +19,9 @@ pub const DEPTH_MAX: usize = 64;
 /// Largest body of one element: three bytes of length.
 pub const BODY_BYTES_MAX: usize = 0xff_ffff;
 
+/// Most attributes of one element: their count has one byte. Edges refuse fewer.
+pub const ATTRIBUTES_MAX: usize = 127;
+
 /// Namespace of a payload's implicit parent.
 pub const CLIENT: &str = "jabber:client";
 
@@ -23,10 +29,10 @@ pub const CLIENT: &str = "jabber:client";
 #[derive(Default, Debug)]
 pub struct Builder {
     out: Vec<u8>,
-    /// Start of each open element's length field, and its namespace as written.
-    open: Vec<usize>,
-    /// Where the attribute count of the innermost element stands while attributes may still come.
-    attributes: Option<usize>,
+    /// The open elements, innermost last.
+    open: Vec<write::Open>,
+    /// Whether the innermost element may still get attributes.
+    attributes: bool,
 }
 
 impl Builder {
@@ -42,17 +48,8 @@ impl Builder {
 
     /// Opens an element. `ns` of `None` is the parent's namespace.
     pub fn open(&mut self, ns: Option<&str>, name: &str) -> &mut Self {
-        self.attributes = None;
-        self.out.push(ELEMENT);
-        self.open.push(self.out.len());
-        self.out.extend_from_slice(&[0; 3]);
-        match ns {
-            None => put_varint(&mut self.out, u64::from(dictionary::INHERIT) + 1),
-            Some(ns) => put_ref(&mut self.out, ns),
-        }
-        put_ref(&mut self.out, name);
-        self.attributes = Some(self.out.len());
-        self.out.push(0);
+        self.open.push(write::open(&mut self.out, ns, name));
+        self.attributes = true;
         self
     }
 
@@ -61,25 +58,22 @@ impl Builder {
         self.attr_ns("", name, value)
     }
 
-    /// Adds an attribute. More than 127 on one element are dropped; edges refuse far fewer.
+    /// Adds an attribute. More than [`ATTRIBUTES_MAX`] on one element are dropped; edges refuse far fewer.
     pub fn attr_ns(&mut self, ns: &str, name: &str, value: &str) -> &mut Self {
-        let Some(count) = self.attributes.and_then(|at| self.out.get_mut(at)) else {
+        let Some(element) = self.open.last().filter(|_| self.attributes) else {
             debug_assert!(false, "attribute after content");
             return self;
         };
-        if *count >= 127 {
-            return self;
+        if let Some(bytes) = write::attribute(&mut self.out, *element, ns, name) {
+            self.out.extend_from_slice(value.as_bytes());
+            write::close_bytes(&mut self.out, bytes);
         }
-        *count = count.saturating_add(1);
-        put_ref(&mut self.out, ns);
-        put_ref(&mut self.out, name);
-        put_bytes(&mut self.out, value.as_bytes());
         self
     }
 
     /// Adds text to the innermost open element; empty text is not written.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        self.attributes = None;
+        self.attributes = false;
         if !text.is_empty() {
             self.out.push(TEXT);
             put_bytes(&mut self.out, text.as_bytes());
@@ -89,13 +83,9 @@ impl Builder {
 
     /// Closes the innermost open element.
     pub fn close(&mut self) -> &mut Self {
-        self.attributes = None;
-        if let Some(at) = self.open.pop() {
-            let len = self.out.len().saturating_sub(at).saturating_sub(3);
-            let [a, b, c, ..] = u32::try_from(len.min(BODY_BYTES_MAX)).unwrap_or(0).to_le_bytes();
-            if let Some(field) = self.out.get_mut(at..at.saturating_add(3)) {
-                field.copy_from_slice(&[a, b, c]);
-            }
+        self.attributes = false;
+        if let Some(element) = self.open.pop() {
+            write::close(&mut self.out, element);
         }
         self
     }
@@ -107,7 +97,7 @@ impl Builder {
 
     /// Copies nodes that are already encoded. They inherit the namespace of the element they land in.
     pub fn raw(&mut self, nodes: &[u8]) -> &mut Self {
-        self.attributes = None;
+        self.attributes = false;
         self.out.extend_from_slice(nodes);
         self
     }
@@ -133,29 +123,6 @@ impl Builder {
             self.close();
         }
         self.out
-    }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
-}
-
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-fn put_ref(out: &mut Vec<u8>, text: &str) {
-    match dictionary::number(text) {
-        Some(number) => put_varint(out, u64::from(number) + 1),
-        None => {
-            out.push(0);
-            put_bytes(out, text.as_bytes());
-        }
     }
 }
 
@@ -385,6 +352,30 @@ mod tests {
         assert_eq!(child(&bytes, CLIENT, "body").unwrap().text(), "hello & <bye>");
         assert_eq!(child(&bytes, "urn:xmpp:receipts", "request").unwrap().attr("odd"), Some("1"));
         assert_eq!(children(&bytes).last().unwrap().child("urn:example:unknown", "b").unwrap().text(), "x");
+    }
+
+    #[test]
+    fn lengths_of_any_size_are_patched() {
+        for len in [0, 1, 127, 128, 129, 16_383, 16_384, 100_000] {
+            let text = "x".repeat(len);
+            let mut tree = Builder::new();
+            tree.open(None, "a").attr("v", &text).text(&text).close();
+            let mut by_parts = Vec::new();
+            let element = write::open(&mut by_parts, None, "a");
+            let value = write::attribute(&mut by_parts, element, "", "v").unwrap();
+            by_parts.extend_from_slice(text.as_bytes());
+            write::close_bytes(&mut by_parts, value);
+            if len > 0 {
+                let content = write::text(&mut by_parts);
+                by_parts.extend_from_slice(text.as_bytes());
+                write::close_bytes(&mut by_parts, content);
+            }
+            write::close(&mut by_parts, element);
+            assert_eq!(by_parts, tree.finish());
+            validate(&by_parts, 1).unwrap();
+            let element = first(&by_parts).unwrap();
+            assert_eq!((element.attr("v"), element.text()), (Some(text.as_str()), text.clone()));
+        }
     }
 
     #[test]
