@@ -1,10 +1,17 @@
 //! Addresses (RFC 7622). A value of these types is prepared: equal addresses are equal bytes.
+//!
+//! An address is one allocation, whatever its parts; parsing one that is ASCII, as nearly all are,
+//! makes no other. Where a type is not worth it, prepared text is taken apart in place by [`split`]
+//! and [`bare_str`].
 
-use std::borrow::Borrow;
+use crate::prep::{self, Prepared};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
-/// Bytes of one part at most (RFC 7622 §3.2–3.4).
-pub const PART_BYTES_MAX: usize = 1023;
+pub use crate::limits::PART_BYTES_MAX;
 
 /// The text is not an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,10 +30,10 @@ impl std::error::Error for JidMalformed {}
 pub struct BareJid(Box<str>);
 
 /// `[localpart@]domainpart/resourcepart`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct FullJid {
     text: Box<str>,
-    /// Length of the bare part.
+    /// Length of the bare part: where the first `/` stands.
     bare: u16,
 }
 
@@ -37,7 +44,7 @@ pub enum Jid {
     Full(FullJid),
 }
 
-/// Splits into localpart, domainpart and resourcepart (RFC 7622 §3.1), not yet prepared.
+/// Splits into localpart, domainpart and resourcepart (RFC 7622 §3.1), preparing nothing.
 pub fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
     let (bare, resource) = match text.split_once('/') {
         Some((bare, resource)) => (bare, Some(resource)),
@@ -49,97 +56,146 @@ pub fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
     }
 }
 
-/// RFC 7622 §3.3: UsernameCaseMapped less the characters no localpart has.
-pub fn prepare_localpart(text: &str) -> Result<String, JidMalformed> {
-    bounded(text)?;
-    if text.bytes().all(|b| b.is_ascii_graphic() && !b"\"&'/:<>@".contains(&b)) {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err(JidMalformed)
+/// The bare address in the text of a bare or full one: `bare_str(to) == account.as_str()`.
+pub fn bare_str(text: &str) -> &str {
+    text.split_once('/').map_or(text, |(bare, _)| bare)
 }
 
-/// RFC 7622 §3.2: an IDNA2008 name, an IPv4 address or a bracketed IPv6 address.
+/// RFC 7622 §3.3: UsernameCaseMapped less the characters no localpart has.
+pub fn prepare_localpart(text: &str) -> Result<String, JidMalformed> {
+    prep::localpart(text).map(Prepared::into_string)
+}
+
+/// RFC 7622 §3.2: an IDNA2008 name in its Unicode form, an IPv4 address or a bracketed IPv6 address.
 pub fn prepare_domainpart(text: &str) -> Result<String, JidMalformed> {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    bounded(text)?;
-    if text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err(JidMalformed)
+    prep::domainpart(text).map(Prepared::into_string)
 }
 
 /// RFC 7622 §3.4: OpaqueString.
 pub fn prepare_resourcepart(text: &str) -> Result<String, JidMalformed> {
-    bounded(text)?;
-    if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        return Ok(text.to_owned());
-    }
-    Err(JidMalformed)
-}
-
-fn bounded(part: &str) -> Result<(), JidMalformed> {
-    if part.is_empty() || part.len() > PART_BYTES_MAX { Err(JidMalformed) } else { Ok(()) }
+    prep::resourcepart(text).map(Prepared::into_string)
 }
 
 /// The account name a SASL exchange seems to mean, prepared, from the client's first message:
-/// routing only, never identity. `None` if it names no one yet or cannot be read.
+/// routing only, never identity. `None` if it names no one yet or does not follow its mechanism's
+/// grammar; the shard that gets it all the same refuses it.
 pub fn routing_hint(mechanism: &str, initial: &[u8]) -> Option<String> {
     let name = if mechanism == "PLAIN" {
-        let mut parts = initial.split(|b| *b == 0);
-        let (_authzid, authcid) = (parts.next()?, parts.next()?);
-        std::str::from_utf8(authcid).ok()?.to_owned()
+        // RFC 4616 §2: [authzid] NUL authcid NUL passwd
+        let mut fields = initial.split(|byte| *byte == 0);
+        let (_authzid, authcid, _passwd) = (fields.next()?, fields.next()?, fields.next()?);
+        if fields.next().is_some() {
+            return None;
+        }
+        Cow::Borrowed(std::str::from_utf8(authcid).ok()?)
     } else if mechanism.starts_with("SCRAM-") {
-        let text = std::str::from_utf8(initial).ok()?;
-        // RFC 5802 §7: gs2-cbind-flag "," [authzid] "," "n=" saslname "," …
-        let name = text.splitn(3, ',').nth(2)?.split(',').find_map(|field| field.strip_prefix("n="))?;
-        name.replace("=2C", ",").replace("=3D", "=")
+        // RFC 5802 §7: gs2-cbind-flag "," [authzid] "," "n=" saslname "," "r=" nonce ["," extensions].
+        // A mandatory extension ("m=") before the name is one that nobody supports.
+        let mut fields = std::str::from_utf8(initial).ok()?.splitn(4, ',');
+        let (flag, authzid, name, _rest) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        if !(matches!(flag, "n" | "y") || flag.starts_with("p=")) || !(authzid.is_empty() || authzid.starts_with("a="))
+        {
+            return None;
+        }
+        saslname(name.strip_prefix("n=")?)?
     } else {
         return None;
     };
     prepare_localpart(&name).ok()
 }
 
+/// RFC 5802 §5.1: `=2C` is a comma, `=3D` an equals sign, any other `=` an error.
+fn saslname(text: &str) -> Option<Cow<'_, str>> {
+    let mut pieces = text.split('=');
+    let first = pieces.next()?;
+    if first.len() == text.len() {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut name = String::with_capacity(text.len());
+    name.push_str(first);
+    for piece in pieces {
+        match piece.strip_prefix("2C") {
+            Some(rest) => name.extend([",", rest]),
+            None => name.extend(["=", piece.strip_prefix("3D")?]),
+        }
+    }
+    Some(Cow::Owned(name))
+}
+
+/// Writes prepared parts into one allocation of the exact size; the number is the bare part's length.
+fn join(
+    local: Option<Prepared<'_>>,
+    domain: &Prepared<'_>,
+    resource: Option<&Prepared<'_>>,
+) -> Result<(Box<str>, u16), JidMalformed> {
+    let bare = domain.len().saturating_add(local.as_ref().map_or(0, |part| part.len().saturating_add(1)));
+    let all = bare.saturating_add(resource.map_or(0, |part| part.len().saturating_add(1)));
+    let mut text = String::with_capacity(all);
+    if let Some(local) = local {
+        local.push_to(&mut text);
+        text.push('@');
+    }
+    domain.push_to(&mut text);
+    if let Some(resource) = resource {
+        text.push('/');
+        resource.push_to(&mut text);
+    }
+    Ok((text.into_boxed_str(), u16::try_from(bare).map_err(|_| JidMalformed)?))
+}
+
 impl BareJid {
     /// Parses and prepares; an address with a resourcepart is refused.
     pub fn parse(text: &str) -> Result<BareJid, JidMalformed> {
-        match Jid::parse(text)? {
-            Jid::Bare(bare) => Ok(bare),
-            Jid::Full(_) => Err(JidMalformed),
+        match split(text) {
+            (local, domain, None) => BareJid::new(local, domain),
+            (_, _, Some(_)) => Err(JidMalformed),
         }
     }
     /// From parts, preparing both.
     pub fn new(localpart: Option<&str>, domainpart: &str) -> Result<BareJid, JidMalformed> {
-        let domain = prepare_domainpart(domainpart)?;
-        Ok(BareJid(match localpart {
-            Some(local) => format!("{}@{domain}", prepare_localpart(local)?).into(),
-            None => domain.into(),
-        }))
+        let local = localpart.map(prep::localpart).transpose()?;
+        let (text, _) = join(local, &prep::domainpart(domainpart)?, None)?;
+        Ok(BareJid(text))
     }
+    /// The address as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+    /// The part before `@`, if there is one.
     pub fn localpart(&self) -> Option<&str> {
         split(&self.0).0
     }
+    /// The part that every address has.
     pub fn domainpart(&self) -> &str {
         split(&self.0).1
     }
+    /// Whether this is a server or component: an address without a localpart.
+    pub fn is_domain(&self) -> bool {
+        !self.0.contains('@')
+    }
     /// The full address of one of its resources.
     pub fn with_resource(&self, resourcepart: &str) -> Result<FullJid, JidMalformed> {
-        let resource = prepare_resourcepart(resourcepart)?;
-        let bare = u16::try_from(self.0.len()).map_err(|_| JidMalformed)?;
-        Ok(FullJid { text: format!("{}/{resource}", self.0).into(), bare })
+        let resource = prep::resourcepart(resourcepart)?;
+        let (text, bare) = join(None, &Prepared::Same(&self.0), Some(&resource))?;
+        Ok(FullJid { text, bare })
     }
 }
 
 impl FullJid {
     /// Parses and prepares; an address without a resourcepart is refused.
     pub fn parse(text: &str) -> Result<FullJid, JidMalformed> {
-        match Jid::parse(text)? {
-            Jid::Full(full) => Ok(full),
-            Jid::Bare(_) => Err(JidMalformed),
+        match split(text) {
+            (local, domain, Some(resource)) => FullJid::new(local, domain, resource),
+            (_, _, None) => Err(JidMalformed),
         }
     }
+    /// From parts, preparing all.
+    pub fn new(localpart: Option<&str>, domainpart: &str, resourcepart: &str) -> Result<FullJid, JidMalformed> {
+        let local = localpart.map(prep::localpart).transpose()?;
+        let (text, bare) = join(local, &prep::domainpart(domainpart)?, Some(&prep::resourcepart(resourcepart)?))?;
+        Ok(FullJid { text, bare })
+    }
+    /// The address as text.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -147,15 +203,23 @@ impl FullJid {
     pub fn bare_str(&self) -> &str {
         self.text.get(..usize::from(self.bare)).unwrap_or("")
     }
+    /// The bare address, in an allocation of its own.
     pub fn bare(&self) -> BareJid {
         BareJid(self.bare_str().into())
     }
+    /// Whether this is a resource of `account`.
+    pub fn is_of(&self, account: &BareJid) -> bool {
+        self.bare_str() == account.as_str()
+    }
+    /// The part before `@`, if there is one.
     pub fn localpart(&self) -> Option<&str> {
-        split(&self.text).0
+        split(self.bare_str()).0
     }
+    /// The part that every address has.
     pub fn domainpart(&self) -> &str {
-        split(&self.text).1
+        split(self.bare_str()).1
     }
+    /// The part behind the first `/`.
     pub fn resourcepart(&self) -> &str {
         self.text.get(usize::from(self.bare).saturating_add(1)..).unwrap_or("")
     }
@@ -164,39 +228,73 @@ impl FullJid {
 impl Jid {
     /// Parses and prepares (RFC 7622 §3).
     pub fn parse(text: &str) -> Result<Jid, JidMalformed> {
-        let (local, domain, resource) = split(text);
-        let bare = BareJid::new(local, domain)?;
-        Ok(match resource {
-            Some(resource) => Jid::Full(bare.with_resource(resource)?),
-            None => Jid::Bare(bare),
+        Ok(match split(text) {
+            (local, domain, None) => Jid::Bare(BareJid::new(local, domain)?),
+            (local, domain, Some(resource)) => Jid::Full(FullJid::new(local, domain, resource)?),
         })
     }
+    /// The address as text.
     pub fn as_str(&self) -> &str {
         match self {
             Jid::Bare(bare) => bare.as_str(),
             Jid::Full(full) => full.as_str(),
         }
     }
+    /// The bare address's text.
     pub fn bare_str(&self) -> &str {
         match self {
             Jid::Bare(bare) => bare.as_str(),
             Jid::Full(full) => full.bare_str(),
         }
     }
+    /// The bare address, in an allocation of its own.
     pub fn bare(&self) -> BareJid {
         BareJid(self.bare_str().into())
     }
+    /// The bare address; one that is bare already costs nothing.
+    pub fn into_bare(self) -> BareJid {
+        match self {
+            Jid::Bare(bare) => bare,
+            Jid::Full(full) => full.bare(),
+        }
+    }
+    /// The part before `@`, if there is one.
     pub fn localpart(&self) -> Option<&str> {
         split(self.bare_str()).0
     }
+    /// The part that every address has.
     pub fn domainpart(&self) -> &str {
         split(self.bare_str()).1
     }
+    /// The part behind the first `/`, if there is one.
     pub fn resourcepart(&self) -> Option<&str> {
         match self {
             Jid::Bare(_) => None,
             Jid::Full(full) => Some(full.resourcepart()),
         }
+    }
+}
+
+// The text decides: where its bare part ends follows from it.
+impl PartialEq for FullJid {
+    fn eq(&self, other: &FullJid) -> bool {
+        self.text == other.text
+    }
+}
+impl Eq for FullJid {}
+impl PartialOrd for FullJid {
+    fn partial_cmp(&self, other: &FullJid) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for FullJid {
+    fn cmp(&self, other: &FullJid) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+impl Hash for FullJid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
@@ -207,33 +305,204 @@ impl Borrow<str> for BareJid {
     }
 }
 
-impl fmt::Display for BareJid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+/// Lets maps keyed by [`FullJid`] be asked with a borrowed prepared text.
+impl Borrow<str> for FullJid {
+    fn borrow(&self) -> &str {
+        &self.text
     }
 }
-impl fmt::Display for FullJid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+
+impl From<BareJid> for Jid {
+    fn from(bare: BareJid) -> Jid {
+        Jid::Bare(bare)
     }
 }
-impl fmt::Display for Jid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+
+impl From<FullJid> for Jid {
+    fn from(full: FullJid) -> Jid {
+        Jid::Full(full)
     }
 }
-impl fmt::Debug for BareJid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+
+/// What all three have in common: they print as their text, compare with prepared text, and are
+/// stored as text that is parsed again when read.
+macro_rules! as_text {
+    ($($name:ident),+) => { $(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_str() == other
+            }
+        }
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_str() == *other
+            }
+        }
+        impl std::str::FromStr for $name {
+            type Err = JidMalformed;
+            fn from_str(text: &str) -> Result<$name, JidMalformed> {
+                $name::parse(text)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
+                struct Text;
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an address (RFC 7622)")
+                    }
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::parse(text).map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Text)
+            }
+        }
+    )+ };
 }
-impl fmt::Debug for FullJid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+as_text!(BareJid, FullJid, Jid);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// RFC 7622 §3.5, table 1 and table 2; the order of the examples is the standard's.
+    #[test]
+    fn examples_of_the_standard() {
+        for valid in [
+            "juliet@example.com",
+            "juliet@example.com/foo",
+            "juliet@example.com/foo bar",
+            "juliet@example.com/foo@bar",
+            "foo\\20bar@example.com",
+            "fussball@example.com",
+            "fu\u{df}ball@example.com",
+            "\u{3c0}@example.com",
+            "\u{3c3}@example.com",
+            "\u{3c2}@example.com",
+            "king@example.com/\u{265a}",
+            "example.com",
+            "example.com/foobar",
+            "a.example.com/b@example.net",
+        ] {
+            assert_eq!(Jid::parse(valid).unwrap(), valid);
+        }
+        assert_eq!(Jid::parse("\u{3a3}@example.com").unwrap(), "\u{3c3}@example.com");
+        for invalid in [
+            "\"juliet\"@example.com",
+            "foo bar@example.com",
+            "juliet@example.com/",
+            "@example.com/",
+            "henry\u{2163}@example.com",
+            "\u{265a}@example.com",
+            "juliet@",
+            "/foobar",
+            "",
+            "@",
+            "a@b@c",
+        ] {
+            assert_eq!(Jid::parse(invalid), Err(JidMalformed), "{invalid:?}");
+        }
     }
-}
-impl fmt::Debug for Jid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+
+    #[test]
+    fn parts_and_comparisons() {
+        let full = FullJid::parse("Ada@Example.org./Desk/1@x").unwrap();
+        assert_eq!(full, "ada@example.org/Desk/1@x");
+        assert_eq!(
+            (full.localpart(), full.domainpart(), full.resourcepart()),
+            (Some("ada"), "example.org", "Desk/1@x")
+        );
+        let bare = BareJid::parse("ADA@example.org").unwrap();
+        assert!(full.is_of(&bare) && full.bare() == bare && bare_str(full.as_str()) == bare.as_str());
+        assert_eq!(bare.with_resource("Desk/1@x").unwrap(), full);
+        assert_eq!(Jid::from(full.clone()).into_bare(), bare);
+        assert!(!bare.is_domain() && BareJid::parse("example.org").unwrap().is_domain());
+        assert!(BareJid::parse("a@b/c").is_err() && FullJid::parse("a@b").is_err());
+        let by_bare = HashMap::from([(bare, 1)]);
+        let by_full = HashMap::from([(full, 2)]);
+        assert_eq!((by_bare.get("ada@example.org"), by_full.get("ada@example.org/Desk/1@x")), (Some(&1), Some(&2)));
+    }
+
+    #[test]
+    fn the_longest_address() {
+        let (local, resource) = ("l".repeat(1023), "r".repeat(1023));
+        let domain = [&*"d".repeat(63); 16].join(".");
+        assert_eq!(domain.len(), 1023);
+        let full = FullJid::parse(&format!("{local}@{domain}/{resource}")).unwrap();
+        assert_eq!((full.localpart(), full.domainpart(), full.resourcepart()), (Some(&*local), &*domain, &*resource));
+    }
+
+    #[test]
+    fn stored_addresses_are_parsed_again() {
+        let full = FullJid::parse("ada@example.org/desk").unwrap();
+        let bytes = postcard::to_allocvec(&full).unwrap();
+        assert_eq!(postcard::from_bytes::<FullJid>(&bytes).unwrap(), full);
+        assert_eq!(postcard::from_bytes::<Jid>(&bytes).unwrap(), Jid::Full(full));
+        assert!(postcard::from_bytes::<BareJid>(&bytes).is_err());
+        assert!(postcard::from_bytes::<BareJid>(b"\x02a@").is_err());
+        assert_eq!(postcard::from_bytes::<BareJid>(b"\x01A").unwrap(), "a");
+    }
+
+    #[test]
+    fn routing_hints() {
+        let plain: &[(&[u8], Option<&str>)] = &[
+            (b"\0Ada\0secret", Some("ada")),
+            (b"ada@example.org\0Ada\0secret", Some("ada")),
+            (b"\0ada\0", Some("ada")),
+            (b"\0ada", None),
+            (b"\0\0secret", None),
+            (b"\0ada\0se\0cret", None),
+            (b"\0a\xff\0secret", None),
+            (b"\xff\0ada\0\xff", Some("ada")),
+            (b"\0ada@example.org\0secret", None),
+            (b"", None),
+        ];
+        for (initial, hint) in plain {
+            assert_eq!(routing_hint("PLAIN", initial).as_deref(), *hint, "{initial:?}");
+        }
+        let scram: &[(&[u8], Option<&str>)] = &[
+            (b"n,,n=User,r=fyko+d2lbbFgONRv9qkxdawL", Some("user")),
+            (b"y,,n=user,r=x", Some("user")),
+            (b"p=tls-exporter,a=user@example.org,n=user,r=x,e=1", Some("user")),
+            (b"n,,n=a=2Cb=3D2Cc,r=x", Some("a,b=2cc")),
+            (b"n,,n=a=2Db,r=x", None),
+            (b"n,,n=a=,r=x", None),
+            (b"n,,n=,r=x", None),
+            (b"n,,n=user", None),
+            (b"n,,m=x,n=user,r=x", None),
+            (b"n,user,n=user,r=x", None),
+            (b"q,,n=user,r=x", None),
+            (b"n,,n=a\xff,r=x", None),
+            (b"", None),
+        ];
+        for (initial, hint) in scram {
+            for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256-PLUS"] {
+                assert_eq!(routing_hint(mechanism, initial).as_deref(), *hint, "{:?}", initial.escape_ascii());
+            }
+        }
+        assert_eq!(routing_hint("EXTERNAL", b"ada@example.org"), None);
     }
 }

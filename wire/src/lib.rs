@@ -41,6 +41,8 @@ pub mod condition;
 pub mod dictionary;
 pub mod ids;
 pub mod jid;
+pub mod limits;
+pub mod prep;
 pub mod stanza;
 pub mod to_core;
 pub mod to_edge;

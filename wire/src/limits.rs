@@ -1,0 +1,17 @@
+//! Every bound of this crate, with its unit, its reason and what happens at it.
+
+/// Bytes of one part of an address (RFC 7622 §3.2–3.4), before and after preparation. The standard
+/// bounds the prepared text only; bounding what comes in as well keeps the context rules of
+/// RFC 5892, quadratic in the length of a part, under a millisecond. Longer: `jid-malformed`.
+pub const PART_BYTES_MAX: usize = 1023;
+
+/// Octets of one domain label, counted as an A-label (RFC 5890 §2.3.2.1, RFC 1035 §2.3.4).
+pub const LABEL_BYTES_MAX: usize = 63;
+
+/// Times a PRECIS profile is applied again until the text stays as it is (RFC 8264 §7); text that
+/// still changes is refused.
+pub const PREPARE_AGAIN_MAX: usize = 3;
+
+/// Bytes of a password before SASLprep; longer ones are refused. PBKDF2 hashes a key of any length
+/// first, so only the preparation's work is at stake.
+pub const PASSWORD_BYTES_MAX: usize = 1023;
