@@ -1,0 +1,400 @@
+//! The exchange from outside: vectors of the standards, forgeries, and whatever bytes may come.
+
+mod arbitrary;
+mod forged;
+mod names;
+
+use super::*;
+use std::collections::HashMap;
+
+const SECRET: [u8; 32] = [7; 32];
+const EXPORTER: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+/// Hands out bytes that are easy to tell apart.
+struct Counting(u8);
+
+impl Random for Counting {
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        out.iter_mut().for_each(|byte| {
+            self.0 = self.0.wrapping_add(1);
+            *byte = self.0;
+        });
+    }
+}
+
+/// Accounts and their passwords; few iterations, so that tests are quick.
+struct World {
+    accounts: HashMap<String, Credentials>,
+    random: Counting,
+}
+
+fn credentials(password: &str, iterations: u32) -> Credentials {
+    Credentials {
+        generation: 1,
+        sha1: Hash::Sha1.keys(password.as_bytes(), &[1; 16], iterations),
+        sha256: Hash::Sha256.keys(password.as_bytes(), &[2; 16], iterations),
+    }
+}
+
+/// One stream's exchange, its questions answered as they come.
+struct Stream<'w> {
+    world: &'w World,
+    exchange: Exchange,
+    security: Security,
+    exporter: Option<&'static [u8]>,
+}
+
+impl World {
+    fn new() -> World {
+        let accounts = [("ada@example.org", "pencil"), ("o,=x@example.org", "ink")];
+        let accounts = accounts.into_iter().map(|(jid, password)| (jid.to_owned(), credentials(password, 10)));
+        World { accounts: accounts.collect(), random: Counting(0) }
+    }
+
+    fn stream(&mut self, security: Security, exporter: Option<&'static [u8]>) -> Stream<'_> {
+        let exchange = Exchange::new(&mut self.random, &SECRET);
+        Stream { world: self, exchange, security, exporter }
+    }
+
+    fn bound(&mut self) -> Stream<'_> {
+        self.stream(Security::Tls13, Some(EXPORTER))
+    }
+
+    fn unbound(&mut self) -> Stream<'_> {
+        self.stream(Security::Tls12, None)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Seen {
+    Challenge(String),
+    Success(String, Option<String>),
+    Failure(SaslCondition),
+    /// Nothing: the exchange was over.
+    Silence,
+}
+
+impl Stream<'_> {
+    fn start(&mut self, mechanism: &str, initial: Option<&[u8]>) -> Seen {
+        let (security, exporter) = (self.security, self.exporter);
+        self.feed(Input::Start { mechanism, initial, security, exporter, domain: "example.org" })
+    }
+
+    fn respond(&mut self, data: impl AsRef<[u8]>) -> Seen {
+        self.feed(Input::Response(data.as_ref()))
+    }
+
+    fn feed(&mut self, input: Input<'_>) -> Seen {
+        let mut out = Vec::new();
+        self.exchange.handle(input, &mut out);
+        loop {
+            assert!(out.len() <= 1, "one step at a time: {out:?}");
+            let Some(output) = out.pop() else { return Seen::Silence };
+            match output {
+                Output::LoadCredentials(account) => {
+                    let found = self.world.accounts.get(account.as_str());
+                    self.exchange.handle(Input::Credentials(found), &mut out);
+                }
+                Output::Derive(task) => self.exchange.handle(Input::Derived(task.run()), &mut out),
+                Output::Challenge(data) => return Seen::Challenge(String::from_utf8(data).unwrap()),
+                Output::Success { account, data } => {
+                    let data = data.map(|data| String::from_utf8(data).unwrap());
+                    return Seen::Success(account.to_string(), data);
+                }
+                Output::Failure(condition) => return Seen::Failure(condition),
+            }
+        }
+    }
+}
+
+/// A SCRAM client that does as it is told.
+struct Client {
+    hash: Hash,
+    password: &'static str,
+    /// The gs2 header, comma at its end included.
+    header: String,
+    bare: String,
+    cbind_data: Vec<u8>,
+}
+
+impl Client {
+    fn new(hash: Hash, name: &str, password: &'static str) -> Client {
+        let bare = format!("n={name},r=clientnonce");
+        Client { hash, password, header: "n,,".into(), bare, cbind_data: Vec::new() }
+    }
+
+    fn bound(mut self, exporter: &[u8]) -> Client {
+        self.header = "p=tls-exporter,,".into();
+        self.cbind_data = exporter.to_vec();
+        self
+    }
+
+    fn header(mut self, header: &str) -> Client {
+        self.header = header.into();
+        self
+    }
+
+    fn first(&self) -> Vec<u8> {
+        format!("{}{}", self.header, self.bare).into_bytes()
+    }
+
+    fn cbind(&self) -> String {
+        BASE64.encode([self.header.as_bytes(), &self.cbind_data].concat())
+    }
+
+    /// The answer to a challenge, and the signature to expect.
+    fn last(&self, challenge: &str) -> (String, String) {
+        let nonce = attribute(challenge, "r=");
+        self.prove(challenge, &format!("c={},r={nonce}", self.cbind()))
+    }
+
+    fn prove(&self, challenge: &str, without_proof: &str) -> (String, String) {
+        let salt = BASE64.decode(attribute(challenge, "s=")).unwrap();
+        let iterations = attribute(challenge, "i=").parse().unwrap();
+        let keys = self.hash.keys(self.password.as_bytes(), &salt, iterations);
+        let salted = salted(self.hash, self.password, &salt, iterations);
+        let message = format!("{},{challenge},{without_proof}", self.bare);
+        let mut proof = self.hash.hmac(&salted, &[b"Client Key"]).as_ref().to_vec();
+        let signature = self.hash.hmac(&keys.stored_key, &[message.as_bytes()]);
+        proof.iter_mut().zip(signature.as_ref()).for_each(|(byte, mask)| *byte ^= mask);
+        let server = self.hash.hmac(&keys.server_key, &[message.as_bytes()]);
+        (format!("{without_proof},p={}", BASE64.encode(proof)), format!("v={}", BASE64.encode(server.as_ref())))
+    }
+}
+
+/// `SaltedPassword` (RFC 5802 §3), written out once more for the client.
+fn salted(hash: Hash, password: &str, salt: &[u8], iterations: u32) -> Vec<u8> {
+    let mut round = hash.hmac(password.as_bytes(), &[salt, &1u32.to_be_bytes()]).as_ref().to_vec();
+    let mut salted = round.clone();
+    for _ in 1..iterations {
+        round = hash.hmac(password.as_bytes(), &[&round]).as_ref().to_vec();
+        salted.iter_mut().zip(&round).for_each(|(sum, byte)| *sum ^= byte);
+    }
+    salted
+}
+
+fn attribute<'a>(message: &'a str, name: &str) -> &'a str {
+    message.split(',').find_map(|field| field.strip_prefix(name)).unwrap()
+}
+
+fn challenge(seen: Seen) -> String {
+    let Seen::Challenge(text) = seen else { panic!("expected a challenge: {seen:?}") };
+    text
+}
+
+const NOT_AUTHORIZED: Seen = Seen::Failure(SaslCondition::NotAuthorized);
+const MALFORMED: Seen = Seen::Failure(SaslCondition::MalformedRequest);
+const INVALID_AUTHZID: Seen = Seen::Failure(SaslCondition::InvalidAuthzid);
+const INVALID_MECHANISM: Seen = Seen::Failure(SaslCondition::InvalidMechanism);
+const HASHES: [(Hash, &str, &str); 2] =
+    [(Hash::Sha1, "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"), (Hash::Sha256, "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")];
+
+/// RFC 5802 §5 and RFC 7677 §3: salt, nonces and all.
+#[test]
+fn vectors_of_the_standards() {
+    let rows = [
+        (
+            Hash::Sha1,
+            "SCRAM-SHA-1",
+            "QSXCR+Q6sek8bf92",
+            "n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
+            "3rfcNHYJY1ZVvWVs7j",
+            "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+            "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+            "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+        ),
+        (
+            Hash::Sha256,
+            "SCRAM-SHA-256",
+            "W22ZaJ0SNY7soEsUEjb6gQ==",
+            "n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+            "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+            "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+            "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+        ),
+    ];
+    for (hash, mechanism, salt, first, nonce, challenge, last, signature) in rows {
+        let mut world = World::new();
+        let keys = hash.keys(b"pencil", &BASE64.decode(salt).unwrap(), 4096);
+        world
+            .accounts
+            .insert("user@example.org".into(), Credentials { generation: 1, sha1: keys.clone(), sha256: keys });
+        let mut stream = world.unbound();
+        stream.exchange.nonce = nonce.to_owned();
+        assert_eq!(stream.start(mechanism, Some(first.as_bytes())), Seen::Challenge(challenge.into()));
+        assert_eq!(stream.respond(last), Seen::Success("user@example.org".into(), Some(signature.into())));
+        assert!(stream.exchange.is_over());
+    }
+}
+
+#[test]
+fn every_mechanism_lets_the_owner_in() {
+    let mut world = World::new();
+    for (hash, name, plus) in HASHES {
+        for (mechanism, client) in
+            [(name, Client::new(hash, "ada", "pencil")), (plus, Client::new(hash, "ada", "pencil").bound(EXPORTER))]
+        {
+            let mut stream = world.bound();
+            let (last, signature) = client.last(&challenge(stream.start(mechanism, Some(&client.first()))));
+            assert_eq!(stream.respond(last), Seen::Success("ada@example.org".into(), Some(signature)), "{mechanism}");
+            assert_eq!(stream.respond("again"), Seen::Silence);
+        }
+    }
+    for initial in [&b"\0ada\0pencil"[..], b"\0ADA\0pencil", b"ada@example.org\0ada\0pencil"] {
+        assert_eq!(world.unbound().start("PLAIN", Some(initial)), Seen::Success("ada@example.org".into(), None));
+    }
+}
+
+/// RFC 6120 §6.4.2: nothing sent is asked for, `=` is a message of no bytes.
+#[test]
+fn initial_response_absent_or_empty() {
+    let mut world = World::new();
+    let client = Client::new(Hash::Sha1, "ada", "pencil");
+    let mut stream = world.unbound();
+    assert_eq!(stream.start("SCRAM-SHA-1", None), Seen::Challenge(String::new()));
+    let (last, signature) = client.last(&challenge(stream.respond(client.first())));
+    assert_eq!(stream.respond(last), Seen::Success("ada@example.org".into(), Some(signature)));
+
+    let mut stream = world.unbound();
+    assert_eq!(stream.start("PLAIN", None), Seen::Challenge(String::new()));
+    assert_eq!(stream.respond(b"\0ada\0pencil"), Seen::Success("ada@example.org".into(), None));
+
+    for mechanism in ["SCRAM-SHA-256", "PLAIN"] {
+        assert_eq!(world.unbound().start(mechanism, Some(b"")), MALFORMED);
+        let mut stream = world.unbound();
+        assert_eq!(stream.start(mechanism, None), Seen::Challenge(String::new()));
+        assert_eq!(stream.respond(""), MALFORMED);
+    }
+}
+
+/// Threat: a mechanism known to the server but not offered on this very stream.
+#[test]
+fn only_what_the_stream_is_offered() {
+    use Mechanism::{Plain, ScramSha1, ScramSha1Plus, ScramSha256, ScramSha256Plus};
+    let all = [ScramSha256Plus, ScramSha1Plus, ScramSha256, ScramSha1, Plain];
+    let unbound = [ScramSha256, ScramSha1, Plain];
+    let mut world = World::new();
+    for (security, exporter, expected) in [
+        (Security::Tls13, Some(EXPORTER), &all[..]),
+        (Security::Tls12, Some(EXPORTER), &all),
+        (Security::Tls13, None, &unbound),
+        (Security::Tls12, None, &unbound),
+        (Security::ClearLoopback, None, &unbound),
+        // There is no TLS to bind to, whatever an edge says.
+        (Security::ClearLoopback, Some(EXPORTER), &unbound),
+    ] {
+        let offer = Offer { security, exporter: exporter.is_some() };
+        assert_eq!(offered(offer).collect::<Vec<_>>(), expected);
+        for mechanism in Mechanism::ALL {
+            let seen = world.stream(security, exporter).start(mechanism.name(), None);
+            let refused = seen == INVALID_MECHANISM;
+            assert_eq!(refused, !expected.contains(&mechanism), "{mechanism:?} on {offer:?}: {seen:?}");
+        }
+    }
+    for name in ["", "plain", "SCRAM-SHA-1-PLUS ", "SCRAM-SHA-512", "EXTERNAL", "ANONYMOUS", "X-OAUTH2", "DIGEST-MD5"] {
+        assert_eq!(world.bound().start(name, None), INVALID_MECHANISM, "{name}");
+    }
+}
+
+#[test]
+fn features_name_what_is_offered() {
+    let read = |offer| {
+        let mut tree = tree::Builder::new();
+        features(offer, &mut tree);
+        let bytes = tree.finish();
+        tree::validate(&bytes, tree::DEPTH_MAX).unwrap();
+        let of = |ns: &str, name: &str| tree::child(&bytes, ns, name).map(|e| e.children().collect::<Vec<_>>().len());
+        let mechanisms = tree::child(&bytes, NS_SASL, "mechanisms").unwrap();
+        let names: Vec<String> = mechanisms.children().map(|e| e.text()).collect();
+        (names, of(NS_CHANNEL_BINDING, "sasl-channel-binding"))
+    };
+    let (names, bindings) = read(Offer { security: Security::Tls13, exporter: true });
+    assert_eq!(names, ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]);
+    assert_eq!(bindings, Some(1));
+    let (names, bindings) = read(Offer { security: Security::Tls12, exporter: false });
+    assert_eq!(names, ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]);
+    assert_eq!(bindings, None);
+}
+
+#[test]
+fn abort_and_words_out_of_turn_end_it() {
+    let mut world = World::new();
+    let client = Client::new(Hash::Sha1, "ada", "pencil");
+    assert_eq!(world.unbound().respond("\0ada\0pencil"), MALFORMED, "response before auth");
+
+    let mut stream = world.unbound();
+    challenge(stream.start("SCRAM-SHA-1", Some(&client.first())));
+    assert_eq!(stream.start("PLAIN", Some(b"\0ada\0pencil")), MALFORMED, "auth during auth");
+    assert_eq!(stream.start("PLAIN", Some(b"\0ada\0pencil")), Seen::Silence, "over is over");
+
+    let mut stream = world.unbound();
+    let (last, _) = client.last(&challenge(stream.start("SCRAM-SHA-1", Some(&client.first()))));
+    assert_eq!(stream.feed(Input::Abort(SaslCondition::Aborted)), Seen::Failure(SaslCondition::Aborted));
+    assert_eq!(stream.respond(last), Seen::Silence);
+}
+
+/// A client may talk while the server still looks things up; answers may come late or twice.
+#[test]
+fn questions_under_way() {
+    let mut world = World::new();
+    let found = credentials("pencil", 10);
+    let mut exchange = Exchange::new(&mut world.random, &SECRET);
+    let mut out = Vec::new();
+    let start = Input::Start {
+        mechanism: "PLAIN",
+        initial: Some(b"\0ada\0pencil"),
+        security: Security::Tls13,
+        exporter: None,
+        domain: "example.org",
+    };
+    exchange.handle(start, &mut out);
+    assert!(matches!(out.pop(), Some(Output::LoadCredentials(jid)) if jid.as_str() == "ada@example.org"));
+    assert_eq!(exchange.claimed().map(BareJid::as_str), Some("ada@example.org"));
+    exchange.handle(Input::Derived(Derived::Keys(found.sha256.clone())), &mut out);
+    assert!(out.is_empty(), "an answer to nothing proves nothing");
+    exchange.handle(Input::Credentials(Some(&found)), &mut out);
+    let Some(Output::Derive(task)) = out.pop() else { panic!("no question") };
+    exchange.handle(Input::Credentials(None), &mut out);
+    assert!(out.is_empty());
+    exchange.handle(Input::Response(b"more"), &mut out);
+    assert!(matches!(out.pop(), Some(Output::Failure(SaslCondition::MalformedRequest))));
+    exchange.handle(Input::Derived(task.run()), &mut out);
+    assert!(out.is_empty() && exchange.is_over());
+}
+
+#[test]
+fn no_worker_is_a_temporary_failure() {
+    let mut world = World::new();
+    let mut stream = world.unbound();
+    let mut out = Vec::new();
+    let (security, exporter) = (stream.security, None);
+    let initial = Some(&b"\0ada\0pencil"[..]);
+    stream
+        .exchange
+        .handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain: "example.org" }, &mut out);
+    stream.exchange.handle(Input::Credentials(None), &mut out);
+    assert_eq!(stream.feed(Input::Derived(Derived::Busy)), Seen::Failure(SaslCondition::TemporaryAuthFailure));
+}
+
+/// Secrets are compared with `ct_eq` only: the sources of this folder have no `==` or `!=` next to
+/// a word for one.
+#[test]
+fn no_secret_meets_an_equals_sign() {
+    let sources = [
+        ("mod.rs", include_str!("../mod.rs")),
+        ("scram.rs", include_str!("../scram.rs")),
+        ("plain.rs", include_str!("../plain.rs")),
+        ("crypto.rs", include_str!("../crypto.rs")),
+        ("derive.rs", include_str!("../../derive.rs").split("#[cfg(test)]").next().unwrap()),
+    ];
+    let words = ["key", "nonce", "cbind", "proof", "signature", "password", "secret", "expose", "salt", "exporter"];
+    for (file, source) in sources {
+        for (line, text) in source.lines().enumerate() {
+            let compares = text.contains("==") || text.contains("!=") || text.contains(".eq(");
+            let secret = words.iter().any(|word| text.to_ascii_lowercase().contains(word));
+            let harmless = text.trim_start().starts_with("//") || text.contains(".len() !=");
+            assert!(harmless || !(compares && secret), "{file}:{}: {text}", line + 1);
+        }
+    }
+}

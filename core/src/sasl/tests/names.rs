@@ -1,0 +1,126 @@
+//! Who someone says to be: user names, authorization identities, accounts that do not exist.
+
+use super::*;
+
+/// What the four SCRAM forms and PLAIN say to a name and an authzid, with the right password.
+fn outcomes(world: &mut World, name: &str, password: &'static str, authzid: &str) -> Vec<Seen> {
+    let escape = |text: &str| text.replace('=', "=3D").replace(',', "=2C");
+    let mut seen = Vec::new();
+    for (hash, mechanism, plus) in HASHES {
+        let a = if authzid.is_empty() { String::new() } else { format!("a={}", escape(authzid)) };
+        let client = Client::new(hash, &escape(name), password);
+        let bound = Client::new(hash, &escape(name), password).bound(EXPORTER);
+        for (mechanism, client) in
+            [(mechanism, client.header(&format!("n,{a},"))), (plus, bound.header(&format!("p=tls-exporter,{a},")))]
+        {
+            let mut stream = world.bound();
+            let first = stream.start(mechanism, Some(&client.first()));
+            seen.push(if let Seen::Challenge(text) = &first { stream.respond(client.last(text).0) } else { first });
+        }
+    }
+    seen.push(world.unbound().start("PLAIN", Some(format!("{authzid}\0{name}\0{password}").as_bytes())));
+    seen
+}
+
+/// Threat: authenticated as one account, a session opened for another.
+#[test]
+fn authzid_matrix() {
+    let mut world = World::new();
+    for authzid in ["", "ada@example.org", "ADA@Example.ORG", "ada@example.org."] {
+        for seen in outcomes(&mut world, "ada", "pencil", authzid) {
+            assert!(matches!(&seen, Seen::Success(account, _) if account == "ada@example.org"), "{authzid}: {seen:?}");
+        }
+    }
+    for authzid in [
+        "ada@example.org/desk",
+        "ada@example.org/",
+        "grace@example.org",
+        "ada@example.net",
+        "admin@example.org",
+        "example.org",
+        "ada",
+        "@example.org",
+        "ada@",
+        "ada@@example.org",
+        "ada@example.org ",
+        " ",
+        "o,=x@example.org",
+        "ad\u{430}@example.org",
+    ] {
+        for seen in outcomes(&mut world, "ada", "pencil", authzid) {
+            assert_eq!(seen, INVALID_AUTHZID, "{authzid:?}");
+        }
+    }
+}
+
+#[test]
+fn names_with_comma_and_equals_sign() {
+    let mut world = World::new();
+    for seen in outcomes(&mut world, "o,=x", "ink", "") {
+        assert!(matches!(&seen, Seen::Success(account, _) if account == "o,=x@example.org"), "{seen:?}");
+    }
+    for seen in outcomes(&mut world, "o,=x", "ink", "O,=X@example.org") {
+        assert!(matches!(&seen, Seen::Success(account, _) if account == "o,=x@example.org"), "{seen:?}");
+    }
+}
+
+/// A wrong password and an unknown name look the same in every message.
+#[test]
+fn unknown_accounts_are_indistinguishable() {
+    let mut world = World::new();
+    // The known one as a server would have stored it.
+    world.accounts.insert("ada@example.org".into(), credentials("pencil", limits::ITERATIONS));
+    for (hash, mechanism, plus) in HASHES {
+        for mechanism in [mechanism, plus] {
+            let talk = |world: &mut World, name: &str| {
+                let client = Client::new(hash, name, "wrong");
+                let client = if mechanism.ends_with("PLUS") { client.bound(EXPORTER) } else { client };
+                let mut stream = world.bound();
+                let first = challenge(stream.start(mechanism, Some(&client.first())));
+                let nonce = attribute(&first, "r=").to_owned();
+                let salt = BASE64.decode(attribute(&first, "s=")).unwrap();
+                let end = stream.respond(client.last(&first).0);
+                let shape = first.replace(&nonce, "").replace(&BASE64.encode(&salt), "");
+                (shape, nonce.len(), salt, end)
+            };
+            let known = talk(&mut world, "ada");
+            let unknown = talk(&mut world, "eve");
+            assert_eq!(
+                (&known.0, known.1, known.2.len(), &known.3),
+                (&unknown.0, unknown.1, unknown.2.len(), &unknown.3)
+            );
+            assert_eq!(unknown.3, NOT_AUTHORIZED);
+            assert_eq!(unknown.2, talk(&mut world, "eve").2, "the salt is the same each time");
+            assert_eq!(unknown.2, talk(&mut world, "EVE").2, "and for each way to write the name");
+            assert_ne!(unknown.2, talk(&mut world, "mallory").2, "but not for each name");
+        }
+    }
+    let salt = |hash, secret: u8, name| pretence(hash, &Secret::new([secret; 32]), &BareJid::parse(name).unwrap()).salt;
+    let base = salt(Hash::Sha1, 1, "eve@example.org");
+    assert_ne!(base, salt(Hash::Sha256, 1, "eve@example.org"));
+    assert_ne!(base, salt(Hash::Sha1, 2, "eve@example.org"));
+    assert_ne!(base, salt(Hash::Sha1, 1, "eve@example.net"));
+}
+
+/// PLAIN asks for the same derivation whether the account exists or not.
+#[test]
+fn unknown_accounts_cost_the_same() {
+    let mut world = World::new();
+    let real = credentials("pencil", limits::ITERATIONS);
+    let ask = |world: &mut World, found: Option<&Credentials>| {
+        let mut exchange = Exchange::new(&mut world.random, &SECRET);
+        let mut out = Vec::new();
+        let (security, exporter) = (Security::Tls13, None);
+        let initial = Some(&b"\0ada\0wrong"[..]);
+        exchange
+            .handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain: "example.org" }, &mut out);
+        exchange.handle(Input::Credentials(found), &mut out);
+        match out.pop() {
+            Some(Output::Derive(Task::Verify { hash, password, salt, iterations })) => {
+                (hash, password.expose().to_vec(), salt.len(), iterations)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask(&mut world, Some(&real)), ask(&mut world, None));
+}
