@@ -28,7 +28,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto::{Hash, Secret};
 use hearth_storage::{Credentials, ScramKeys};
 use hearth_wire::to_core::Security;
-use hearth_wire::{BareJid, SaslCondition, tree};
+use hearth_wire::{BareJid, SaslCondition, prep, tree};
 
 /// Namespace of RFC 6120 §6.
 pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
@@ -398,10 +398,9 @@ fn account(name: &str, domain: &str) -> Result<BareJid, SaslCondition> {
     BareJid::new(Some(name), domain).map_err(|_| SaslCondition::NotAuthorized)
 }
 
-/// SASLprep (RFC 4013); `None` if the text cannot be prepared or is empty then.
+/// SASLprep (RFC 4013); `None` if the text cannot be prepared or nothing is left of it.
 pub fn prepare_password(text: &str) -> Option<Secret> {
-    // TODO: hearth_wire::prep::saslprep when it lands.
-    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| Secret::new(text))
+    prep::saslprep(text).ok().map(|prepared| Secret::new(prepared.as_bytes()))
 }
 
 /// RFC 6120 §6.3.8: nobody acts for another here, so an authorization identity is the account's

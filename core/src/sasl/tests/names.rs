@@ -64,6 +64,23 @@ fn names_with_comma_and_equals_sign() {
     }
 }
 
+/// Names by PRECIS and IDNA, passwords by SASLprep, whichever way a client writes them.
+#[test]
+fn prepared_names_and_passwords() {
+    let mut world = World::new();
+    let password = prepare_password("I\u{ad}X \u{2168}").unwrap();
+    assert_eq!(password.expose(), b"IX IX");
+    world.accounts.insert("j\u{fc}rgen@example.org".into(), credentials("IX IX", 10));
+    for name in ["j\u{fc}rgen", "J\u{dc}RGEN", "ju\u{308}rgen"] {
+        for seen in outcomes(&mut world, name, "IX IX", "J\u{dc}rgen@EXAMPLE.org") {
+            assert!(matches!(&seen, Seen::Success(account, _) if account == "j\u{fc}rgen@example.org"), "{seen:?}");
+        }
+    }
+    let plain = "\0j\u{fc}rgen\0I\u{ad}X\u{a0}\u{2168}";
+    assert!(matches!(world.unbound().start("PLAIN", Some(plain.as_bytes())), Seen::Success(..)));
+    assert!(prepare_password("\u{ad}").is_none() && prepare_password("a\u{7}").is_none());
+}
+
 /// A wrong password and an unknown name look the same in every message.
 #[test]
 fn unknown_accounts_are_indistinguishable() {
