@@ -10,6 +10,41 @@
 //! applied in the order they were asked; a read sees every write whose answer was given before it was
 //! asked; kill -9 at any point loses nothing that was answered. Stored tables are keyed by slot, never
 //! by shard. Records are postcard structs behind a version byte.
+//!
+//! ```text
+//!  lib.rs      questions and answers        store.rs    SmallStore, LogStore: what an engine must do
+//!  engine.rs   a question to its answer     memory.rs   both in memory: simulator, tests
+//!  runtime.rs  the threads, group commit    redb.rs     small state on disk, hearth.redb
+//!  tables.rs   keys, tables, changes        log/        messages on disk, segments
+//!  record.rs   what lies in the tables      faulty.rs   any of them, failing where told
+//! ```
+//!
+//! Driving it:
+//! ```
+//! use hearth_storage::{Answer, Ask, Question, Storage};
+//! use hearth_wire::{BareJid, ids::Slot};
+//! let (storage, boot) = Storage::memory().unwrap();
+//! let (answers, answered) = crossbeam_channel::unbounded();
+//! let handle = storage.start(1, move |_shard, batch| answers.send(batch).unwrap()).unwrap();
+//! let account = BareJid::parse("ada@example.org").unwrap();
+//! let slot = boot.slot_key.slot(account.as_str());
+//! handle.ask(0, vec![Question { id: 7, slot, epoch: boot.epoch, ask: Ask::Load { account } }]).unwrap();
+//! let batch = answered.recv().unwrap();
+//! assert!(batch[0].id == 7 && matches!(batch[0].answer, Answer::Loaded(None)));
+//! handle.shutdown().unwrap();
+//! ```
+
+mod engine;
+pub mod limits;
+pub mod memory;
+mod record;
+mod runtime;
+mod store;
+mod tables;
+
+pub use engine::Storage;
+pub use runtime::{Refused, StorageHandle};
+pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
 
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, Slot, SlotEpoch, SlotKey};
@@ -36,13 +71,17 @@ pub enum Ask {
     /// All working state of an account, in one read → `Loaded`.
     Load { account: BareJid },
     /// All of it or nothing, in one commit shared with whoever else waits → `Applied`, or `Refused`
-    /// when a precondition ([`Change::CreateAccount`]) does not hold.
+    /// when a precondition does not hold: see [`Refusal`]. All accounts named are of the
+    /// question's slot. Under an epoch newer than any before (also with no changes at all) it takes
+    /// the slot: once answered, every older epoch is fenced, in the log too.
     Apply { changes: Vec<Change> },
     /// → `Blob`.
     LoadBlob { account: BareJid, blob: Blob },
     /// → `Appended`, once durable. Records of one account get growing ids in the order asked.
     Append { record: NewRecord },
-    /// Records of an account with id > `after`, oldest first, at most `limit` → `Records`.
+    /// Records of an account with id > `after`, oldest first, at most `limit` → `Records`. Fewer come
+    /// back also where they would pass [`limits::READ_BYTES_MAX`]: only an empty answer is the end.
+    /// Records of an earlier account of the same name are never among them.
     ReadLog { account: BareJid, after: LogId, limit: u32 },
     /// Accounts of a domain with address > `after`, in order, at most `limit` → `Accounts`.
     ListAccounts { domain: String, after: Option<BareJid>, limit: u32 },
@@ -51,12 +90,14 @@ pub enum Ask {
 /// One change of small state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// Refused with [`Refusal::Exists`] if the account exists.
+    /// Refused with [`Refusal::Exists`] if the account exists. Its log begins here: messages are
+    /// appended for it only after this was answered.
     CreateAccount {
         account: BareJid,
         credentials: Credentials,
     },
-    /// Refused with [`Refusal::NoAccount`] if it does not exist.
+    /// This and every change below that names an account is refused with [`Refusal::NoAccount`] if
+    /// it does not exist.
     SetCredentials {
         account: BareJid,
         credentials: Credentials,
@@ -104,6 +145,25 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The account it is about, if any.
+    pub fn account(&self) -> Option<&BareJid> {
+        match self {
+            Change::CreateAccount { account, .. }
+            | Change::SetCredentials { account, .. }
+            | Change::DeleteAccount { account }
+            | Change::PutRosterItem { account, .. }
+            | Change::RemoveRosterItem { account, .. }
+            | Change::PutRosterVersion { account, .. }
+            | Change::PutRequest { account, .. }
+            | Change::RemoveRequest { account, .. }
+            | Change::PutMarks { account, .. }
+            | Change::PutBlob { account, .. } => Some(account),
+            Change::PutDomain { .. } | Change::RemoveDomain { .. } => None,
+        }
+    }
+}
+
 /// Larger things that no login needs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum Blob {
@@ -128,16 +188,18 @@ pub enum Answer {
     Appended(LogId),
     Records(Vec<LogRecord>),
     Accounts(Vec<BareJid>),
-    /// Nothing was changed. The message is for the operator.
+    /// Nothing was changed. The message is for the operator; the sender gets a retryable error.
     Failed(StoreError),
 }
 
-/// A precondition did not hold.
+/// A precondition did not hold; nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
+    /// [`Change::CreateAccount`] of one that exists.
     Exists,
+    /// A change of an account that does not exist.
     NoAccount,
-    /// Another shard owns the slot by now.
+    /// The question's epoch is older than the slot's: another shard owns it by now.
     Fenced,
 }
 
@@ -288,7 +350,17 @@ pub enum StoreError {
     Corrupt {
         what: String,
     },
+    /// No space left; works again by itself when there is some.
     Full,
+    /// Too many questions wait already ([`limits`]): ask again later.
+    Busy,
+    /// One value is longer than this store keeps.
+    TooLarge {
+        what: &'static str,
+        bytes_max: usize,
+    },
+    /// The store was shut down.
+    Closed,
 }
 
 impl fmt::Display for StoreError {
@@ -302,6 +374,9 @@ impl fmt::Display for StoreError {
             StoreError::Io { doing, cause } => write!(f, "{doing}: {cause}"),
             StoreError::Corrupt { what } => write!(f, "damaged: {what}; restore a backup"),
             StoreError::Full => f.write_str("no space left on the device of the store"),
+            StoreError::Busy => f.write_str("the store has too much waiting"),
+            StoreError::TooLarge { what, bytes_max } => write!(f, "{what} is longer than {bytes_max} bytes"),
+            StoreError::Closed => f.write_str("the store is closed"),
         }
     }
 }

@@ -1,0 +1,109 @@
+//! From a question to its answer over a pair of stores. The runtime calls this from its threads;
+//! the simulator calls [`Storage::answer`] when it thinks the time has come.
+
+use crate::memory::{MemoryLog, MemorySmall};
+use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
+use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError};
+use hearth_wire::BareJid;
+use hearth_wire::ids::{Slot, SlotKey};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A pair of open stores. Clones are the same pair.
+#[derive(Clone)]
+pub struct Storage {
+    pub(crate) small: Arc<dyn SmallStore>,
+    pub(crate) log: Arc<dyn LogStore>,
+    /// What the log was told of; touched only where changes are applied.
+    fences: Arc<Mutex<Fences>>,
+}
+
+impl Storage {
+    /// Over any two stores; a start in the sense of [`Storage::boot`].
+    pub fn new(small: Arc<dyn SmallStore>, log: Arc<dyn LogStore>) -> Result<(Storage, Boot), StoreError> {
+        let storage = Storage { small, log, fences: Arc::default() };
+        let boot = storage.boot()?;
+        Ok((storage, boot))
+    }
+
+    /// An empty store in memory, the same each time.
+    pub fn memory() -> Result<(Storage, Boot), StoreError> {
+        let fresh = Fresh { slot_key: SlotKey([7; 16]), secret: [8; 32], store_id: [9; 16] };
+        Storage::new(Arc::new(MemorySmall::new(&fresh)?), Arc::new(MemoryLog::new()))
+    }
+
+    /// A new start: raises the epoch above every earlier one, durably, and fences those.
+    pub fn boot(&self) -> Result<Boot, StoreError> {
+        let boot = self.small.boot()?;
+        self.log.fence(None, boot.epoch);
+        self.fences.lock().unwrap_or_else(PoisonError::into_inner).raise(None, boot.epoch);
+        Ok(boot)
+    }
+
+    /// Answers one question here and now, on this thread.
+    pub fn answer(&self, question: Question) -> Answered {
+        let Question { id, slot, epoch, ask } = question;
+        let first = |answers: Vec<Answer>| answers.into_iter().next().unwrap_or(Answer::Failed(StoreError::Closed));
+        let answer = match ask {
+            Ask::Apply { changes } => first(self.apply(&[ChangeSet { slot, epoch, changes }], self.log.head())),
+            Ask::Append { record } => first(self.append(&[Append { slot, epoch, record }])),
+            read @ (Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. }) => {
+                self.read(slot, &read)
+            }
+        };
+        Answered { id, answer }
+    }
+
+    /// Applies a batch with one commit. Every append that belongs to an account before it is created
+    /// here has an id up to `born_at`.
+    pub(crate) fn apply(&self, sets: &[ChangeSet], born_at: LogId) -> Vec<Answer> {
+        let outcomes = self.small.apply(sets, born_at);
+        let mut fences = self.fences.lock().unwrap_or_else(PoisonError::into_inner);
+        for (set, outcome) in sets.iter().zip(&outcomes) {
+            if outcome.is_ok() && fences.raise(Some(set.slot), set.epoch) {
+                self.log.fence(Some(set.slot), set.epoch);
+            }
+        }
+        outcomes.into_iter().map(|outcome| answer(outcome.map(|()| Answer::Applied))).collect()
+    }
+
+    /// Appends a batch with one sync.
+    pub(crate) fn append(&self, batch: &[Append]) -> Vec<Answer> {
+        self.log.append(batch).into_iter().map(|outcome| answer(outcome.map(Answer::Appended))).collect()
+    }
+
+    /// Answers a question that changes nothing.
+    pub(crate) fn read(&self, slot: Slot, ask: &Ask) -> Answer {
+        let answer = match ask {
+            Ask::Load { account } => self.load(slot, account),
+            Ask::LoadBlob { account, blob } => self.small.load_blob(slot, account, *blob).map(Answer::Blob),
+            Ask::ReadLog { account, after, limit } => self.read_log(slot, account, *after, *limit),
+            Ask::ListAccounts { domain, after, limit } => {
+                self.small.list_accounts(domain, after.as_ref(), *limit).map(Answer::Accounts)
+            }
+            Ask::Apply { .. } | Ask::Append { .. } => {
+                debug_assert!(false, "a write among the reads");
+                Err(StoreError::Busy)
+            }
+        };
+        answer.unwrap_or_else(Answer::Failed)
+    }
+
+    fn load(&self, slot: Slot, account: &BareJid) -> Result<Answer, StoreError> {
+        let Some(mut snapshot) = self.small.load(slot, account)? else { return Ok(Answer::Loaded(None)) };
+        snapshot.log_above_mark = self.log.any_above(account, snapshot.marks.low_water)?;
+        Ok(Answer::Loaded(Some(Box::new(snapshot))))
+    }
+
+    fn read_log(&self, slot: Slot, account: &BareJid, after: LogId, limit: u32) -> Result<Answer, StoreError> {
+        let Some(born_at) = self.small.born_at(slot, account)? else { return Ok(Answer::Records(Vec::new())) };
+        self.log.read(account, after.max(born_at), limit).map(Answer::Records)
+    }
+}
+
+fn answer(outcome: Result<Answer, Denied>) -> Answer {
+    match outcome {
+        Ok(answer) => answer,
+        Err(Denied::Refused(refusal)) => Answer::Refused(refusal),
+        Err(Denied::Failed(error)) => Answer::Failed(error),
+    }
+}

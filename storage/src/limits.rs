@@ -1,0 +1,54 @@
+//! Every bound of this crate: unit, reason, and what happens when it is reached.
+
+/// Questions that may wait for one of the three threads. Reached when the disk stalls for seconds;
+/// what comes after is refused with [`StoreError::Busy`](crate::StoreError::Busy), before anything
+/// was done for it.
+pub const QUEUE_QUESTIONS_MAX: usize = 16_384;
+
+/// Bytes that the questions waiting for one thread may hold. Same consequence.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Calls of `ask` that may wait for one thread, so that the channel's memory is fixed (some 200 KB
+/// for all three). Same consequence.
+pub const QUEUE_BATCHES_MAX: usize = 2_048;
+
+/// Reads answered before their answers leave together.
+pub const READS_PER_TURN_MAX: usize = 64;
+
+/// Change sets in one commit of small state. More wait for the next commit, so that the first of
+/// them is not kept waiting for the last.
+pub const COMMIT_SETS_MAX: usize = 1_024;
+
+/// Bytes of changes in one commit of small state. Same consequence.
+pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Appends in one write and sync of the log. More wait for the next.
+pub const APPEND_RECORDS_MAX: usize = 4_096;
+
+/// Bytes of appends in one write and sync of the log. Same consequence.
+pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Milliseconds an append may be kept waiting for others to share its sync, and only while
+/// [`GATHER_RECORDS_MIN`] are expected within that time: a sync costs some 40 µs of CPU however
+/// many records it covers.
+pub const GATHER_MS: u64 = 2;
+
+/// Appends expected within [`GATHER_MS`] that make waiting worth it. Below, each is synced at once.
+pub const GATHER_RECORDS_MIN: u32 = 16;
+
+/// Stanza bytes in one answer to `ReadLog`, unless the first record alone is longer. The rest is
+/// asked for with the next page.
+pub const READ_BYTES_MAX: usize = 1024 * 1024;
+
+/// Records in one answer to `ReadLog`, accounts in one to `ListAccounts`, whatever was asked.
+pub const READ_RECORDS_MAX: u32 = 1_000;
+
+/// Bytes of one stanza in the log or of a stored subscription request. The edge admits 256 KiB of
+/// XML, which stays under half of this as a tree. Longer ones fail with `TooLarge`.
+pub const STANZA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one blob: a vCard of 256 KiB of XML as a tree. Longer ones fail with `TooLarge`.
+pub const BLOB_BYTES_MAX: usize = 512 * 1024;
+
+/// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
+pub const UNDELIVERED_MAX: usize = 65_536;

@@ -1,0 +1,406 @@
+//! Small state as ordered tables of bytes, and every operation on it, written once for all engines
+//! that are such tables (redb, memory).
+//!
+//! ```text
+//!  table       key                                                value
+//!  accounts    slot: u16 BE ‖ account ‖ 00 ‖ section ‖ subkey     record of the section
+//!  blobs       slot: u16 BE ‖ account ‖ 00 ‖ number of the blob   BlobRecord
+//!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
+//!  domains     domain                                             DomainRecord
+//!  slots       slot: u16 BE                                       newest epoch, if taken since boot
+//!  meta        "schema", "store", "epoch", "commit"               u32, StoreRecord, u64, u64
+//!
+//!  section     subkey    record
+//!  1 account             AccountRecord: the account exists if this does
+//!  2 credentials         Credentials
+//!  3 version             u64: of the roster
+//!  4 marks               LogMarks
+//!  5 roster    contact   RosterItemRecord
+//!  6 request   contact   RequestRecord
+//! ```
+//!
+//! A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
+
+use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
+use crate::store::{ChangeSet, Denied, Fences, Fresh};
+use crate::{Blob, Boot, Change, Credentials, DomainRecord, LogId, LogMarks, Refusal, Snapshot, StoreError, limits};
+use hearth_wire::BareJid;
+use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
+
+/// Of the layout above. A store with another is refused.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+
+const SECTION_ACCOUNT: u8 = 1;
+const SECTION_CREDENTIALS: u8 = 2;
+const SECTION_VERSION: u8 = 3;
+const SECTION_MARKS: u8 = 4;
+const SECTION_ROSTER: u8 = 5;
+const SECTION_REQUEST: u8 = 6;
+
+const META_SCHEMA: &[u8] = b"schema";
+const META_STORE: &[u8] = b"store";
+const META_EPOCH: &[u8] = b"epoch";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Table {
+    Accounts,
+    Blobs,
+    Directory,
+    Domains,
+    Slots,
+    Meta,
+}
+
+impl Table {
+    pub(crate) const COUNT: usize = 6;
+}
+
+/// Called with key and value; answers whether to go on.
+pub(crate) type Visit<'v> = &'v mut dyn FnMut(&[u8], &[u8]) -> Result<bool, StoreError>;
+
+/// A consistent view of the tables.
+pub(crate) trait Tables {
+    fn get(&mut self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Keys from `from` up to, without, `to`, in order.
+    fn scan(&mut self, table: Table, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
+}
+
+/// A view whose changes are committed together.
+pub(crate) trait TablesMut: Tables {
+    fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError>;
+    fn remove(&mut self, table: Table, key: &[u8]) -> Result<(), StoreError>;
+}
+
+/// Start of all keys of an account.
+fn account_prefix(slot: Slot, account: &BareJid) -> Vec<u8> {
+    let text = account.as_str().as_bytes();
+    debug_assert!(!text.contains(&0), "a prepared address");
+    let mut key = Vec::with_capacity(text.len().saturating_add(64));
+    key.extend_from_slice(&slot.index().to_be_bytes());
+    key.extend_from_slice(text);
+    key.push(0);
+    key
+}
+
+fn section_key(slot: Slot, account: &BareJid, section: u8, subkey: &str) -> Vec<u8> {
+    let mut key = account_prefix(slot, account);
+    key.push(section);
+    key.extend_from_slice(subkey.as_bytes());
+    key
+}
+
+fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
+    let mut key = account_prefix(slot, account);
+    key.push(match blob {
+        Blob::VCard => 1,
+    });
+    key
+}
+
+fn directory_key(domain: &str, account: &str) -> Vec<u8> {
+    [domain.as_bytes(), &[0], account.as_bytes()].concat()
+}
+
+/// End of the range of all keys that begin with `prefix`, whose last byte is the separator 00.
+fn range_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = 1;
+    }
+    end
+}
+
+fn text(what: &str, bytes: &[u8]) -> Result<Box<str>, StoreError> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.into()),
+        Err(_) => Err(StoreError::Corrupt { what: format!("{what} key") }),
+    }
+}
+
+/// All that is stored of an account, in one scan.
+pub(crate) fn load(tables: &mut dyn Tables, slot: Slot, account: &BareJid) -> Result<Option<Snapshot>, StoreError> {
+    let prefix = account_prefix(slot, account);
+    let (mut born_at, mut credentials) = (None, None);
+    let (mut roster, mut requests) = (Vec::new(), Vec::new());
+    let (mut roster_version, mut marks) = (0, LogMarks::default());
+    tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
+        let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
+            return Err(StoreError::Corrupt { what: "account key".to_owned() });
+        };
+        match *section {
+            SECTION_ACCOUNT => born_at = Some(record::decode::<AccountRecord>("account", value)?.born_at),
+            SECTION_CREDENTIALS => credentials = Some(record::decode::<Credentials>("credentials", value)?),
+            SECTION_VERSION => roster_version = record::decode("roster version", value)?,
+            SECTION_MARKS => marks = record::decode("marks", value)?,
+            SECTION_ROSTER => {
+                let item: RosterItemRecord = record::decode("roster item", value)?;
+                roster.push(item.with(text("roster item", subkey)?));
+            }
+            SECTION_REQUEST => {
+                let request: RequestRecord = record::decode("request", value)?;
+                requests.push(request.with(text("request", subkey)?));
+            }
+            other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
+        }
+        Ok(true)
+    })?;
+    let Some(born_at) = born_at.map(LogId) else { return Ok(None) };
+    let Some(credentials) = credentials else {
+        return Err(StoreError::Corrupt { what: "account without credentials".to_owned() });
+    };
+    // Marks of an earlier account of this name went with it; this holds whatever a shard stored.
+    marks.low_water = marks.low_water.max(born_at);
+    marks.undelivered.retain(|id| *id > born_at);
+    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, log_above_mark: false }))
+}
+
+pub(crate) fn born_at(tables: &mut dyn Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
+    match tables.get(Table::Accounts, &section_key(slot, account, SECTION_ACCOUNT, ""))? {
+        Some(bytes) => Ok(Some(LogId(record::decode::<AccountRecord>("account", &bytes)?.born_at))),
+        None => Ok(None),
+    }
+}
+
+pub(crate) fn load_blob(
+    tables: &mut dyn Tables,
+    slot: Slot,
+    account: &BareJid,
+    blob: Blob,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    match tables.get(Table::Blobs, &blob_key(slot, account, blob))? {
+        Some(bytes) => Ok(Some(record::decode::<BlobRecord>("blob", &bytes)?.bytes)),
+        None => Ok(None),
+    }
+}
+
+pub(crate) fn list_accounts(
+    tables: &mut dyn Tables,
+    domain: &str,
+    after: Option<&BareJid>,
+    limit: u32,
+) -> Result<Vec<BareJid>, StoreError> {
+    let prefix = directory_key(domain, "");
+    let mut from = directory_key(domain, after.map_or("", BareJid::as_str));
+    if after.is_some() {
+        from.push(0); // The next possible key.
+    }
+    let limit = usize::try_from(limit.min(limits::READ_RECORDS_MAX)).unwrap_or(usize::MAX);
+    let mut accounts = Vec::new();
+    if limit == 0 {
+        return Ok(accounts);
+    }
+    tables.scan(Table::Directory, &from, &range_end(&prefix), &mut |key, _| {
+        let account = text("directory", key.get(prefix.len()..).unwrap_or_default())?;
+        let corrupt = |_| StoreError::Corrupt { what: "directory key".to_owned() };
+        accounts.push(BareJid::parse(&account).map_err(corrupt)?);
+        Ok(accounts.len() < limit)
+    })?;
+    Ok(accounts)
+}
+
+/// Applies the sets in order; an error means that the whole view must be thrown away. `fences`
+/// holds what the commit will have made of them.
+pub(crate) fn apply(
+    tables: &mut dyn TablesMut,
+    fences: &mut Fences,
+    sets: &[ChangeSet],
+    born_at: LogId,
+) -> Result<Vec<Result<(), Denied>>, StoreError> {
+    let mut outcomes = Vec::with_capacity(sets.len());
+    for set in sets {
+        outcomes.push(match check(tables, fences, set)? {
+            Ok(()) => {
+                take_slot(tables, fences, set.slot, set.epoch)?;
+                for change in &set.changes {
+                    write(tables, set.slot, change, born_at)?;
+                }
+                Ok(())
+            }
+            Err(denied) => Err(denied),
+        });
+    }
+    Ok(outcomes)
+}
+
+/// Whether every precondition of the set holds, each change seeing those before it.
+fn check(tables: &mut dyn Tables, fences: &Fences, set: &ChangeSet) -> Result<Result<(), Denied>, StoreError> {
+    if set.epoch < fences.epoch(set.slot) {
+        return Ok(Err(Denied::Refused(Refusal::Fenced)));
+    }
+    let mut known: Option<(&BareJid, bool)> = None;
+    let mut earlier: Vec<(&BareJid, bool)> = Vec::new();
+    for change in &set.changes {
+        if let Err(error) = check_size(change) {
+            return Ok(Err(Denied::Failed(error)));
+        }
+        let Some(account) = change.account() else { continue };
+        let exists = match known {
+            Some((same, exists)) if same == account => exists,
+            _ => match earlier.iter().rev().find(|(same, _)| *same == account) {
+                Some((_, exists)) => *exists,
+                None => {
+                    let key = section_key(set.slot, account, SECTION_ACCOUNT, "");
+                    tables.get(Table::Accounts, &key)?.is_some()
+                }
+            },
+        };
+        let creates = matches!(change, Change::CreateAccount { .. });
+        let after = match (creates, exists) {
+            (true, true) => return Ok(Err(Denied::Refused(Refusal::Exists))),
+            (false, false) => return Ok(Err(Denied::Refused(Refusal::NoAccount))),
+            (true, false) => true,
+            (false, true) => !matches!(change, Change::DeleteAccount { .. }),
+        };
+        if let Some(previous) = known.replace((account, after)).filter(|(same, _)| *same != account) {
+            earlier.push(previous);
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn check_size(change: &Change) -> Result<(), StoreError> {
+    let within = |what, bytes: usize, bytes_max: usize| {
+        if bytes <= bytes_max { Ok(()) } else { Err(StoreError::TooLarge { what, bytes_max }) }
+    };
+    match change {
+        Change::PutBlob { bytes: Some(bytes), .. } => within("blob", bytes.len(), limits::BLOB_BYTES_MAX),
+        Change::PutRequest { request, .. } => {
+            within("subscription request", request.stanza.len(), limits::STANZA_BYTES_MAX)
+        }
+        Change::PutMarks { marks, .. } => {
+            within("list of undelivered messages", marks.undelivered.len(), limits::UNDELIVERED_MAX)
+        }
+        Change::CreateAccount { .. }
+        | Change::SetCredentials { .. }
+        | Change::DeleteAccount { .. }
+        | Change::PutRosterItem { .. }
+        | Change::RemoveRosterItem { .. }
+        | Change::PutRosterVersion { .. }
+        | Change::RemoveRequest { .. }
+        | Change::PutBlob { bytes: None, .. }
+        | Change::PutDomain { .. }
+        | Change::RemoveDomain { .. } => Ok(()),
+    }
+}
+
+/// Stores that a slot is owned under this epoch, the first time it is heard of.
+fn take_slot(tables: &mut dyn TablesMut, fences: &mut Fences, slot: Slot, epoch: SlotEpoch) -> Result<(), StoreError> {
+    if !fences.raise(Some(slot), epoch) {
+        return Ok(());
+    }
+    tables.put(Table::Slots, &slot.index().to_be_bytes(), &record::encode(&epoch))
+}
+
+fn write(tables: &mut dyn TablesMut, slot: Slot, change: &Change, born_at: LogId) -> Result<(), StoreError> {
+    use Table::{Accounts, Blobs, Directory, Domains};
+    match change {
+        Change::CreateAccount { account, credentials } => {
+            let account_record = AccountRecord { born_at: born_at.0 };
+            let key = |section| section_key(slot, account, section, "");
+            tables.put(Accounts, &key(SECTION_ACCOUNT), &record::encode(&account_record))?;
+            tables.put(Accounts, &key(SECTION_CREDENTIALS), &record::encode(credentials))?;
+            tables.put(Directory, &directory_key(account.domainpart(), account.as_str()), &[])
+        }
+        Change::SetCredentials { account, credentials } => {
+            let key = section_key(slot, account, SECTION_CREDENTIALS, "");
+            tables.put(Accounts, &key, &record::encode(credentials))
+        }
+        Change::DeleteAccount { account } => {
+            remove_all(tables, Accounts, &account_prefix(slot, account))?;
+            remove_all(tables, Blobs, &account_prefix(slot, account))?;
+            tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
+        }
+        Change::PutRosterItem { account, item } => {
+            let key = section_key(slot, account, SECTION_ROSTER, &item.contact);
+            tables.put(Accounts, &key, &record::encode(&RosterItemRecord::of(item)))
+        }
+        Change::RemoveRosterItem { account, contact } => {
+            tables.remove(Accounts, &section_key(slot, account, SECTION_ROSTER, contact.as_str()))
+        }
+        Change::PutRosterVersion { account, version } => {
+            tables.put(Accounts, &section_key(slot, account, SECTION_VERSION, ""), &record::encode(version))
+        }
+        Change::PutRequest { account, request } => {
+            let key = section_key(slot, account, SECTION_REQUEST, &request.contact);
+            tables.put(Accounts, &key, &record::encode(&RequestRecord::of(request)))
+        }
+        Change::RemoveRequest { account, contact } => {
+            tables.remove(Accounts, &section_key(slot, account, SECTION_REQUEST, contact.as_str()))
+        }
+        Change::PutMarks { account, marks } => {
+            tables.put(Accounts, &section_key(slot, account, SECTION_MARKS, ""), &record::encode(marks))
+        }
+        Change::PutBlob { account, blob, bytes: Some(bytes) } => {
+            let blob_record = BlobRecord { bytes: bytes.clone() };
+            tables.put(Blobs, &blob_key(slot, account, *blob), &record::encode(&blob_record))
+        }
+        Change::PutBlob { account, blob, bytes: None } => tables.remove(Blobs, &blob_key(slot, account, *blob)),
+        Change::PutDomain { domain } => tables.put(Domains, domain.domain.as_bytes(), &record::encode(domain)),
+        Change::RemoveDomain { domain } => tables.remove(Domains, domain.as_bytes()),
+    }
+}
+
+fn remove_all(tables: &mut dyn TablesMut, table: Table, prefix: &[u8]) -> Result<(), StoreError> {
+    let mut keys = Vec::new();
+    tables.scan(table, prefix, &range_end(prefix), &mut |key, _| {
+        keys.push(key.to_vec());
+        Ok(true)
+    })?;
+    keys.iter().try_for_each(|key| tables.remove(table, key))
+}
+
+/// Makes an empty store ours, or checks that this build understands what is there.
+pub(crate) fn create_or_check(tables: &mut dyn TablesMut, fresh: &Fresh) -> Result<(), StoreError> {
+    let Some(bytes) = tables.get(Table::Meta, META_SCHEMA)? else {
+        let Fresh { slot_key: SlotKey(slot_key), secret, store_id } = *fresh;
+        tables.put(Table::Meta, META_SCHEMA, &SCHEMA_VERSION.to_le_bytes())?;
+        let store = StoreRecord { slot_key, secret, store_id };
+        return tables.put(Table::Meta, META_STORE, &record::encode(&store));
+    };
+    check_schema(&bytes)
+}
+
+fn check_schema(bytes: &[u8]) -> Result<(), StoreError> {
+    let Some(found) = bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else {
+        return Err(StoreError::Corrupt { what: "schema version".to_owned() });
+    };
+    if found == SCHEMA_VERSION {
+        return Ok(());
+    }
+    Err(StoreError::UnknownVersion { found, known: SCHEMA_VERSION })
+}
+
+/// The record made at creation.
+pub(crate) fn store_record(tables: &mut dyn Tables) -> Result<StoreRecord, StoreError> {
+    match tables.get(Table::Meta, META_STORE)? {
+        Some(bytes) => record::decode("store", &bytes),
+        None => Err(StoreError::Corrupt { what: "store record".to_owned() }),
+    }
+}
+
+/// Raises the epoch above every one stored, and reads what a core starts with.
+pub(crate) fn boot(tables: &mut dyn TablesMut, fences: &mut Fences) -> Result<Boot, StoreError> {
+    let store = store_record(tables)?;
+    let mut newest: SlotEpoch = match tables.get(Table::Meta, META_EPOCH)? {
+        Some(bytes) => record::decode("epoch", &bytes)?,
+        None => 0,
+    };
+    let mut taken = Vec::new();
+    tables.scan(Table::Slots, &[], &[0xff; 3], &mut |key, value| {
+        newest = newest.max(record::decode("slot epoch", value)?);
+        taken.push(key.to_vec());
+        Ok(true)
+    })?;
+    let epoch = newest.saturating_add(1);
+    tables.put(Table::Meta, META_EPOCH, &record::encode(&epoch))?;
+    for key in taken {
+        tables.remove(Table::Slots, &key)?;
+    }
+    let mut domains = Vec::new();
+    tables.scan(Table::Domains, &[], &[0xff], &mut |_, value| {
+        domains.push(record::decode::<DomainRecord>("domain", value)?);
+        Ok(true)
+    })?;
+    *fences = Fences { boot: epoch, taken: Default::default() };
+    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains })
+}
