@@ -1,18 +1,158 @@
 //! Well-known names and namespaces by number. **Append only**: a number, once released, means its
 //! text for ever, and a new entry is understood one release before it is emitted.
+//!
+//! Numbers 1 to 126 take one byte on the link, the rest two. What is missing here still crosses,
+//! spelt out. [`number`] asks an open-addressed table that the compiler fills: a hash of the length
+//! and at most sixteen bytes, then nearly always one comparison.
+
+mod entries;
+
+use entries::ENTRIES;
 
 /// The number that stands for the parent's namespace.
 pub const INHERIT: u16 = 0;
 
-/// All entries; the index is the number. Entry 0 is [`INHERIT`] and never a text.
-const ENTRIES: &[&str] = &["\u{0}inherit", "", "jabber:client"];
+/// Slots of the table: a power of two, at least four times the entries, so that chains stay short.
+const SLOTS: usize = 1 << SLOT_BITS;
+const SLOT_BITS: u32 = 12;
 
-/// The text of a number.
+/// For each slot the number of the entry that hashes there or a little before; 0 where there is none.
+static TABLE: [u16; SLOTS] = table();
+
+/// The text of a number; `None` for [`INHERIT`] and for numbers of a later release.
 pub fn entry(number: u16) -> Option<&'static str> {
-    ENTRIES.get(usize::from(number)).copied()
+    if number == INHERIT { None } else { ENTRIES.get(usize::from(number)).copied() }
 }
 
 /// The number of a text, if it has one.
 pub fn number(text: &str) -> Option<u16> {
-    ENTRIES.iter().position(|entry| *entry == text).and_then(|at| u16::try_from(at).ok())
+    let mut at = slot(text.as_bytes());
+    // Ends: the compiler made sure that slots stay free.
+    loop {
+        let number = *TABLE.get(at)?;
+        if number == 0 {
+            return None;
+        }
+        if ENTRIES.get(usize::from(number)).is_some_and(|entry| *entry == text) {
+            return Some(number);
+        }
+        at = next(at);
+    }
+}
+
+/// How many entries there are, number 0 included.
+pub fn len() -> usize {
+    ENTRIES.len()
+}
+
+const fn next(slot: usize) -> usize {
+    (slot + 1) & (SLOTS - 1)
+}
+
+/// Where a text's chain begins. Entries are told apart by length, first and last eight bytes.
+const fn slot(text: &[u8]) -> usize {
+    let (head, tail) = if let (Some(head), Some(tail)) = (text.first_chunk(), text.last_chunk()) {
+        (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
+    } else if let (Some(head), Some(tail)) = (text.first_chunk(), text.last_chunk()) {
+        (u32::from_le_bytes(*head) as u64, u32::from_le_bytes(*tail) as u64)
+    } else if let (Some(head), Some(tail)) = (text.first_chunk(), text.last_chunk()) {
+        (u16::from_le_bytes(*head) as u64, u16::from_le_bytes(*tail) as u64)
+    } else if let Some(only) = text.first() {
+        (*only as u64, 0)
+    } else {
+        (0, 0)
+    };
+    let mixed = (head ^ tail.rotate_left(23) ^ text.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    // The best mixed bits of a product are its highest.
+    (mixed >> (64 - SLOT_BITS)) as u16 as usize
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn table() -> [u16; SLOTS] {
+    assert!(ENTRIES.len() * 4 <= SLOTS, "make the table larger");
+    let mut table = [0; SLOTS];
+    let mut number: u16 = 1;
+    while (number as usize) < ENTRIES.len() {
+        let text = ENTRIES[number as usize].as_bytes();
+        let mut at = slot(text);
+        while table[at] != 0 {
+            assert!(!equal(ENTRIES[table[at] as usize].as_bytes(), text), "an entry twice");
+            at = next(at);
+        }
+        table[at] = number;
+        number += 1;
+    }
+    table
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::{SaslCondition, StanzaCondition, StreamCondition};
+
+    /// Entries pinned by [`released_numbers_keep_their_text`]: raise it at each release, together with the sum.
+    const PINNED: usize = 875;
+    const PINNED_SUM: u64 = 4_954_856_833_606_409_034;
+
+    #[test]
+    fn released_numbers_keep_their_text() {
+        // FNV-1a over the texts, each behind its length.
+        let sum = ENTRIES.iter().take(PINNED).fold(0xcbf2_9ce4_8422_2325, |sum, entry| {
+            let bytes = u8::try_from(entry.len()).into_iter().chain(entry.bytes());
+            bytes.fold(sum, |sum: u64, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        });
+        assert!(ENTRIES.len() >= PINNED);
+        assert_eq!(sum, PINNED_SUM, "an entry that was released moved or changed: append, never reorder");
+    }
+
+    #[test]
+    fn every_entry_has_its_number_and_no_other() {
+        for (number_of, text) in (0..).zip(ENTRIES).skip(1) {
+            assert_eq!(number(text), Some(number_of), "{text:?} twice, or lost");
+            assert_eq!(entry(number_of), Some(*text));
+        }
+        assert_eq!(entry(INHERIT), None);
+        assert_eq!(number(ENTRIES[usize::from(INHERIT)]), None);
+        assert_eq!(entry(u16::try_from(len()).unwrap()), None);
+        for unknown in ["", "b", "bo", "bod", "bodyy", "urn:xmpp:sid:9", "http://jabber.org/protocol/muc#nothing"] {
+            assert_eq!(number(unknown).is_some(), ENTRIES.contains(&unknown), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn every_condition_has_a_number() {
+        let stream = StreamCondition::ALL.iter().map(|condition| condition.element());
+        let stanza = StanzaCondition::ALL.iter().map(|condition| condition.element());
+        let sasl = SaslCondition::ALL.iter().map(|condition| condition.element());
+        for name in stream.chain(stanza).chain(sasl) {
+            assert!(number(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_every_message_carries_takes_one_byte() {
+        for text in ["", "jabber:client", "body", "id", "urn:xmpp:sid:0", "origin-id", "stanza-id", "request", "lang"] {
+            assert!(number(text).is_some_and(|number| number <= 126), "{text}");
+        }
+    }
+
+    #[test]
+    fn chains_are_short() {
+        let mut far = Vec::new();
+        for (at, number) in TABLE.iter().enumerate().filter(|(_, number)| **number != 0) {
+            far.push(at.wrapping_sub(slot(ENTRIES[usize::from(*number)].as_bytes())) % SLOTS);
+        }
+        assert_eq!(far.len() + 1, ENTRIES.len());
+        let (sum, longest) = (far.iter().sum::<usize>(), far.iter().max());
+        assert!(sum * 4 < far.len() && longest < Some(&6), "{sum} further probes, at most {longest:?}");
+    }
 }
