@@ -3,3 +3,4 @@
 pub mod derive;
 pub mod random;
 pub mod sasl;
+pub mod tally;

@@ -141,3 +141,35 @@ fn unknown_accounts_cost_the_same() {
     };
     assert_eq!(ask(&mut world, Some(&real)), ask(&mut world, None));
 }
+
+/// Even keys that fit open nothing when there is no account.
+#[test]
+fn a_pretence_cannot_be_proved() {
+    let mut world = World::new();
+    let eve = BareJid::parse("eve@example.org").unwrap();
+    let mut stream = world.unbound();
+    let mut out = Vec::new();
+    let (security, exporter, domain) = (stream.security, None, "example.org");
+    let initial = Some(&b"\0eve\0x"[..]);
+    stream.exchange.handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain }, &mut out);
+    stream.exchange.handle(Input::Credentials(None), &mut out);
+    let keys = pretence(Hash::Sha256, &Secret::new(SECRET), &eve);
+    assert_eq!(stream.feed(Input::Derived(Derived::Keys(keys))), NOT_AUTHORIZED);
+
+    for known in [true, false] {
+        let client = Client::new(Hash::Sha256, "eve", "pencil");
+        let start = Start {
+            kind: Mechanism::ScramSha256.kind(),
+            plus_offered: false,
+            exporter: Secret::default(),
+            domain: domain.into(),
+        };
+        let text = String::from_utf8(client.first()).unwrap();
+        let (first, ..) = scram::First::parse(&text, Hash::Sha256, false, &start).unwrap();
+        let found = credentials("pencil", 10);
+        let keys = Keys { known, ..Keys::pick(Hash::Sha256, Some(&found), &Secret::new(SECRET), &eve) };
+        let (challenge, proof) = first.challenge(keys, "servernonce");
+        let (last, _) = client.last(std::str::from_utf8(&challenge).unwrap());
+        assert_eq!(proof.verify(last.as_bytes()).is_ok(), known);
+    }
+}
