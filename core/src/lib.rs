@@ -2,5 +2,6 @@
 
 pub mod derive;
 pub mod random;
+pub mod register;
 pub mod sasl;
 pub mod tally;
