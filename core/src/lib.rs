@@ -1,7 +1,50 @@
-//! placeholder
+//! The brain: accounts, sessions, presence, routing. It never sees XML text.
+//!
+//! [`shard::Shard`] is a pure machine: [`shard::Input`] and the time go in, [`outputs::Outputs`] come
+//! out; it knows no clock, socket, thread or random source. `runtime.rs` runs one per thread over
+//! links, channels and storage answers; the simulator runs the same code.
+//!
+//! ```text
+//!  edges ──frames──▶ link ──▶ Shard::handle ──▶ login (SASL, bind)
+//!                                │            ├▶ route::outbound ─▶ features, or the recipient's shard
+//!  storage ──answers────────────▶│            ├▶ route::inbound ──▶ delivery to the account's sessions
+//!  shards ──peer messages───────▶│            └▶ settlement of what the edge numbered
+//!  hearthctl ──commands─────────▶│
+//! ```
 
+pub mod account;
+pub mod accounts;
+pub mod admin;
+pub mod bind;
+pub mod classify;
+pub mod control;
+pub mod cx;
+pub mod delivery;
 pub mod derive;
+pub mod domain;
+pub mod edges;
+pub mod features;
+pub mod iq;
+pub mod limits;
+pub mod link;
+pub mod login;
+pub mod message;
+pub mod offline;
+pub mod outputs;
+pub mod presence;
 pub mod random;
 pub mod register;
+pub mod reply;
+pub mod route;
 pub mod sasl;
+pub mod session;
+pub mod shard;
+pub mod slab;
 pub mod tally;
+
+/// The time as a machine sees it: monotonic for timers, UTC for stamps. Milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    pub mono_ms: u64,
+    pub utc_ms: u64,
+}

@@ -1,0 +1,238 @@
+//! An account's working state: loaded with one read, one change at a time, gone when idle.
+//!
+//! ```text
+//!           Load asked            Loaded                 write()             Applied / Failed
+//!  (absent) ───────────▶ Loading ────────▶ Ready ────────────────▶ Writing ─────────────────▶ Ready
+//!                          │ no such account
+//!                          ▼ queue is answered, account forgotten
+//! ```
+//! What arrives while the account is not ready waits in `queue`, in order. So every change is
+//! computed on settled state and its effects run after the commit; there is no undo.
+
+use crate::cx::Cx;
+use crate::limits;
+use crate::session::{Origin, SessionKey};
+use hearth_storage::{Answer, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
+use hearth_wire::BareJid;
+use hearth_wire::ids::{Generation, Slot};
+use hearth_wire::stanza::{SharedStanza, StanzaFault};
+use std::collections::VecDeque;
+
+/// Index of an account in memory of one shard; not reused while anything refers to it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AccountKey(pub u32);
+
+/// What is done with the answer to a question.
+pub type Then = Box<dyn FnOnce(&mut Cx<'_>, Answer) + Send>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Loading,
+    Ready,
+    Writing,
+}
+
+/// One account in memory.
+pub struct Account {
+    pub jid: BareJid,
+    pub slot: Slot,
+    pub state: State,
+    /// Waits for `Ready`.
+    pub queue: VecDeque<Work>,
+    /// Raised by what needs the account to stay though it has no session yet: logins.
+    pub pins: u32,
+    pub credentials_generation: u64,
+    /// Sorted by contact.
+    pub roster: Vec<RosterItem>,
+    pub roster_version: u64,
+    pub requests: Vec<StoredRequest>,
+    pub sessions: Vec<SessionKey>,
+    pub log: AccountLog,
+    /// When the last session, login or stanza was here, `Now::mono_ms`.
+    pub used_ms: u64,
+}
+
+/// Where the account stands in its log, and stanzas that wait for appends.
+#[derive(Default)]
+pub struct AccountLog {
+    pub marks: LogMarks,
+    /// `marks` differ from what is stored.
+    pub dirty: bool,
+    /// The log may hold records above the mark that nobody has looked at since loading.
+    pub unread: bool,
+    /// Delivered to sessions, not yet written to any, oldest first.
+    pub inflight: VecDeque<Inflight>,
+    /// Stanzas on their way in, in order: those that wait for their append, and those behind them.
+    pub pending: VecDeque<Pending>,
+}
+
+/// A logged message some sessions have been sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Inflight {
+    pub id: LogId,
+    /// Sessions that have it and have not written it.
+    pub sessions: u16,
+    /// One session has written it.
+    pub written: bool,
+}
+
+/// One step of what an account gets, in order.
+pub enum Pending {
+    /// A message whose append is under way; `done` once answered.
+    Append {
+        question: u64,
+        stanza: SharedStanza,
+        origin: Option<Origin>,
+        received_ms: u64,
+        done: Option<Result<LogId, ()>>,
+    },
+    /// The log is being read on from `after`: for an offline flush to a session, or to learn what
+    /// is undelivered. What follows waits until it is read to its end.
+    Read { to: Option<(SessionKey, Generation)>, after: LogId, asked: bool },
+    /// Needs no log, but stands behind what does.
+    Stanza { stanza: SharedStanza, origin: Option<Origin> },
+}
+
+/// Runs with the account once it is ready, or with `None`.
+pub type Call = Box<dyn FnOnce(&mut Cx<'_>, Option<AccountKey>) + Send>;
+
+/// What waits for an account to be ready.
+pub enum Work {
+    /// A stanza one of its own sessions sent.
+    FromSession {
+        session: SessionKey,
+        generation: Generation,
+        number: u64,
+        fault: Option<StanzaFault>,
+        bytes: u32,
+        stanza: Vec<u8>,
+    },
+    /// A stanza for the account or one of its sessions.
+    Inbound { stanza: SharedStanza, origin: Option<Origin> },
+    /// Anything else; `None` is what it is called with if there is no such account.
+    Call(Call),
+}
+
+impl AccountLog {
+    /// A message nobody has: it waits in the log. Ids below the mark stay known one by one.
+    pub fn undelivered(&mut self, id: LogId) {
+        if let Err(at) = self.marks.undelivered.binary_search(&id) {
+            self.marks.undelivered.insert(at, id);
+        }
+        self.raise_mark(id);
+    }
+
+    /// A client has it.
+    pub fn delivered(&mut self, id: LogId) {
+        if let Ok(at) = self.marks.undelivered.binary_search(&id) {
+            self.marks.undelivered.remove(at);
+        }
+        self.raise_mark(id);
+    }
+
+    /// The mark follows what is settled, but never past a message still on its way to a client.
+    fn raise_mark(&mut self, id: LogId) {
+        let id = match self.inflight.front() {
+            Some(first) if first.id <= id => LogId(first.id.0.saturating_sub(1)),
+            Some(_) | None => id,
+        };
+        self.marks.low_water = self.marks.low_water.max(id);
+        self.dirty = true;
+    }
+
+    /// A session is done with a logged message: it was written there, or the session ended without.
+    pub fn inflight_done(&mut self, id: LogId, written: bool) {
+        let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) else { return };
+        entry.sessions = entry.sessions.saturating_sub(1);
+        entry.written |= written;
+        while let Some(first) = self.inflight.front().filter(|first| first.sessions == 0).copied() {
+            self.inflight.pop_front();
+            if first.written {
+                self.delivered(first.id);
+            } else {
+                self.undelivered(first.id);
+            }
+        }
+        if self.inflight.is_empty() {
+            self.inflight = VecDeque::new();
+        }
+    }
+}
+
+impl Account {
+    /// An account whose load is under way.
+    pub fn loading(jid: BareJid, slot: Slot) -> Account {
+        Account {
+            jid,
+            slot,
+            state: State::Loading,
+            queue: VecDeque::new(),
+            pins: 0,
+            credentials_generation: 0,
+            roster: Vec::new(),
+            roster_version: 0,
+            requests: Vec::new(),
+            sessions: Vec::new(),
+            log: AccountLog::default(),
+            used_ms: 0,
+        }
+    }
+
+    /// Takes what storage had. Credentials are not kept: each login reads them anew.
+    pub fn install(&mut self, snapshot: Snapshot) {
+        let Snapshot { credentials, mut roster, roster_version, requests, marks, log_above_mark } = snapshot;
+        roster.sort_by(|a, b| a.contact.cmp(&b.contact));
+        roster.shrink_to_fit();
+        self.credentials_generation = credentials.generation;
+        self.roster = roster;
+        self.roster_version = roster_version;
+        self.requests = requests;
+        self.log.marks = marks;
+        self.log.unread = log_above_mark;
+        self.state = State::Ready;
+    }
+
+    /// The roster item of a contact, by its bare JID.
+    pub fn roster_item(&self, contact: &str) -> Option<&RosterItem> {
+        self.roster.binary_search_by(|item| item.contact.as_ref().cmp(contact)).ok().and_then(|at| self.roster.get(at))
+    }
+
+    /// Inserts or replaces an item.
+    pub fn put_roster_item(&mut self, item: RosterItem) {
+        match self.roster.binary_search_by(|other| other.contact.cmp(&item.contact)) {
+            Ok(at) => {
+                if let Some(slot) = self.roster.get_mut(at) {
+                    *slot = item;
+                }
+            }
+            Err(at) => self.roster.insert(at, item),
+        }
+    }
+
+    /// Removes the item of a contact.
+    pub fn remove_roster_item(&mut self, contact: &str) -> Option<RosterItem> {
+        let at = self.roster.binary_search_by(|item| item.contact.as_ref().cmp(contact)).ok()?;
+        Some(self.roster.remove(at))
+    }
+
+    /// Whether one more piece of work may wait.
+    pub fn queue_has_room(&self) -> bool {
+        self.queue.len() < limits::ACCOUNT_QUEUE_MAX
+    }
+
+    /// Whether nothing refers to it any more.
+    pub fn idle(&self) -> bool {
+        self.state == State::Ready
+            && self.pins == 0
+            && self.sessions.is_empty()
+            && self.queue.is_empty()
+            && self.log.pending.is_empty()
+            && self.log.inflight.is_empty()
+            && !self.log.dirty
+    }
+
+    /// Messages known to wait for a session.
+    pub fn undelivered(&self) -> usize {
+        self.log.marks.undelivered.len()
+    }
+}

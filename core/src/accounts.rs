@@ -1,0 +1,105 @@
+//! The accounts in memory of one shard: by index, and by address without storing it twice.
+
+use crate::account::{Account, AccountKey};
+use crate::slab::Slab;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+pub struct Accounts {
+    slab: Slab<Box<Account>>,
+    by_jid: HashTable<u32>,
+    hasher: SeedableRandomState,
+    /// Where the next sweep begins.
+    cursor: u32,
+}
+
+impl Accounts {
+    /// `seed` keeps clients from choosing names that collide.
+    pub fn new(seed: u64) -> Accounts {
+        Accounts {
+            slab: Slab::default(),
+            by_jid: HashTable::new(),
+            hasher: SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()),
+            cursor: 0,
+        }
+    }
+
+    /// The account with this prepared bare address.
+    pub fn find(&self, jid: &str) -> Option<AccountKey> {
+        let hash = self.hasher.hash_one(jid);
+        self.by_jid
+            .find(hash, |index| self.slab.get(*index).is_some_and(|account| account.jid.as_str() == jid))
+            .map(|index| AccountKey(*index))
+    }
+
+    /// Adds an account that is not there yet.
+    pub fn insert(&mut self, account: Account) -> AccountKey {
+        debug_assert!(self.find(account.jid.as_str()).is_none());
+        let hash = self.hasher.hash_one(account.jid.as_str());
+        let index = self.slab.insert(Box::new(account));
+        let (slab, hasher) = (&self.slab, &self.hasher);
+        self.by_jid.insert_unique(hash, index, |index| {
+            slab.get(*index).map_or(0, |account| hasher.hash_one(account.jid.as_str()))
+        });
+        AccountKey(index)
+    }
+
+    pub fn get(&self, key: AccountKey) -> Option<&Account> {
+        self.slab.get(key.0).map(Box::as_ref)
+    }
+
+    pub fn get_mut(&mut self, key: AccountKey) -> Option<&mut Account> {
+        self.slab.get_mut(key.0).map(Box::as_mut)
+    }
+
+    pub fn remove(&mut self, key: AccountKey) -> Option<Account> {
+        let account = self.slab.remove(key.0)?;
+        let hash = self.hasher.hash_one(account.jid.as_str());
+        if let Ok(entry) = self.by_jid.find_entry(hash, |index| *index == key.0) {
+            entry.remove();
+        }
+        Some(*account)
+    }
+
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+
+    /// The next accounts to look at, at most `most`; each call goes on where the last one ended.
+    pub fn sweep(&mut self, most: usize) -> Vec<AccountKey> {
+        let end = self.slab.end();
+        let most = u32::try_from(most).unwrap_or(u32::MAX).min(end);
+        let start = if self.cursor >= end { 0 } else { self.cursor };
+        self.cursor = start.saturating_add(most);
+        (start..self.cursor.min(end)).filter(|index| self.slab.get(*index).is_some()).map(AccountKey).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hearth_wire::BareJid;
+    use hearth_wire::ids::Slot;
+
+    #[test]
+    fn found_until_removed() {
+        let mut accounts = Accounts::new(1);
+        let slot = Slot::new(0).unwrap();
+        let jid = |i: usize| BareJid::parse(&format!("user{i}@x")).unwrap();
+        let keys: Vec<_> = (0..100).map(|i| accounts.insert(Account::loading(jid(i), slot))).collect();
+        assert_eq!(accounts.find("user7@x"), Some(keys[7]));
+        assert!(accounts.remove(keys[7]).is_some());
+        assert!(accounts.remove(keys[7]).is_none());
+        assert_eq!(accounts.find("user7@x"), None);
+        assert_eq!(accounts.find("user8@x"), Some(keys[8]));
+        assert_eq!(accounts.insert(Account::loading(jid(7), slot)), keys[7]);
+        let swept: usize = (0..10).map(|_| accounts.sweep(10).len()).sum();
+        assert_eq!((swept, accounts.len()), (100, 100));
+    }
+}

@@ -1,0 +1,309 @@
+//! The context every handler gets: the shard, its outputs, the time. Accounts, storage and
+//! settlement are here; routing is in `route.rs`, sending to sessions in `delivery.rs`.
+
+use crate::Now;
+use crate::account::{Account, AccountKey, State, Then, Work};
+use crate::derive::Task;
+use crate::limits;
+use crate::outputs::{Event, Outputs};
+use crate::route::PeerMessage;
+use crate::session::{Origin, Session, SessionKey};
+use crate::shard::{Shard, ThenDerived};
+use hearth_storage::{Answer, Ask, Change, Question, QuestionId};
+use hearth_wire::BareJid;
+use hearth_wire::ids::{Generation, Slot};
+
+/// One input's context.
+pub struct Cx<'a> {
+    pub shard: &'a mut Shard,
+    pub out: &'a mut Outputs,
+    pub now: Now,
+}
+
+impl Cx<'_> {
+    // ---- settlement -------------------------------------------------------------------------
+
+    /// Takes one part of the client stanza being handled along to where its effect happens; it is
+    /// settled when every part came back by [`Cx::settle`]. `None` outside a client's stanza.
+    pub fn defer(&mut self) -> Option<Origin> {
+        let current = self.shard.current.as_mut()?;
+        current.parts = current.parts.saturating_add(1);
+        Some(current.origin)
+    }
+
+    /// The effect that took `origin` along is durable, or was refused and its error sent.
+    pub fn settle(&mut self, origin: Option<Origin>) {
+        let Some(origin) = origin else { return };
+        if origin.shard != self.shard.settings.index {
+            self.out.peer(origin.shard, PeerMessage::Settled { origin });
+            return;
+        }
+        if let Some(current) = self.shard.current.as_mut().filter(|current| current.origin == origin) {
+            current.parts = current.parts.saturating_sub(1);
+            return;
+        }
+        let Some(session) = self.session_at(origin.session, origin.generation) else { return };
+        session.inbound.part_done(origin.number);
+        let dirty = session.inbound.dirty;
+        if dirty {
+            self.shard.dirty_sessions.push(origin.session);
+        }
+    }
+
+    // ---- sessions ---------------------------------------------------------------------------
+
+    /// The session, if it is there.
+    pub fn session(&self, key: SessionKey) -> Option<&Session> {
+        self.shard.sessions.get(key.0)
+    }
+
+    /// The session, if it is there.
+    pub fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.shard.sessions.get_mut(key.0)
+    }
+
+    /// The session, if it still is this generation.
+    pub fn session_at(&mut self, key: SessionKey, generation: Generation) -> Option<&mut Session> {
+        self.shard.sessions.get_mut(key.0).filter(|session| session.generation == generation)
+    }
+
+    /// The account's session with this full address.
+    pub fn session_of(&self, account: AccountKey, full_jid: &str) -> Option<SessionKey> {
+        let account = self.account(account)?;
+        account.sessions.iter().copied().find(|key| self.session(*key).is_some_and(|s| s.jid.as_str() == full_jid))
+    }
+
+    // ---- accounts ---------------------------------------------------------------------------
+
+    /// An account in memory.
+    pub fn account(&self, key: AccountKey) -> Option<&Account> {
+        self.shard.accounts.get(key)
+    }
+
+    /// An account in memory.
+    pub fn account_mut(&mut self, key: AccountKey) -> Option<&mut Account> {
+        self.shard.accounts.get_mut(key)
+    }
+
+    /// Runs `f` with the account when it is ready: at once if it is, else after its load or write,
+    /// in order. `f` gets `None` if there is no such account or its queue is full.
+    pub fn with_account(&mut self, jid: &BareJid, f: impl FnOnce(&mut Cx<'_>, Option<AccountKey>) + Send + 'static) {
+        match self.shard.accounts.find(jid.as_str()) {
+            Some(key) => {
+                if self.account(key).is_some_and(|account| account.state == State::Ready) {
+                    f(self, Some(key));
+                } else {
+                    self.enqueue(key, Work::Call(Box::new(f)));
+                }
+            }
+            None => {
+                let key = self.load(jid);
+                self.enqueue(key, Work::Call(Box::new(f)));
+            }
+        }
+    }
+
+    /// The account of this address in memory, its load begun if it was not there.
+    pub fn load(&mut self, jid: &BareJid) -> AccountKey {
+        if let Some(key) = self.shard.accounts.find(jid.as_str()) {
+            return key;
+        }
+        let slot = self.shard.settings.slot_key.slot(jid.as_str());
+        let mut account = Account::loading(jid.clone(), slot);
+        account.used_ms = self.now.mono_ms;
+        let key = self.shard.accounts.insert(account);
+        self.ask(slot, Ask::Load { account: jid.clone() }, Box::new(move |cx, answer| cx.loaded(key, answer)));
+        key
+    }
+
+    fn loaded(&mut self, key: AccountKey, answer: Answer) {
+        match answer {
+            Answer::Loaded(Some(snapshot)) => {
+                if let Some(account) = self.account_mut(key) {
+                    account.install(*snapshot);
+                }
+                crate::offline::on_loaded(self, key);
+                self.drain(key);
+            }
+            Answer::Failed(error) => {
+                self.event(Event::StorageFailed { doing: "load an account", cause: error.to_string() });
+                self.forget(key, hearth_wire::StanzaCondition::ResourceConstraint);
+            }
+            Answer::Loaded(None)
+            | Answer::Applied
+            | Answer::Refused(_)
+            | Answer::Blob(_)
+            | Answer::Appended(_)
+            | Answer::Records(_)
+            | Answer::Accounts(_) => self.forget(key, hearth_wire::StanzaCondition::ServiceUnavailable),
+        }
+    }
+
+    /// Answers all that waits for an account that is not there, and drops it.
+    fn forget(&mut self, key: AccountKey, condition: hearth_wire::StanzaCondition) {
+        let Some(account) = self.shard.accounts.remove(key) else { return };
+        for work in account.queue {
+            match work {
+                Work::Call(f) => f(self, None),
+                Work::Inbound { stanza, origin } => self.refuse(&stanza, origin, condition),
+                Work::FromSession { .. } => {}
+            }
+        }
+    }
+
+    /// Puts work behind what the account already waits for.
+    pub fn enqueue(&mut self, key: AccountKey, work: Work) {
+        let room = self.account(key).is_some_and(Account::queue_has_room);
+        if room {
+            if let Some(account) = self.account_mut(key) {
+                account.queue.push_back(work);
+            }
+            return;
+        }
+        match work {
+            Work::Call(f) => f(self, None),
+            Work::Inbound { stanza, origin } => {
+                self.refuse(&stanza, origin, hearth_wire::StanzaCondition::ResourceConstraint);
+            }
+            // A session's own credit bounds what it can put here; past that its edge is broken.
+            Work::FromSession { session, .. } => {
+                self.close_session(session, Some(hearth_wire::StreamCondition::ResourceConstraint), "queue full");
+            }
+        }
+    }
+
+    /// Goes on with what waits, until the account is busy again.
+    pub fn drain(&mut self, key: AccountKey) {
+        loop {
+            let now_ms = self.now.mono_ms;
+            let Some(account) = self.account_mut(key) else { return };
+            if account.state != State::Ready {
+                return;
+            }
+            account.used_ms = now_ms;
+            let Some(work) = account.queue.pop_front() else {
+                account.queue = std::collections::VecDeque::new();
+                // A write may have kept what the account is owed waiting.
+                return crate::message::advance(self, key);
+            };
+            match work {
+                Work::Call(f) => f(self, Some(key)),
+                Work::Inbound { stanza, origin } => self.inbound_ready(key, stanza, origin),
+                Work::FromSession { session, generation, number, fault, bytes, stanza } => {
+                    self.from_session(session, generation, number, fault, bytes, &stanza);
+                }
+            }
+        }
+    }
+
+    // ---- storage ----------------------------------------------------------------------------
+
+    /// Asks storage; `then` runs with the answer.
+    pub fn ask(&mut self, slot: Slot, ask: Ask, then: Then) -> QuestionId {
+        let id = self.shard.next_question;
+        self.shard.next_question = id.wrapping_add(1);
+        self.shard.questions.insert(id, then);
+        self.out.questions.push(Question { id, slot, epoch: self.shard.settings.epoch, ask });
+        id
+    }
+
+    /// Changes the account's stored state. The account is busy until `then` ran with `Applied`,
+    /// `Refused` or `Failed`; only then may it change memory, answer, push.
+    pub fn write(
+        &mut self,
+        key: AccountKey,
+        changes: Vec<Change>,
+        then: impl FnOnce(&mut Cx<'_>, Answer) + Send + 'static,
+    ) {
+        let Some(account) = self.account_mut(key) else { return };
+        debug_assert_eq!(account.state, State::Ready);
+        account.state = State::Writing;
+        let slot = account.slot;
+        self.ask(
+            slot,
+            Ask::Apply { changes },
+            Box::new(move |cx, answer| {
+                if let Some(account) = cx.account_mut(key) {
+                    account.state = State::Ready;
+                }
+                if let Answer::Failed(error) = &answer {
+                    let cause = error.to_string();
+                    cx.event(Event::StorageFailed { doing: "store a change", cause });
+                }
+                then(cx, answer);
+                cx.drain(key);
+            }),
+        );
+    }
+
+    /// Has keys derived off the shard; `then` runs with the answer.
+    pub fn derive(&mut self, task: Task, then: ThenDerived) {
+        let id = self.shard.next_derivation;
+        self.shard.next_derivation = id.wrapping_add(1);
+        self.shard.derivations.insert(id, then);
+        self.out.derive.push((id, task));
+    }
+
+    /// Storage answered.
+    pub fn answered(&mut self, id: QuestionId, answer: Answer) {
+        // A late or repeated answer finds nothing.
+        if let Some(then) = self.shard.questions.remove(&id) {
+            then(self, answer);
+        }
+    }
+
+    // ---- the rest ---------------------------------------------------------------------------
+
+    /// Tells the operator.
+    pub fn event(&mut self, event: Event) {
+        self.out.events.push(event);
+    }
+
+    /// A fresh generation of a session of this shard.
+    pub fn next_generation(&mut self) -> Generation {
+        self.shard.generations = self.shard.generations.wrapping_add(1);
+        Generation { epoch: self.shard.settings.epoch, counter: self.shard.generations }
+    }
+
+    /// Random bytes from the shard's own source.
+    pub fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.shard.random.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// Unloads accounts nobody uses and stores log marks, a bounded share per call.
+    pub fn sweep(&mut self) {
+        for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
+            self.store_marks(key);
+            let now_ms = self.now.mono_ms;
+            let gone = self.account(key).is_some_and(|account| {
+                account.idle() && now_ms.saturating_sub(account.used_ms) >= limits::ACCOUNT_IDLE_MS
+            });
+            if gone {
+                self.shard.accounts.remove(key);
+            }
+        }
+    }
+
+    /// Stores the account's log marks if they changed; not waited for.
+    pub fn store_marks(&mut self, key: AccountKey) {
+        let Some(account) = self.account_mut(key) else { return };
+        if !account.log.dirty {
+            return;
+        }
+        account.log.dirty = false;
+        let (slot, jid, marks) = (account.slot, account.jid.clone(), account.log.marks.clone());
+        let changes = vec![Change::PutMarks { account: jid, marks }];
+        self.ask(
+            slot,
+            Ask::Apply { changes },
+            Box::new(move |cx, answer| {
+                if !matches!(answer, Answer::Applied)
+                    && let Some(account) = cx.account_mut(key) {
+                        account.log.dirty = true;
+                    }
+            }),
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! Sending to sessions: numbering, credit, holding back, multicast, and what becomes of entries
+//! when a session ends. Only an account's own shard calls this for the account's sessions.
+
+use crate::account::{AccountKey, Inflight};
+use crate::cx::Cx;
+use crate::limits;
+use crate::link::LinkId;
+use crate::outputs::Event;
+use crate::session::{Entry, Held, OwnedOverlay, Session, SessionKey};
+use hearth_storage::LogId;
+use hearth_wire::StreamCondition;
+use hearth_wire::stanza::{Overlay, SharedStanza};
+use hearth_wire::to_edge::{Close, Deliver, MULTICAST_TARGETS_MAX, Multicast, Settled, Target, ToEdge};
+
+impl Cx<'_> {
+    /// Sends one stanza to one session: at once within its credit, else held back in order.
+    /// `log` names its record in the account's log, if it has one.
+    pub fn deliver(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
+        if let Some(id) = log {
+            self.track_inflight(key, id);
+        }
+        let link_room = self.link_room(key, stanza.bytes().len());
+        let Some(session) = self.session_mut(key) else { return };
+        if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
+            let link = session.link;
+            self.hold(key, link, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
+            return;
+        }
+        self.emit(key, stanza, overlay, log);
+    }
+
+    /// Sends one stanza to many sessions, one frame per link. `overlay` is the same for all.
+    pub fn multicast(&mut self, keys: &[SessionKey], stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
+        if let [key] = keys {
+            self.deliver(*key, stanza, overlay, log);
+            return;
+        }
+        let mut by_link: Vec<(LinkId, Vec<Target<'_>>)> = Vec::new();
+        for key in keys {
+            let link_room = self.link_room(*key, stanza.bytes().len());
+            let Some(session) = self.session_mut(*key) else { continue };
+            if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
+                self.deliver(*key, stanza, overlay, log);
+                continue;
+            }
+            let target = number(session, stanza, overlay, log);
+            let link = session.link;
+            if let Some(id) = log {
+                self.track_inflight(*key, id);
+            }
+            match by_link.iter_mut().find(|(other, targets)| *other == link && targets.len() < MULTICAST_TARGETS_MAX) {
+                Some((_, targets)) => targets.push(target),
+                None => by_link.push((link, vec![target])),
+            }
+        }
+        for (link, mut targets) in by_link {
+            let frame = match targets.pop() {
+                Some(target) if targets.is_empty() => ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }),
+                Some(target) => {
+                    targets.push(target);
+                    ToEdge::Multicast(Multicast { targets, stanza: stanza.bytes() })
+                }
+                None => continue,
+            };
+            self.send_credited(link, &frame);
+        }
+    }
+
+    fn emit(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
+        let Some(session) = self.session_mut(key) else { return };
+        let target = number(session, stanza, overlay, log);
+        let link = session.link;
+        self.send_credited(link, &ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }));
+    }
+
+    fn send_credited(&mut self, link: LinkId, frame: &ToEdge<'_>) {
+        let bytes = self.out.frame(link, frame);
+        self.shard.stats.stanzas_out = self.shard.stats.stanzas_out.wrapping_add(1);
+        if let Some(link) = self.shard.links.get_mut(&link) {
+            link.sent_bytes = link.sent_bytes.saturating_add(bytes as u64);
+        }
+    }
+
+    fn link_room(&self, key: SessionKey, bytes: usize) -> bool {
+        self.session(key)
+            .and_then(|session| self.shard.links.get(&session.link))
+            .is_some_and(|link| link.up && link.sent_bytes.saturating_add(bytes as u64) <= link.credit_bytes)
+    }
+
+    /// Keeps a stanza until credit comes; past the limit the session is detached.
+    fn hold(&mut self, key: SessionKey, link: LinkId, held: Held) {
+        let bytes = held.stanza.bytes().len();
+        let Some(session) = self.session_mut(key) else { return };
+        session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
+        session.outbound.held.push_back(held);
+        let (held_bytes, jid) = (session.outbound.held_bytes, session.jid.as_str());
+        if held_bytes > limits::HELD_BYTES_MAX || session.outbound.held.len() > limits::ENTRIES_MAX {
+            let jid = jid.to_owned();
+            self.event(Event::SessionDetached { jid, held_bytes });
+            self.close_session(key, Some(StreamCondition::ResourceConstraint), "does not read");
+            return;
+        }
+        if let Some(link) = self.shard.links.get_mut(&link)
+            && link.sent_bytes.saturating_add(bytes as u64) > link.credit_bytes && !link.waiting.contains(&key) {
+                link.waiting.push_back(key);
+            }
+    }
+
+    /// Credit came: sends what is held, in order, as far as it goes.
+    pub fn release_held(&mut self, key: SessionKey) {
+        loop {
+            let Some(bytes) =
+                self.session(key).and_then(|s| s.outbound.held.front()).map(|held| held.stanza.bytes().len())
+            else {
+                return;
+            };
+            let link_room = self.link_room(key, bytes);
+            let Some(session) = self.session_mut(key) else { return };
+            let credit = session.outbound.sent_bytes.saturating_add(bytes as u64) <= session.outbound.credit_bytes;
+            if !link_room || !credit {
+                let link = session.link;
+                if let Some(link) =
+                    self.shard.links.get_mut(&link).filter(|link| !link_room && !link.waiting.contains(&key))
+                {
+                    link.waiting.push_back(key);
+                }
+                return;
+            }
+            let Some(held) = session.outbound.held.pop_front() else { return };
+            session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
+            self.emit(key, &held.stanza, &held.overlay.view(), held.log);
+        }
+    }
+
+    /// The edge wrote a session's entries up to `entry`; `credit` is its restated absolute credit.
+    pub fn on_written(&mut self, key: SessionKey, entry: u64, credit: u64) {
+        let Some(session) = self.session_mut(key) else { return };
+        let account = session.account;
+        session.outbound.credit_bytes = session.outbound.credit_bytes.max(credit);
+        let logged: Vec<LogId> = session
+            .outbound
+            .written(entry)
+            .filter_map(|entry| match entry {
+                Entry::Logged(id) => Some(id),
+                Entry::Kept(_) | Entry::Dropped => None,
+            })
+            .collect();
+        for id in logged {
+            self.inflight_done(account, id, true);
+        }
+        self.release_held(key);
+    }
+
+    fn track_inflight(&mut self, key: SessionKey, id: LogId) {
+        let Some(account) = self.session(key).map(|session| session.account) else { return };
+        let Some(account) = self.account_mut(account) else { return };
+        match account.log.inflight.iter_mut().rev().find(|entry| entry.id == id) {
+            Some(entry) => entry.sessions = entry.sessions.saturating_add(1),
+            None => account.log.inflight.push_back(Inflight { id, sessions: 1, written: false }),
+        }
+    }
+
+    fn inflight_done(&mut self, account: AccountKey, id: LogId, written: bool) {
+        if let Some(account) = self.account_mut(account) {
+            account.log.inflight_done(id, written);
+        }
+    }
+
+    /// Tells the edge to close a session's stream, and ends the session.
+    pub fn close_session(&mut self, key: SessionKey, condition: Option<StreamCondition>, reason: &'static str) {
+        if let Some(session) = self.session(key) {
+            let (link, counter, generation) = (session.link, session.counter, session.generation);
+            self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
+        }
+        self.end_session(key, reason);
+    }
+
+    /// Ends a session whose stream is gone or going: presence first, while it is still there, then
+    /// its entries go back to the account.
+    pub fn end_session(&mut self, key: SessionKey, reason: &'static str) {
+        if self.session(key).is_none() {
+            return;
+        }
+        crate::features::on_session_end(self, key);
+        let Some(session) = self.shard.sessions.remove(key.0) else { return };
+        self.shard.by_socket.remove(&(session.link, session.counter));
+        if let Some(account) = self.account_mut(session.account) {
+            account.sessions.retain(|other| *other != key);
+            account.sessions.shrink_to_fit();
+        }
+        let account = session.account;
+        let entries = session.outbound.entries.iter().filter_map(|entry| match entry {
+            Entry::Logged(id) => Some(*id),
+            Entry::Kept(_) | Entry::Dropped => None,
+        });
+        let held = session.outbound.held.iter().filter_map(|held| held.log);
+        for id in entries.chain(held).collect::<Vec<_>>() {
+            self.inflight_done(account, id, false);
+        }
+        self.event(Event::SessionEnded { jid: session.jid.as_str().to_owned(), reason });
+        for entry in session.outbound.entries {
+            if let Entry::Kept(stanza) = entry {
+                self.refuse(&stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
+            }
+        }
+        for held in session.outbound.held {
+            if held.log.is_none() && held.stanza.view().is_request() {
+                self.refuse(&held.stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
+            }
+        }
+    }
+
+    /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.
+    pub fn flush_settled(&mut self) {
+        for key in std::mem::take(&mut self.shard.dirty_sessions) {
+            let Some(session) = self.session_mut(key).filter(|session| session.inbound.dirty) else { continue };
+            session.inbound.dirty = false;
+            let frame = Settled {
+                counter: session.counter,
+                generation: session.generation,
+                number: session.inbound.settled(),
+                credit: session.inbound.credit(),
+            };
+            let link = session.link;
+            self.out.frame(link, &ToEdge::Settled(frame));
+        }
+    }
+}
+
+fn has_credit(session: &Session, stanza: &SharedStanza) -> bool {
+    session.outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64) <= session.outbound.credit_bytes
+        && session.outbound.entries.len() < limits::ENTRIES_MAX
+}
+
+/// Gives the stanza the session's next entry number and charges it.
+fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a>, log: Option<LogId>) -> Target<'a> {
+    let outbound = &mut session.outbound;
+    outbound.last = outbound.last.saturating_add(1);
+    outbound.sent_bytes = outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64);
+    outbound.entries.push_back(match log {
+        Some(id) => Entry::Logged(id),
+        None if stanza.view().is_request() => Entry::Kept(stanza.clone()),
+        None => Entry::Dropped,
+    });
+    Target { counter: session.counter, generation: session.generation, entry: outbound.last, overlay: *overlay }
+}

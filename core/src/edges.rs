@@ -1,0 +1,175 @@
+//! Links of edges: greeting, credit, loss.
+
+use crate::cx::Cx;
+use crate::features;
+use crate::limits;
+use crate::link::{Link, LinkId};
+use crate::outputs::Event;
+use crate::sasl::{self, Offer};
+use crate::session::SessionKey;
+use hearth_wire::ids::{ShardIndex, Slot};
+use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
+use hearth_wire::to_edge::{Domain, Refused, SlotOwner, ToEdge, Welcome};
+use hearth_wire::tree::Builder;
+
+/// A connection came.
+pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
+    cx.shard.links.insert(link, Link::new());
+}
+
+/// Talks to an edge no more, and says why.
+pub fn refuse(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
+    cx.out.frame(link, &ToEdge::Refused(Refused { reason }));
+    cx.out.close_links.push(link);
+    cx.event(Event::EdgeRefused { link, reason: reason.to_owned() });
+}
+
+/// The edge introduces itself; it learns versions, slots and domains.
+pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
+    let index = cx.shard.settings.index;
+    let Some(link) = cx.shard.links.get_mut(&id).filter(|link| !link.greeted) else {
+        return refuse(cx, id, "a second Hello on one link");
+    };
+    if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+        return refuse(cx, id, "no link version in common: upgrade the older of edge and core");
+    }
+    if hello.shard != index {
+        return refuse(cx, id, "this link is for another shard");
+    }
+    link.greeted = true;
+    link.edge = hello.edge.into();
+    link.incarnation = hello.incarnation;
+    link.event_loop = hello.event_loop;
+    link.credit_bytes = hello.link_credit;
+    let welcome = Welcome {
+        version: VERSION_MAX.min(hello.version_max),
+        shards: cx.shard.settings.shards,
+        slot_key: cx.shard.settings.slot_key,
+        link_credit: limits::LINK_WINDOW_BYTES,
+    };
+    cx.out.frame(id, &ToEdge::Welcome(welcome));
+    announce_slots(cx, id);
+    announce_domains(cx, id);
+    cx.event(Event::EdgeUp { link: id, edge: hello.edge.to_owned(), event_loop: hello.event_loop });
+}
+
+/// Slots are dealt in turn: with one shard one range says it all, else a frame per slot.
+fn announce_slots(cx: &mut Cx<'_>, link: LinkId) {
+    let (shards, epoch) = (cx.shard.settings.shards, cx.shard.settings.epoch);
+    let all: Vec<Slot> = (0..hearth_wire::ids::SLOTS).filter_map(Slot::new).collect();
+    let mut announce = |first: Slot, last: Slot, shard: ShardIndex| {
+        cx.out.frame(link, &ToEdge::SlotOwner(SlotOwner { first, last, epoch, shard }));
+    };
+    match (all.first(), all.last()) {
+        (Some(first), Some(last)) if shards <= 1 => announce(*first, *last, 0),
+        _ => all.iter().for_each(|slot| announce(*slot, *slot, slot.index().checked_rem(shards).unwrap_or(0))),
+    }
+}
+
+/// What streams of each domain advertise.
+fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
+    let domains: Vec<_> = cx.shard.domains.iter().cloned().collect();
+    let clear_login = cx.shard.settings.clear_login;
+    for domain in &domains {
+        let before = |security: Security, exporter: bool| {
+            let mut tree = Builder::new();
+            sasl::features(Offer { security, exporter }, &mut tree);
+            if domain.registration {
+                tree.open(Some("http://jabber.org/features/iq-register"), "register").close();
+            }
+            tree.finish()
+        };
+        let clear = if clear_login { before(Security::ClearLoopback, false) } else { Vec::new() };
+        let (tls, bound) = (before(Security::Tls13, false), before(Security::Tls13, true));
+        let mut after = Builder::new();
+        after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
+        for add in features::ALL.iter().filter_map(|feature| feature.stream_features) {
+            add(domain, &mut after);
+        }
+        let frame = Domain {
+            domain: &domain.domain,
+            features_clear: &clear,
+            features_tls: &tls,
+            features_tls_bound: &bound,
+            features_authenticated: &after.finish(),
+        };
+        cx.out.frame(link, &ToEdge::Domain(frame));
+    }
+}
+
+/// A credited frame came; credit is restated when half the window is used.
+pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) {
+    let Some(link) = cx.shard.links.get_mut(&id) else { return };
+    link.received_bytes = link.received_bytes.saturating_add(bytes as u64);
+    if link.received_bytes > link.granted_bytes {
+        return refuse(cx, id, "more bytes than the link's credit");
+    }
+    let left = link.granted_bytes.saturating_sub(link.received_bytes);
+    if left < limits::LINK_WINDOW_BYTES / 2 {
+        link.granted_bytes = link.received_bytes.saturating_add(limits::LINK_WINDOW_BYTES);
+        cx.shard.dirty_links.push(id);
+    }
+}
+
+/// End of a turn: tells edges what they may send now.
+pub fn flush_credit(cx: &mut Cx<'_>) {
+    for id in std::mem::take(&mut cx.shard.dirty_links) {
+        if let Some(bytes) = cx.shard.links.get(&id).map(|link| link.granted_bytes) {
+            cx.out.frame(id, &ToEdge::LinkCredit(LinkCredit { bytes }));
+        }
+    }
+}
+
+/// The edge took what was sent: sessions that waited for the link go on.
+pub fn on_credit(cx: &mut Cx<'_>, id: LinkId, bytes: u64) {
+    let Some(link) = cx.shard.links.get_mut(&id) else { return };
+    link.credit_bytes = link.credit_bytes.max(bytes);
+    for key in std::mem::take(&mut link.waiting) {
+        cx.release_held(key);
+    }
+}
+
+/// The link is gone: its sockets are, until sessions can be adopted. Their sessions end a few per
+/// turn, so that thousands of them hold up nobody.
+pub fn on_down(cx: &mut Cx<'_>, id: LinkId) {
+    let Some(link) = cx.shard.links.get_mut(&id) else { return };
+    link.up = false;
+    link.waiting.clear();
+    let edge = link.edge.to_string();
+    let lost: Vec<u64> = cx.shard.logins.range((id, 0)..=(id, u64::MAX)).map(|((_, counter), _)| *counter).collect();
+    for counter in lost {
+        crate::login::on_closed(cx, id, counter);
+    }
+    let sessions = cx.shard.sessions.iter().filter(|(_, session)| session.link == id).count();
+    cx.event(Event::EdgeDown { link: id, edge, sessions });
+    cx.shard.closing.push_back((id, 0));
+    cx.out.wake_at(cx.now.mono_ms);
+}
+
+/// Goes on closing sessions of dead links while the other shards can take the presence it makes.
+pub fn close_some(cx: &mut Cx<'_>) {
+    let Some((id, cursor)) = cx.shard.closing.front().copied() else { return };
+    if !cx.shard.outboxes_calm() {
+        return cx.out.wake_at(cx.now.mono_ms.saturating_add(1));
+    }
+    let end = cx.shard.sessions.end();
+    let mut closed = 0;
+    let mut at = cursor;
+    while at < end && closed < limits::CLOSES_PER_TURN {
+        let key = SessionKey(at);
+        if cx.session(key).is_some_and(|session| session.link == id) {
+            cx.end_session(key, "link lost");
+            closed = closed.saturating_add(1);
+        }
+        at = at.saturating_add(1);
+    }
+    if at >= end {
+        cx.shard.closing.pop_front();
+        cx.shard.links.remove(&id);
+    } else if let Some(front) = cx.shard.closing.front_mut() {
+        front.1 = at;
+    }
+    if !cx.shard.closing.is_empty() {
+        cx.out.wake_at(cx.now.mono_ms);
+    }
+}

@@ -1,0 +1,72 @@
+//! The features: one file each, one line here. The list also yields the disco replies.
+
+use crate::cx::Cx;
+use crate::iq::Iq;
+use crate::session::SessionKey;
+use hearth_storage::DomainRecord;
+use hearth_wire::StanzaCondition;
+use hearth_wire::tree::Builder;
+
+/// Everything this server does beyond routing, in the order of stream features (XEP-0170).
+pub const ALL: &[&Feature] = &[];
+
+/// What one feature adds.
+pub struct Feature {
+    pub spec: Spec,
+    /// Advertised by the server in disco#info (XEP-0030 §3).
+    pub disco_server: &'static [&'static str],
+    /// Advertised by every account.
+    pub disco_account: &'static [&'static str],
+    pub iq: &'static [IqHandler],
+    /// Children of `<stream:features/>` after authentication.
+    pub stream_features: Option<fn(&DomainRecord, &mut Builder)>,
+}
+
+impl Feature {
+    /// Adds nothing.
+    pub const EMPTY: Feature =
+        Feature { spec: Spec::Rfc(6120), disco_server: &[], disco_account: &[], iq: &[], stream_features: None };
+}
+
+/// What a feature implements.
+pub enum Spec {
+    Rfc(u16),
+    /// Number and the version that was read.
+    Xep(u16, &'static str),
+}
+
+/// Answers a question, now or later; an error is sent by the caller.
+pub type Run = fn(&mut Cx<'_>, &Iq<'_>) -> Result<(), StanzaCondition>;
+
+/// Handles one kind of question.
+pub struct IqHandler {
+    pub ns: &'static str,
+    pub element: &'static str,
+    /// Whom the question may be put to.
+    pub scopes: &'static [Scope],
+    pub run: Run,
+}
+
+/// Whom a question is put to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The server: `to` is the domain.
+    Server,
+    /// The asker's own account: no `to`, or its own bare JID.
+    Account,
+    /// Another account's bare JID: answered by the server on its behalf.
+    AccountOfOther,
+}
+
+/// The handler of a question.
+pub fn handler(ns: &str, element: &str, scope: Scope) -> Option<Run> {
+    ALL.iter()
+        .flat_map(|feature| feature.iq)
+        .find(|handler| handler.ns == ns && handler.element == element && handler.scopes.contains(&scope))
+        .map(|handler| handler.run)
+}
+
+/// A session is about to end, for whatever reason: the order is written here.
+pub fn on_session_end(cx: &mut Cx<'_>, key: SessionKey) {
+    crate::presence::on_session_end(cx, key);
+}

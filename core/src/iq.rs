@@ -1,0 +1,162 @@
+//! Iq stanzas: to the handler of the question, or to the resource they name (RFC 6121 §8.5).
+
+use crate::account::AccountKey;
+use crate::cx::Cx;
+use crate::features::{self, Scope};
+use crate::reply;
+use crate::route::bare;
+use crate::session::{Origin, SessionKey};
+use hearth_wire::StanzaCondition;
+use hearth_wire::jid;
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaType};
+use hearth_wire::tree::Element;
+
+/// A question for a handler.
+#[derive(Clone, Copy)]
+pub struct Iq<'a> {
+    /// `from` is stamped; `to` is as the client wrote it (absent: its own account).
+    pub stanza: Stanza<'a>,
+    /// The one child element.
+    pub question: Element<'a>,
+    /// The session that asks, if it is of this shard.
+    pub asker: Option<SessionKey>,
+    /// The account that is asked: the asker's own, or the one `to` names; `None` for the server.
+    pub account: Option<AccountKey>,
+    /// To be settled with the answer, when the question came from another account.
+    pub origin: Option<Origin>,
+}
+
+/// A question whose answer comes later. Whoever holds it must answer it exactly once.
+pub struct Waiting {
+    stanza: SharedStanza,
+    asker: Option<SessionKey>,
+    origin: Option<Origin>,
+}
+
+impl Iq<'_> {
+    pub fn is_set(&self) -> bool {
+        self.stanza.ty == StanzaType::Set
+    }
+
+    /// Keeps the question for an answer after a write or read; the client's stanza is unsettled
+    /// until then.
+    pub fn wait(&self, cx: &mut Cx<'_>) -> Waiting {
+        let origin = self.origin.or_else(|| cx.defer());
+        Waiting { stanza: SharedStanza::new(&self.stanza), asker: self.asker, origin }
+    }
+
+    /// Answers with a result carrying `payload` (RFC 6120 §8.2.3).
+    pub fn reply(&self, cx: &mut Cx<'_>, payload: &[u8]) {
+        send(cx, self.asker, reply::result(&self.stanza, payload));
+        cx.settle(self.origin);
+    }
+
+    /// Answers with an error.
+    pub fn refuse(&self, cx: &mut Cx<'_>, condition: StanzaCondition) {
+        if let Some(error) = reply::error(&self.stanza, condition, None) {
+            send(cx, self.asker, error);
+        }
+        cx.settle(self.origin);
+    }
+}
+
+impl Waiting {
+    /// The question again.
+    pub fn stanza(&self) -> Stanza<'_> {
+        self.stanza.view()
+    }
+
+    /// Answers with a result.
+    pub fn reply(self, cx: &mut Cx<'_>, payload: &[u8]) {
+        send(cx, self.asker, reply::result(&self.stanza.view(), payload));
+        cx.settle(self.origin);
+    }
+
+    /// Answers with an error.
+    pub fn refuse(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
+        if let Some(error) = reply::error(&self.stanza.view(), condition, None) {
+            send(cx, self.asker, error);
+        }
+        cx.settle(self.origin);
+    }
+}
+
+/// To the asking session if it is still the one addressed, else by its address.
+fn send(cx: &mut Cx<'_>, asker: Option<SessionKey>, answer: SharedStanza) {
+    let to = answer.view().to;
+    match asker.filter(|key| cx.session(*key).is_some_and(|session| Some(session.jid.as_str()) == to)) {
+        Some(key) => cx.deliver(key, &answer, &Overlay::default(), None),
+        None => cx.route(answer, None),
+    }
+}
+
+/// First stop: the client's own account and the server answer here, everything else is relayed.
+pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
+    let Some(session) = cx.session(key) else { return };
+    let account = session.account;
+    let own = session.jid.bare_str().to_owned();
+    let scope = match stanza.to {
+        None => Some(Scope::Account),
+        Some(to) if to == own => Some(Scope::Account),
+        Some(to) if jid::split(to).0.is_none() && cx.shard.domains.contains(bare(to)) => Some(Scope::Server),
+        Some(_) => None,
+    };
+    let Some(scope) = scope else {
+        let origin = if stanza.is_request() { cx.defer() } else { None };
+        cx.route(SharedStanza::new(stanza), origin);
+        return;
+    };
+    if stanza.is_request() {
+        let account = (scope == Scope::Account).then_some(account);
+        answer(cx, stanza, Some(key), account, scope, None);
+    }
+}
+
+/// Second stop: for a resource, or for the account as such.
+pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+    let view = stanza.view();
+    let Some(to) = view.to else { return cx.settle(origin) };
+    if to.contains('/') {
+        match cx.session_of(account, to) {
+            Some(session) => {
+                cx.deliver(session, &stanza, &Overlay::default(), None);
+                cx.settle(origin);
+            }
+            // RFC 6121 §8.5.3.2.3
+            None if view.is_request() => cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable),
+            None => cx.settle(origin),
+        }
+    } else if view.is_request() {
+        answer(cx, &view, None, Some(account), Scope::AccountOfOther, origin);
+    } else {
+        cx.settle(origin);
+    }
+}
+
+/// Finds the handler of the question; without one it is `service-unavailable` (RFC 6120 §8.4).
+fn answer(
+    cx: &mut Cx<'_>,
+    stanza: &Stanza<'_>,
+    asker: Option<SessionKey>,
+    account: Option<AccountKey>,
+    scope: Scope,
+    origin: Option<Origin>,
+) {
+    let question = match reply::question(stanza) {
+        Ok(question) => question,
+        Err(condition) => {
+            if let Some(error) = reply::error(stanza, condition, None) {
+                send(cx, asker, error);
+            }
+            return cx.settle(origin);
+        }
+    };
+    let iq = Iq { stanza: *stanza, question, asker, account, origin };
+    let done = match features::handler(question.ns(), question.name(), scope) {
+        Some(run) => run(cx, &iq),
+        None => Err(StanzaCondition::ServiceUnavailable),
+    };
+    if let Err(condition) = done {
+        iq.refuse(cx, condition);
+    }
+}

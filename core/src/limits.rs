@@ -1,0 +1,63 @@
+//! Every limit of the core: unit, reason, and what happens when it is reached.
+
+/// Bytes of frames an edge may have on its way to a shard. Bounds what the shard's reader buffers.
+pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Bytes of stanzas a session may have sent beyond what is settled. Reached: the edge stops reading
+/// that client until settlement restates the credit. Twice the largest stanza, so one always fits.
+pub const SESSION_WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// Bytes held for a session whose client does not read, beyond what the edge took. Reached: the
+/// session is detached; its logged messages go back to the account.
+pub const HELD_BYTES_MAX: usize = 512 * 1024;
+
+/// Entries a session may have sent but not written. Reached: as [`HELD_BYTES_MAX`].
+pub const ENTRIES_MAX: usize = 4096;
+
+/// Work that waits while an account loads or writes. Reached: requests are refused with
+/// `resource-constraint`, wait.
+pub const ACCOUNT_QUEUE_MAX: usize = 1024;
+
+/// Appends and stanzas in order behind them, per account. Reached: as [`ACCOUNT_QUEUE_MAX`].
+pub const PENDING_MAX: usize = 8192;
+
+/// Bytes on their way to one other shard. Reached: requests are refused with `resource-constraint`.
+pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Resources of one account. Reached: binding is refused with `resource-constraint` (RFC 6120 §7.6.2.1).
+pub const SESSIONS_PER_ACCOUNT_MAX: usize = 64;
+
+/// Sockets between connection and bind, per shard. Reached: `temporary-auth-failure`.
+pub const LOGINS_MAX: usize = 65_536;
+
+/// Failed attempts per stream; the last one closes it (RFC 6120 §6.4.5 recommends 2 to 5).
+pub const LOGIN_FAILURES_MAX: u8 = 5;
+
+/// Messages kept for an account nobody is there to read. Reached: `service-unavailable` to the
+/// sender (XEP-0160 §2), never a silent drop.
+pub const OFFLINE_MESSAGES_MAX: usize = 1000;
+
+/// Messages read from the log at once for an offline flush.
+pub const FLUSH_PAGE: u32 = 64;
+
+/// Sessions closed per turn when a link dies, so that one turn stays short.
+pub const CLOSES_PER_TURN: usize = 256;
+
+/// How long an account without sessions stays in memory: a burst of messages costs one read.
+pub const ACCOUNT_IDLE_MS: u64 = 30_000;
+
+/// Log marks are stored this late at most: a crash redelivers at most this much, with the same ids.
+pub const MARKS_STORE_MS: u64 = 3_000;
+
+/// Accounts whose marks are stored, or that are unloaded, per turn.
+pub const SWEEP_PER_TURN: usize = 512;
+
+/// Silence after which a link sends a heartbeat, and after which it is dead.
+pub const HEARTBEAT_MS: u64 = 1_000;
+pub const LINK_DEAD_MS: u64 = 3_000;
+
+/// Contacts of one roster. Reached: `resource-constraint` on the set that would pass it.
+pub const ROSTER_ITEMS_MAX: usize = 2_000;
+
+/// Links of one shard. Reached: the edge is refused.
+pub const LINKS_MAX: usize = 1_024;

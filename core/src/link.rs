@@ -1,0 +1,56 @@
+//! A link as the shard sees it: whose it is, what it may still carry, which sockets it names.
+
+use crate::session::SessionKey;
+use hearth_wire::ids::EdgeIncarnation;
+use std::collections::VecDeque;
+
+/// Index of a link of one shard; reused after the link is gone and all it named is closed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LinkId(pub u16);
+
+/// State of one link.
+#[derive(Debug)]
+pub struct Link {
+    pub edge: Box<str>,
+    pub incarnation: EdgeIncarnation,
+    pub event_loop: u16,
+    /// False until `Hello` was accepted: nothing else is allowed before.
+    pub greeted: bool,
+    /// False from the moment it is down; its sessions are being closed.
+    pub up: bool,
+    /// Bytes of credited frames received, and the absolute credit last granted.
+    pub received_bytes: u64,
+    pub granted_bytes: u64,
+    /// Bytes of credited frames sent, and the absolute credit the edge granted.
+    pub sent_bytes: u64,
+    pub credit_bytes: u64,
+    /// Sessions that hold entries back because this link's credit is used up.
+    pub waiting: VecDeque<SessionKey>,
+    /// The edge takes no new clients.
+    pub draining: bool,
+}
+
+impl Link {
+    /// A link whose connection is there and whose `Hello` is not.
+    pub fn new() -> Link {
+        Link {
+            edge: "".into(),
+            incarnation: 0,
+            event_loop: 0,
+            greeted: false,
+            up: true,
+            received_bytes: 0,
+            granted_bytes: crate::limits::LINK_WINDOW_BYTES,
+            sent_bytes: 0,
+            credit_bytes: 0,
+            waiting: VecDeque::new(),
+            draining: false,
+        }
+    }
+}
+
+impl Default for Link {
+    fn default() -> Link {
+        Link::new()
+    }
+}

@@ -1,0 +1,167 @@
+//! Messages (RFC 6121 §5, §8.5): who gets them, and when. What is kept goes to the recipient's log
+//! first and is delivered as the append is answered, in order; the rest stands behind it.
+
+use crate::account::{Account, AccountKey, Pending, State};
+use crate::classify::classify;
+use crate::cx::Cx;
+use crate::limits;
+use crate::offline;
+use crate::outputs::Event;
+use crate::session::{Origin, SessionKey};
+use hearth_storage::{Answer, Ask, LogId, NewRecord, QuestionId};
+use hearth_wire::StanzaCondition;
+use hearth_wire::ids::IngestId;
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
+
+/// Whether this stanza is a message that goes to the log first.
+pub fn logged(stanza: &SharedStanza) -> bool {
+    let view = stanza.view();
+    view.kind == StanzaKind::Message && classify(&view).log
+}
+
+/// First stop. Without `to` it is for the sender's own account (RFC 6120 §10.3.1).
+pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
+    let own = cx.session(key).map(|session| session.jid.bare_str().to_owned());
+    let stanza = Stanza { to: stanza.to.or(own.as_deref()), ..*stanza };
+    let origin = if stanza.ty == StanzaType::Error { None } else { cx.defer() };
+    cx.route(SharedStanza::new(&stanza), origin);
+}
+
+/// Second stop.
+pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+    let view = stanza.view();
+    let recipients = recipients(cx, account, &view);
+    if recipients.is_empty()
+        && let Some(refusal) = nobody_there(&view) {
+            match refusal {
+                Some(condition) => cx.refuse(&stanza, origin, condition),
+                None => cx.settle(origin),
+            }
+            return;
+        }
+    let log_off = cx
+        .account(account)
+        .is_some_and(|account| cx.shard.domains.get(account.jid.domainpart()).is_some_and(|domain| domain.log_off));
+    if logged(&stanza) && (recipients.is_empty() || !log_off) {
+        append(cx, account, stanza, origin);
+    } else {
+        cx.multicast(&recipients, &stanza, &Overlay::default(), None);
+        cx.settle(origin);
+    }
+}
+
+/// What becomes of a message nobody is there to have: `None` keeps it if it is to be kept;
+/// `Some(None)` drops it; `Some(Some(_))` refuses it (RFC 6121 §8.5.2.2, §8.5.3.2).
+fn nobody_there(message: &Stanza<'_>) -> Option<Option<StanzaCondition>> {
+    match message.ty {
+        StanzaType::Groupchat => Some(Some(StanzaCondition::ServiceUnavailable)),
+        _ if classify(message).log => None,
+        _ => Some(None),
+    }
+}
+
+/// The sessions that get a message now (RFC 6121 §8.5).
+fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<SessionKey> {
+    let to = message.to.unwrap_or_default();
+    if to.contains('/')
+        && let Some(session) = cx.session_of(account, to) {
+            return vec![session];
+        }
+    // §8.5.2.1.1 for the bare JID; §8.5.3.2.1 treats a resource that is gone as the bare JID.
+    match message.ty {
+        StanzaType::Normal | StanzaType::Chat | StanzaType::Headline => {
+            let Some(account) = cx.account(account) else { return Vec::new() };
+            account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.receives_bare())).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Puts a message into the account's log; it is delivered and settled once it is durable there.
+fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+    let Some(account) = cx.account(key) else { return };
+    let full = account.log.pending.len() >= limits::PENDING_MAX
+        || account.undelivered().saturating_add(account.log.pending.len()) >= offline::room(account);
+    if full {
+        return cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable);
+    }
+    let received_ms = cx.now.utc_ms;
+    let record = NewRecord {
+        account: account.jid.clone(),
+        ingest: origin.map(|origin| IngestId { stream: origin.stream, number: origin.number }),
+        received_ms,
+        stanza: stanza.clone(),
+    };
+    let slot = account.slot;
+    let question = cx.ask(slot, Ask::Append { record }, Box::new(|_, _| {}));
+    cx.shard.questions.insert(question, Box::new(move |cx, answer| appended(cx, key, question, answer)));
+    if let Some(account) = cx.account_mut(key) {
+        account.log.pending.push_back(Pending::Append { question, stanza, origin, received_ms, done: None });
+    }
+}
+
+fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
+    let outcome = match answer {
+        Answer::Appended(log) => Ok(log),
+        Answer::Failed(error) => {
+            cx.event(Event::StorageFailed { doing: "log a message", cause: error.to_string() });
+            Err(())
+        }
+        _ => Err(()),
+    };
+    cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(1);
+    let Some(account) = cx.account_mut(key) else { return };
+    for pending in &mut account.log.pending {
+        if let Pending::Append { question, done, .. } = pending
+            && *question == id {
+                *done = Some(outcome);
+                break;
+            }
+    }
+    advance(cx, key);
+}
+
+/// Goes on with what the account is owed, in order, until something is not answered yet.
+pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
+    loop {
+        let Some(account) = cx.account_mut(key).filter(|account| account.state == State::Ready) else { return };
+        match account.log.pending.front_mut() {
+            None => {
+                account.log.pending = std::collections::VecDeque::new();
+                return;
+            }
+            Some(Pending::Append { done: None, .. } | Pending::Read { asked: true, .. }) => return,
+            Some(Pending::Read { asked, .. }) => {
+                *asked = true;
+                return offline::read_on(cx, key);
+            }
+            Some(Pending::Append { .. } | Pending::Stanza { .. }) => {}
+        }
+        match account.log.pending.pop_front() {
+            Some(Pending::Append { stanza, origin, done: Some(Ok(log)), .. }) => deliver(cx, key, &stanza, origin, log),
+            Some(Pending::Append { stanza, origin, .. }) => {
+                cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint)
+            }
+            Some(Pending::Stanza { stanza, origin }) => cx.dispatch(key, stanza, origin),
+            Some(Pending::Read { .. }) | None => return,
+        }
+    }
+}
+
+/// The message is durable: to whoever is there now, or to the account's undelivered ones.
+fn deliver(cx: &mut Cx<'_>, account: AccountKey, stanza: &SharedStanza, origin: Option<Origin>, log: LogId) {
+    let recipients = recipients(cx, account, &stanza.view());
+    if recipients.is_empty() {
+        if let Some(account) = cx.account_mut(account) {
+            account.log.undelivered(log);
+        }
+    } else {
+        cx.multicast(&recipients, stanza, &Overlay::default(), Some(log));
+    }
+    cx.settle(origin);
+}
+
+/// Whether messages to the bare JID have somewhere to go now.
+pub fn anyone_there(cx: &Cx<'_>, account: &Account) -> bool {
+    account.sessions.iter().any(|key| cx.session(*key).is_some_and(|session| session.receives_bare()))
+}

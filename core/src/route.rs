@@ -1,0 +1,234 @@
+//! Who gets a stanza: out of the sender's session, to the recipient's shard, into the account.
+//! Two stops at most; the second may be this shard.
+
+use crate::account::{Account, AccountKey, Pending, State, Work};
+use crate::cx::Cx;
+use crate::limits;
+use crate::session::{Origin, SessionKey};
+use crate::{iq, message, presence, reply};
+use hearth_wire::ids::{Generation, ShardIndex};
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
+use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
+
+/// What one shard tells another.
+#[derive(Clone, Debug)]
+pub enum PeerMessage {
+    /// A stanza whose recipient lives there.
+    Route { stanza: SharedStanza, origin: Option<Origin> },
+    /// An effect of a stanza of one of its sessions is done.
+    Settled { origin: Origin },
+    /// The receiver handled this many bytes: they may be sent again.
+    Room { bytes: u64 },
+}
+
+impl PeerMessage {
+    /// What the message is charged against [`limits::OUTBOX_BYTES_MAX`].
+    pub fn bytes(&self) -> u64 {
+        match self {
+            PeerMessage::Route { stanza, .. } => (stanza.bytes().len() as u64).saturating_add(64),
+            PeerMessage::Settled { .. } => 64,
+            PeerMessage::Room { .. } => 0,
+        }
+    }
+}
+
+/// The client stanza being handled, and how many of its effects went elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Current {
+    pub origin: Origin,
+    pub parts: u16,
+}
+
+/// The bare address of a prepared one.
+pub fn bare(address: &str) -> &str {
+    address.split_once('/').map_or(address, |(bare, _)| bare)
+}
+
+impl Cx<'_> {
+    /// First stop: a stanza of one of this shard's sessions.
+    pub fn from_session(
+        &mut self,
+        key: SessionKey,
+        generation: Generation,
+        number: u64,
+        fault: Option<StanzaFault>,
+        bytes: u32,
+        encoded: &[u8],
+    ) {
+        let index = self.shard.settings.index;
+        let Some(session) = self.session_at(key, generation) else { return };
+        let (account, stream, received) = (session.account, session.stream, session.inbound.received());
+        let ready = self.account(account).is_some_and(|account| account.state == State::Ready);
+        if !ready {
+            let stanza = encoded.to_vec();
+            self.enqueue(account, Work::FromSession { session: key, generation, number, fault, bytes, stanza });
+            return;
+        }
+        if number != received.saturating_add(1) {
+            if number > received {
+                self.close_session(key, Some(StreamCondition::InternalServerError), "stanza number out of order");
+            }
+            return;
+        }
+        self.shard.stats.stanzas_in = self.shard.stats.stanzas_in.wrapping_add(1);
+        self.shard.current =
+            Some(Current { origin: Origin { shard: index, session: key, generation, stream, number }, parts: 0 });
+        match Stanza::decode(encoded) {
+            Ok(stanza) if hearth_wire::tree::validate(stanza.payload, hearth_wire::tree::DEPTH_MAX).is_ok() => {
+                self.outbound(key, stanza, fault);
+            }
+            Ok(_) | Err(_) => self.close_session(key, Some(StreamCondition::InternalServerError), "broken stanza"),
+        }
+        let parts = self.shard.current.take().map_or(0, |current| current.parts);
+        if let Some(session) = self.session_at(key, generation) {
+            // The order was checked above.
+            let handled = session.inbound.handled(number, bytes, parts);
+            debug_assert!(handled.is_ok());
+            let dirty = session.inbound.dirty;
+            if dirty {
+                self.shard.dirty_sessions.push(key);
+            }
+        }
+    }
+
+    /// Stamps `from` and hands the stanza to the rules of its kind.
+    fn outbound(&mut self, key: SessionKey, stanza: Stanza<'_>, fault: Option<StanzaFault>) {
+        let Some(jid) = self.session(key).map(|session| session.jid.clone()) else { return };
+        let stanza = Stanza { from: Some(jid.as_str()), ..stanza };
+        let condition = match fault {
+            Some(StanzaFault::JidMalformed) => Some(StanzaCondition::JidMalformed),
+            Some(StanzaFault::BadRequest) => Some(StanzaCondition::BadRequest),
+            None if stanza.ty == StanzaType::Unknown => Some(StanzaCondition::BadRequest),
+            None => None,
+        };
+        if let Some(condition) = condition {
+            self.refuse_to(key, &stanza, condition);
+            return;
+        }
+        match stanza.kind {
+            StanzaKind::Message => message::outbound(self, key, &stanza),
+            StanzaKind::Presence => presence::outbound(self, key, &stanza),
+            StanzaKind::Iq => iq::outbound(self, key, &stanza),
+        }
+    }
+
+    /// Answers a stanza of one of this shard's own sessions with an error.
+    pub fn refuse_to(&mut self, key: SessionKey, stanza: &Stanza<'_>, condition: StanzaCondition) {
+        if let Some(error) = reply::error(stanza, condition, None) {
+            self.deliver(key, &error, &Overlay::default(), None);
+        }
+    }
+
+    /// Answers a stanza with an error wherever its sender is, and settles it. Presence is not
+    /// answered: RFC 6121 §8.5 ignores what cannot be delivered.
+    pub fn refuse(&mut self, stanza: &SharedStanza, origin: Option<Origin>, condition: StanzaCondition) {
+        let view = stanza.view();
+        if view.kind != StanzaKind::Presence
+            && let Some(error) = reply::error(&view, condition, None) {
+                self.route(error, None);
+            }
+        self.settle(origin);
+    }
+
+    /// To the shard that owns the recipient. Outcome is always a settled origin, sooner or later.
+    pub fn route(&mut self, stanza: SharedStanza, origin: Option<Origin>) {
+        let Some(to) = stanza.view().to else {
+            self.settle(origin);
+            return;
+        };
+        let (localpart, domainpart, _) = jid::split(to);
+        if !self.shard.domains.contains(domainpart) {
+            self.refuse(&stanza, origin, StanzaCondition::RemoteServerNotFound);
+            return;
+        }
+        if localpart.is_none() {
+            // The server itself asks nothing, so nothing is answered to it.
+            self.settle(origin);
+            return;
+        }
+        let owner = self.shard.owner(bare(to));
+        if owner == self.shard.settings.index {
+            self.inbound(stanza, origin);
+        } else {
+            self.to_shard(owner, stanza, origin);
+        }
+    }
+
+    fn to_shard(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>) {
+        let message = PeerMessage::Route { stanza, origin };
+        if self.shard.outbox_has_room(owner, message.bytes()) {
+            self.send_peer(owner, message);
+        } else if let PeerMessage::Route { stanza, origin } = message {
+            self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
+        }
+    }
+
+    /// Sends to another shard, charging its outbox. Answers and settlements use the reserve above
+    /// the limit that requests were refused at.
+    pub fn send_peer(&mut self, shard: ShardIndex, message: PeerMessage) {
+        self.shard.charge_outbox(shard, message.bytes());
+        self.out.peer(shard, message);
+    }
+
+    /// Second stop: a stanza for an account of this shard.
+    pub fn inbound(&mut self, stanza: SharedStanza, origin: Option<Origin>) {
+        let view = stanza.view();
+        let Some(to) = view.to.map(bare) else {
+            self.settle(origin);
+            return;
+        };
+        match self.shard.accounts.find(to) {
+            Some(key) if self.account(key).is_some_and(|account| account.state == State::Ready) => {
+                self.inbound_ready(key, stanza, origin);
+            }
+            Some(key) => self.enqueue(key, Work::Inbound { stanza, origin }),
+            None if needs_nobody(&view) => self.settle(origin),
+            None => {
+                let Ok(jid) = BareJid::parse(to) else {
+                    self.refuse(&stanza, origin, StanzaCondition::JidMalformed);
+                    return;
+                };
+                let key = self.load(&jid);
+                self.enqueue(key, Work::Inbound { stanza, origin });
+            }
+        }
+    }
+
+    /// A stanza for an account that is ready: behind what waits for the log, if anything does.
+    pub fn inbound_ready(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+        let Some(account) = self.account_mut(key) else { return };
+        if account.log.pending.is_empty() || message::logged(&stanza) {
+            self.dispatch(key, stanza, origin);
+        } else if account.log.pending.len() < limits::PENDING_MAX {
+            account.log.pending.push_back(Pending::Stanza { stanza, origin });
+        } else {
+            self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
+        }
+    }
+
+    /// Inbound rules by kind.
+    pub fn dispatch(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+        match stanza.view().kind {
+            StanzaKind::Message => message::inbound(self, key, stanza, origin),
+            StanzaKind::Presence => presence::inbound(self, key, stanza, origin),
+            StanzaKind::Iq => iq::inbound(self, key, stanza, origin),
+        }
+    }
+
+    /// The account, if it is in memory and ready.
+    pub fn ready_account(&self, jid: &str) -> Option<(AccountKey, &Account)> {
+        let key = self.shard.accounts.find(jid)?;
+        self.account(key).filter(|account| account.state == State::Ready).map(|account| (key, account))
+    }
+}
+
+/// What is dropped, not loaded for, when its account is not in memory: nobody is online to have it.
+fn needs_nobody(stanza: &Stanza<'_>) -> bool {
+    match stanza.kind {
+        StanzaKind::Presence => {
+            matches!(stanza.ty, StanzaType::Available | StanzaType::Unavailable | StanzaType::Probe | StanzaType::Error)
+        }
+        StanzaKind::Iq => matches!(stanza.ty, StanzaType::Result | StanzaType::Error),
+        StanzaKind::Message => stanza.ty == StanzaType::Error,
+    }
+}

@@ -1,0 +1,258 @@
+//! A bound resource: what came in and is not settled, what went out and is not written.
+
+use crate::account::AccountKey;
+use crate::limits;
+use crate::link::LinkId;
+use hearth_storage::LogId;
+use hearth_wire::FullJid;
+use hearth_wire::ids::{Generation, ShardIndex, StreamId};
+use hearth_wire::stanza::{Overlay, SharedStanza};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Index of a session of one shard; with its generation it is never ambiguous.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionKey(pub u32);
+
+/// Names one client stanza while its effects are under way, across shards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    pub shard: ShardIndex,
+    pub session: SessionKey,
+    pub generation: Generation,
+    pub stream: StreamId,
+    pub number: u64,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    pub account: AccountKey,
+    pub jid: FullJid,
+    pub stream: StreamId,
+    pub generation: Generation,
+    pub link: LinkId,
+    /// The socket's handle on its link.
+    pub counter: u64,
+    pub inbound: Inbound,
+    pub outbound: Outbound,
+    /// Last broadcast available presence, `from` stamped; `None` while not available (RFC 6121 §4.2).
+    pub presence: Option<SharedStanza>,
+    pub priority: i8,
+    /// Asked for the roster (RFC 6121 §2.2): gets pushes.
+    pub interested: bool,
+    /// Where directed presence went (RFC 6121 §4.6.4), bare and full addresses.
+    pub directed: Option<Box<BTreeSet<Box<str>>>>,
+}
+
+impl Session {
+    pub fn available(&self) -> bool {
+        self.presence.is_some()
+    }
+
+    /// Gets messages sent to the bare JID (RFC 6121 §8.5.2.1.1).
+    pub fn receives_bare(&self) -> bool {
+        self.available() && self.priority >= 0
+    }
+}
+
+/// Stanzas from the client: received, and settled in order.
+#[derive(Debug)]
+pub struct Inbound {
+    received: u64,
+    settled: u64,
+    settled_bytes: u64,
+    /// What follows `settled`, up to `received`.
+    unsettled: VecDeque<Unsettled>,
+    /// A `Settled` frame is due at the end of the turn.
+    pub dirty: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Unsettled {
+    parts: u16,
+    bytes: u32,
+}
+
+/// A number that does not follow the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfOrder;
+
+impl Inbound {
+    pub fn new() -> Inbound {
+        Inbound { received: 0, settled: 0, settled_bytes: 0, unsettled: VecDeque::new(), dirty: false }
+    }
+
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// Absolute bytes the client may have sent.
+    pub fn credit(&self) -> u64 {
+        self.settled_bytes.saturating_add(limits::SESSION_WINDOW_BYTES)
+    }
+
+    /// A stanza was handled; `parts` of its effects are under way (none: it settles as soon as
+    /// those before it have).
+    pub fn handled(&mut self, number: u64, bytes: u32, parts: u16) -> Result<(), OutOfOrder> {
+        if number != self.received.saturating_add(1) {
+            return Err(OutOfOrder);
+        }
+        self.received = number;
+        if parts == 0 && self.unsettled.is_empty() {
+            self.settled = number;
+            self.settled_bytes = self.settled_bytes.saturating_add(u64::from(bytes));
+            self.dirty = true;
+        } else {
+            self.unsettled.push_back(Unsettled { parts, bytes });
+        }
+        Ok(())
+    }
+
+    /// One part of a stanza's effects is done. Late or repeated answers change nothing.
+    pub fn part_done(&mut self, number: u64) {
+        let Some(at) = number.checked_sub(self.settled.saturating_add(1)) else { return };
+        let Some(entry) = usize::try_from(at).ok().and_then(|at| self.unsettled.get_mut(at)) else { return };
+        entry.parts = entry.parts.saturating_sub(1);
+        while let Some(first) = self.unsettled.front() {
+            if first.parts > 0 {
+                break;
+            }
+            self.settled = self.settled.saturating_add(1);
+            self.settled_bytes = self.settled_bytes.saturating_add(u64::from(first.bytes));
+            self.unsettled.pop_front();
+            self.dirty = true;
+        }
+        if self.unsettled.is_empty() {
+            self.unsettled = VecDeque::new();
+        }
+    }
+}
+
+impl Default for Inbound {
+    fn default() -> Inbound {
+        Inbound::new()
+    }
+}
+
+/// Stanzas to the client: numbered when emitted, kept until written.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Number of the last entry emitted.
+    pub last: u64,
+    pub sent_bytes: u64,
+    pub credit_bytes: u64,
+    /// Emitted and not written, oldest first; their numbers end at `last`.
+    pub entries: VecDeque<Entry>,
+    /// Not yet emitted for want of credit, oldest first.
+    pub held: VecDeque<Held>,
+    pub held_bytes: usize,
+}
+
+/// What a client has not yet been seen to have.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// In the account's log under this id.
+    Logged(LogId),
+    /// Not logged; kept whole to be answered for if the session dies (an unanswered iq).
+    Kept(SharedStanza),
+    /// Not logged and nobody's loss.
+    Dropped,
+}
+
+/// An entry waiting for credit.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub stanza: SharedStanza,
+    pub overlay: OwnedOverlay,
+    pub log: Option<LogId>,
+}
+
+/// [`Overlay`] that owns its parts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OwnedOverlay {
+    pub to: Option<Box<str>>,
+    pub delay: Option<(Box<str>, u64)>,
+    pub stanza_id: Option<(Box<str>, Box<str>)>,
+}
+
+impl OwnedOverlay {
+    pub fn of(overlay: &Overlay<'_>) -> OwnedOverlay {
+        OwnedOverlay {
+            to: overlay.to.map(Into::into),
+            delay: overlay.delay.map(|delay| (delay.from.into(), delay.stamp_ms)),
+            stanza_id: overlay.stanza_id.map(|stanza_id| (stanza_id.id.into(), stanza_id.by.into())),
+        }
+    }
+
+    pub fn view(&self) -> Overlay<'_> {
+        Overlay {
+            to: self.to.as_deref(),
+            delay: self.delay.as_ref().map(|(from, stamp_ms)| hearth_wire::stanza::Delay { from, stamp_ms: *stamp_ms }),
+            stanza_id: self.stanza_id.as_ref().map(|(id, by)| hearth_wire::stanza::StanzaIdOverlay { id, by }),
+            carbon: None,
+        }
+    }
+}
+
+impl Outbound {
+    pub fn new(credit_bytes: u64) -> Outbound {
+        Outbound {
+            last: 0,
+            sent_bytes: 0,
+            credit_bytes,
+            entries: VecDeque::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+        }
+    }
+
+    /// Entries up to `entry` were written; returns what they were. A mark from nowhere is ignored.
+    pub fn written(&mut self, entry: u64) -> impl Iterator<Item = Entry> + '_ {
+        let unwritten = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
+        let done = self.entries.len().saturating_sub(unwritten);
+        self.entries.drain(..done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settles_in_order_only() {
+        let mut inbound = Inbound::new();
+        inbound.handled(1, 10, 0).unwrap();
+        assert_eq!(inbound.settled(), 1);
+        inbound.handled(2, 10, 2).unwrap();
+        inbound.handled(3, 10, 0).unwrap();
+        inbound.handled(4, 10, 1).unwrap();
+        assert_eq!(inbound.settled(), 1);
+        inbound.part_done(4);
+        assert_eq!(inbound.settled(), 1);
+        inbound.part_done(2);
+        inbound.part_done(2);
+        assert_eq!(inbound.settled(), 4);
+        inbound.part_done(2);
+        inbound.part_done(9);
+        assert_eq!((inbound.settled(), inbound.received()), (4, 4));
+        assert_eq!(inbound.handled(4, 1, 0), Err(OutOfOrder));
+        assert_eq!(inbound.handled(6, 1, 0), Err(OutOfOrder));
+        assert_eq!(inbound.credit(), 40 + limits::SESSION_WINDOW_BYTES);
+    }
+
+    #[test]
+    fn written_marks_are_bounded() {
+        let mut outbound = Outbound::new(1);
+        for _ in 0..3 {
+            outbound.last += 1;
+            outbound.entries.push_back(Entry::Dropped);
+        }
+        assert_eq!(outbound.written(2).count(), 2);
+        assert_eq!(outbound.written(2).count(), 0);
+        assert_eq!(outbound.written(99).count(), 1);
+    }
+}

@@ -1,0 +1,286 @@
+//! One shard: everything it owns and its single door, [`Shard::handle`].
+//!
+//! Contract: one input, then drain every output, then the next input; after a batch of inputs one
+//! [`Input::EndOfTurn`]. Answers may come late, repeated or never.
+
+#![warn(clippy::wildcard_enum_match_arm)] // a new input or frame must be met
+
+use crate::Now;
+use crate::account::{AccountKey, Then};
+use crate::accounts::Accounts;
+use crate::admin;
+use crate::bind;
+use crate::control::{Command, ControlId};
+use crate::cx::Cx;
+use crate::derive::Derived;
+use crate::domain::Domains;
+use crate::edges;
+use crate::limits;
+use crate::link::{Link, LinkId};
+use crate::login::{self, Login};
+use crate::outputs::{DerivationId, Outputs};
+use crate::random::Random;
+use crate::route::{Current, PeerMessage};
+use crate::session::{Session, SessionKey};
+use crate::slab::Slab;
+use hearth_storage::{Answered, QuestionId};
+use hearth_wire::ids::{ShardIndex, SlotEpoch, SlotKey};
+use hearth_wire::to_core::ToCore;
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a shard is told at construction and never changes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub index: ShardIndex,
+    pub shards: ShardIndex,
+    pub slot_key: SlotKey,
+    /// Behind fake salts and sealed records; stored.
+    pub secret: [u8; 32],
+    /// Epoch of this start, for every slot this core owns.
+    pub epoch: SlotEpoch,
+    /// Clear login is offered to edges that say their client is on loopback.
+    pub clear_login: bool,
+}
+
+/// What happens to a shard.
+pub enum Input<'a> {
+    /// A connection for this shard came; `Hello` follows.
+    LinkUp(LinkId),
+    /// The connection ended. No frames of it follow.
+    LinkDown(LinkId),
+    /// A frame, and its bytes with prefix.
+    Frame {
+        link: LinkId,
+        frame: ToCore<'a>,
+        bytes: usize,
+    },
+    /// From another shard of this core.
+    Peer {
+        from: ShardIndex,
+        message: PeerMessage,
+    },
+    Answer(Answered),
+    Derived {
+        id: DerivationId,
+        derived: Derived,
+    },
+    Control {
+        id: ControlId,
+        command: Command,
+    },
+    WakeUp,
+    /// Nothing more is there to read: settle, restate credit, go on with what was put off.
+    EndOfTurn,
+}
+
+/// What is done with derived keys.
+pub type ThenDerived = Box<dyn FnOnce(&mut Cx<'_>, Derived) + Send>;
+
+/// Counters for `hearthctl status`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    pub stanzas_in: u64,
+    pub stanzas_out: u64,
+    pub messages_logged: u64,
+}
+
+/// The machine. Fields are its modules' to use through [`Cx`].
+pub struct Shard {
+    pub settings: Settings,
+    pub random: Box<dyn Random + Send>,
+    pub domains: Domains,
+    pub links: BTreeMap<LinkId, Link>,
+    pub logins: BTreeMap<(LinkId, u64), Login>,
+    pub accounts: Accounts,
+    pub sessions: Slab<Session>,
+    pub by_socket: hashbrown::HashMap<(LinkId, u64), SessionKey, foldhash::fast::FixedState>,
+    pub questions: BTreeMap<QuestionId, Then>,
+    pub next_question: QuestionId,
+    pub derivations: BTreeMap<DerivationId, ThenDerived>,
+    pub next_derivation: DerivationId,
+    pub generations: u64,
+    /// The client stanza being handled.
+    pub current: Option<Current>,
+    /// Sessions with a `Settled` due, links with a `LinkCredit` due.
+    pub dirty_sessions: Vec<SessionKey>,
+    pub dirty_links: Vec<LinkId>,
+    /// Bytes under way to each other shard; bytes of each handled and not yet told.
+    outbox_bytes: Vec<u64>,
+    handled_bytes: Vec<u64>,
+    /// Dead links whose sessions are being closed, with the cursor.
+    pub closing: VecDeque<(LinkId, u32)>,
+    /// What storage said last, if it was bad.
+    pub storage_trouble: Option<String>,
+    next_sweep_ms: u64,
+    pub stats: Stats,
+}
+
+impl Shard {
+    pub fn new(settings: Settings, domains: Domains, mut random: Box<dyn Random + Send>) -> Shard {
+        let mut seed = [0; 8];
+        random.fill_bytes(&mut seed);
+        let shards = usize::from(settings.shards);
+        Shard {
+            accounts: Accounts::new(u64::from_le_bytes(seed)),
+            settings,
+            random,
+            domains,
+            links: BTreeMap::new(),
+            logins: BTreeMap::new(),
+            sessions: Slab::default(),
+            by_socket: hashbrown::HashMap::default(),
+            questions: BTreeMap::new(),
+            next_question: 1,
+            derivations: BTreeMap::new(),
+            next_derivation: 1,
+            generations: 0,
+            current: None,
+            dirty_sessions: Vec::new(),
+            dirty_links: Vec::new(),
+            outbox_bytes: vec![0; shards],
+            handled_bytes: vec![0; shards],
+            closing: VecDeque::new(),
+            storage_trouble: None,
+            next_sweep_ms: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// The single door.
+    pub fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Outputs) {
+        let mut cx = Cx { shard: self, out, now };
+        match input {
+            Input::LinkUp(link) => edges::on_up(&mut cx, link),
+            Input::LinkDown(link) => edges::on_down(&mut cx, link),
+            Input::Frame { link, frame, bytes } => on_frame(&mut cx, link, &frame, bytes),
+            Input::Peer { from, message } => on_peer(&mut cx, from, message),
+            Input::Answer(Answered { id, answer }) => cx.answered(id, answer),
+            Input::Derived { id, derived } => {
+                if let Some(then) = cx.shard.derivations.remove(&id) {
+                    then(&mut cx, derived);
+                }
+            }
+            Input::Control { id, command } => admin::on_command(&mut cx, id, command),
+            Input::WakeUp => {}
+            Input::EndOfTurn => end_of_turn(&mut cx),
+        }
+        debug_assert!(self.check_invariants());
+    }
+
+    /// Who owns the slot of a bare address: slots are dealt to shards in turn.
+    pub fn owner(&self, entity: &str) -> ShardIndex {
+        self.slot_owner(self.settings.slot_key.slot(entity))
+    }
+
+    /// Who owns a slot.
+    pub fn slot_owner(&self, slot: hearth_wire::ids::Slot) -> ShardIndex {
+        slot.index().checked_rem(self.settings.shards).unwrap_or(0)
+    }
+
+    /// Whether a request of so many bytes may still go to another shard.
+    pub fn outbox_has_room(&self, shard: ShardIndex, bytes: u64) -> bool {
+        self.outbox_bytes
+            .get(usize::from(shard))
+            .is_some_and(|under_way| under_way.saturating_add(bytes) <= limits::OUTBOX_BYTES_MAX as u64)
+    }
+
+    /// Whether work that nobody waits for may go on: every outbox is at most half full.
+    pub fn outboxes_calm(&self) -> bool {
+        self.outbox_bytes.iter().all(|bytes| *bytes <= limits::OUTBOX_BYTES_MAX as u64 / 2)
+    }
+
+    pub fn charge_outbox(&mut self, shard: ShardIndex, bytes: u64) {
+        if let Some(under_way) = self.outbox_bytes.get_mut(usize::from(shard)) {
+            *under_way = under_way.saturating_add(bytes);
+        }
+    }
+
+    fn check_invariants(&self) -> bool {
+        self.current.is_none() && self.by_socket.len() == self.sessions.len()
+    }
+}
+
+fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
+    if let ToCore::Hello(hello) = frame {
+        return edges::on_hello(cx, link, hello);
+    }
+    if !cx.shard.links.get(&link).is_some_and(|link| link.greeted && link.up) {
+        return edges::refuse(cx, link, "the first frame must be Hello");
+    }
+    match frame {
+        ToCore::Hello(_) | ToCore::Heartbeat(_) => {}
+        ToCore::LinkCredit(credit) => edges::on_credit(cx, link, credit.bytes),
+        ToCore::Authenticate(frame) => login::on_authenticate(cx, link, frame),
+        ToCore::AuthResponse(frame) => login::on_response(cx, link, frame),
+        ToCore::AuthAbort(frame) => login::on_abort(cx, link, frame.counter),
+        ToCore::PreAuthIq(frame) => login::on_pre_auth_iq(cx, link, frame),
+        ToCore::Bind(frame) => bind::on_bind(cx, link, frame),
+        ToCore::Stanza(frame) => {
+            edges::on_received(cx, link, bytes);
+            let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
+            let size = u32::try_from(frame.stanza.len()).unwrap_or(u32::MAX);
+            cx.from_session(key, frame.generation, frame.number, frame.fault, size, frame.stanza);
+        }
+        ToCore::Written(frame) => {
+            let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
+            if cx.session_at(key, frame.generation).is_some() {
+                cx.on_written(key, frame.entry, frame.credit);
+            }
+        }
+        ToCore::Closed(frame) => {
+            login::on_closed(cx, link, frame.counter);
+            if let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() {
+                cx.end_session(key, if frame.clean { "stream closed" } else { "connection lost" });
+            }
+        }
+        ToCore::Drained(frame) => {
+            if let Some(link) = cx.shard.links.get_mut(&link) {
+                link.draining = frame.draining;
+            }
+        }
+    }
+}
+
+fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
+    let bytes = message.bytes();
+    if let Some(handled) = cx.shard.handled_bytes.get_mut(usize::from(from)) {
+        *handled = handled.saturating_add(bytes);
+    }
+    match message {
+        PeerMessage::Route { stanza, origin } => cx.inbound(stanza, origin),
+        PeerMessage::Settled { origin } => cx.settle(Some(origin)),
+        PeerMessage::Room { bytes } => {
+            if let Some(under_way) = cx.shard.outbox_bytes.get_mut(usize::from(from)) {
+                *under_way = under_way.saturating_sub(bytes);
+            }
+        }
+    }
+}
+
+fn end_of_turn(cx: &mut Cx<'_>) {
+    edges::close_some(cx);
+    cx.flush_settled();
+    edges::flush_credit(cx);
+    for index in 0..cx.shard.settings.shards {
+        let handled = cx.shard.handled_bytes.get_mut(usize::from(index)).map_or(0, std::mem::take);
+        if handled > 0 {
+            cx.out.peer(index, PeerMessage::Room { bytes: handled });
+        }
+    }
+    let now_ms = cx.now.mono_ms;
+    if now_ms >= cx.shard.next_sweep_ms {
+        cx.shard.next_sweep_ms = now_ms.saturating_add(limits::MARKS_STORE_MS / 4);
+        cx.sweep();
+    }
+    let at_ms = cx.shard.next_sweep_ms;
+    if !cx.shard.accounts.is_empty() {
+        cx.out.wake_at(at_ms);
+    }
+}
+
+/// An account pinned in memory by a login.
+pub fn pin(cx: &mut Cx<'_>, key: AccountKey) {
+    if let Some(account) = cx.account_mut(key) {
+        account.pins = account.pins.saturating_add(1);
+    }
+}
