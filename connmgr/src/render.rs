@@ -1,68 +1,343 @@
 //! Trees to the XML a client reads: always ours, always escaped, valid in the client's stream.
 //!
 //! The stream that [`stream_header`] opens has the default namespace `jabber:client` and the prefix `stream`; everything
-//! here is written for that context.
+//! here is written for that context. Elements never have a prefix, so a default namespace is declared exactly where it
+//! changes; an attribute of a namespace gets a prefix declared on its own element.
 
+mod escape;
+mod stream;
+
+pub use escape::{escape_attribute, escape_text};
+pub use stream::{
+    StreamHeader, sasl_challenge, sasl_failure, sasl_success, stream_close, stream_error, stream_features,
+    stream_header, tls_failure, tls_proceed,
+};
+
+use crate::xml::{CLIENT, XML};
 use hearth_wire::codec::WireError;
-use hearth_wire::stanza::{Overlay, Stanza};
-use hearth_wire::{SaslCondition, StreamCondition};
+use hearth_wire::stanza::{Carbon, Delay, Overlay, Stanza, StanzaType};
+use hearth_wire::tree::{self, Element, Node, Nodes};
+use xmlparser::{XmlByteExt, XmlCharExt};
 
-/// Writes a stanza for a client, with what differs for this recipient merged in.
-pub fn stanza(_stanza: &Stanza<'_>, _overlay: &Overlay<'_>, _out: &mut Vec<u8>) -> Result<(), WireError> {
+const DELAY: &str = "urn:xmpp:delay";
+const STANZA_ID: &str = "urn:xmpp:sid:0";
+const CARBONS: &str = "urn:xmpp:carbons:2";
+const FORWARD: &str = "urn:xmpp:forward:0";
+
+/// Deepest element written: a payload of the deepest allowed, and one level more for the stanza of a first-level element.
+const DEPTH_MAX: usize = tree::DEPTH_MAX + 1;
+
+/// Writes a stanza for a client, with what differs for this recipient merged in. After an error, which only a broken
+/// payload causes, `out` is as long as before.
+///
+/// `delay` and `stanza_id` follow the payload; a `<stanza-id/>` in the payload that claims the same `by` is left out, so
+/// that a client can trust the one it gets (XEP-0359 §6). A carbon is the whole stanza, `to` replaced, inside
+/// `<forwarded/>`, where the delay then stands (XEP-0297 §3).
+pub fn stanza(stanza: &Stanza<'_>, overlay: &Overlay<'_>, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let start = out.len();
+    let written = match &overlay.carbon {
+        None => plain(stanza, overlay, overlay.delay.as_ref(), false, out),
+        Some(carbon) => wrapped(stanza, overlay, carbon, out),
+    };
+    written.inspect_err(|_| out.truncate(start))
+}
+
+fn wrapped(
+    stanza: &Stanza<'_>,
+    overlay: &Overlay<'_>,
+    carbon: &Carbon<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    let direction: &[u8] = if carbon.sent { b"sent" } else { b"received" };
+    out.extend_from_slice(b"<message");
+    envelope(Some(carbon.from), Some(carbon.to), None, stanza.ty, None, out);
+    out.extend_from_slice(b"><");
+    out.extend_from_slice(direction);
+    attribute("xmlns", CARBONS, out);
+    out.extend_from_slice(b"><forwarded");
+    attribute("xmlns", FORWARD, out);
+    out.push(b'>');
+    if let Some(stamp) = &overlay.delay {
+        delay(stamp, out);
+    }
+    plain(stanza, overlay, None, true, out)?;
+    out.extend_from_slice(b"</forwarded></");
+    out.extend_from_slice(direction);
+    out.extend_from_slice(b"></message>");
     Ok(())
 }
 
-/// Writes encoded nodes where `ns` is the default namespace in scope.
-pub fn nodes(_bytes: &[u8], _ns: &str, _out: &mut Vec<u8>) -> Result<(), WireError> {
+/// The stanza itself; `forwarded` into an element whose default namespace is not `jabber:client`.
+fn plain(
+    stanza: &Stanza<'_>,
+    overlay: &Overlay<'_>,
+    stamp: Option<&Delay<'_>>,
+    forwarded: bool,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    let name = stanza.kind.element().as_bytes();
+    out.push(b'<');
+    out.extend_from_slice(name);
+    if forwarded {
+        attribute("xmlns", CLIENT, out);
+    }
+    envelope(stanza.from, overlay.to.or(stanza.to), stanza.id, stanza.ty, stanza.lang, out);
+    if stanza.payload.is_empty() && stamp.is_none() && overlay.stanza_id.is_none() {
+        out.extend_from_slice(b"/>");
+        return Ok(());
+    }
+    out.push(b'>');
+    match &overlay.stanza_id {
+        None => nodes(stanza.payload, CLIENT, out)?,
+        Some(ours) => {
+            let claims_ours = |element: &Element<'_>| {
+                element.is(STANZA_ID, "stanza-id") && element.attr("by").is_none_or(|by| by == ours.by)
+            };
+            write(tree::nodes(stanza.payload, CLIENT), CLIENT, claims_ours, out)?;
+        }
+    }
+    if let Some(stamp) = stamp {
+        delay(stamp, out);
+    }
+    if let Some(ours) = &overlay.stanza_id {
+        out.extend_from_slice(b"<stanza-id");
+        attribute("xmlns", STANZA_ID, out);
+        attribute("id", ours.id, out);
+        attribute("by", ours.by, out);
+        out.extend_from_slice(b"/>");
+    }
+    out.extend_from_slice(b"</");
+    out.extend_from_slice(name);
+    out.push(b'>');
     Ok(())
 }
 
-/// Attributes of the header we send (RFC 6120 §4.7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct StreamHeader<'a> {
-    /// The domain served; `None` only when the header answers one whose `to` was unusable (§4.9.1.3).
-    pub from: Option<&'a str>,
-    /// The client's address, if it said one.
-    pub to: Option<&'a str>,
-    /// Stream id.
-    pub id: &'a str,
-    /// Default language of what we send.
-    pub lang: &'a str,
-    /// Whether to write `version='1.0'`; not to a peer older than XMPP 1.0 (§4.7.5).
-    pub version: bool,
+fn envelope(
+    from: Option<&str>,
+    to: Option<&str>,
+    id: Option<&str>,
+    ty: StanzaType,
+    lang: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    for (name, value) in [("from", from), ("to", to), ("id", id), ("type", ty.attribute()), ("xml:lang", lang)] {
+        if let Some(value) = value {
+            attribute(name, value, out);
+        }
+    }
 }
 
-/// Writes the XML declaration and `<stream:stream …>`.
-pub fn stream_header(_header: &StreamHeader<'_>, _out: &mut Vec<u8>) {}
+/// XEP-0203 §2.
+fn delay(delay: &Delay<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<delay");
+    attribute("xmlns", DELAY, out);
+    attribute("from", delay.from, out);
+    out.extend_from_slice(b" stamp='");
+    stamp(delay.stamp_ms, out);
+    out.extend_from_slice(b"'/>");
+}
 
-/// Writes `<stream:features/>` around the encoded `features`.
-pub fn stream_features(_features: &[u8], _out: &mut Vec<u8>) -> Result<(), WireError> {
+/// Appends a moment, given in milliseconds since 1970, as a XEP-0082 DateTime in UTC.
+pub fn stamp(ms: u64, out: &mut Vec<u8>) {
+    /// The last millisecond of the year 9999, whose form has no room for more.
+    const LAST_MS: u64 = 253_402_300_799_999;
+    let ms = ms.min(LAST_MS);
+    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
+    // Years are counted from March, so that the day that comes and goes is their last one; 400 of them are an era.
+    let since_0000_03 = days.saturating_add(719_468);
+    let (era, of_era) = (since_0000_03 / 146_097, since_0000_03 % 146_097);
+    let leap_days = (of_era / 1_460).saturating_add(of_era / 146_096).saturating_sub(of_era / 36_524);
+    let year_of_era = of_era.saturating_sub(leap_days) / 365;
+    let day_of_year = of_era
+        .saturating_sub(year_of_era.saturating_mul(365))
+        .saturating_sub(year_of_era / 4)
+        .saturating_add(year_of_era / 100);
+    let month_from_march = day_of_year.saturating_mul(5).saturating_add(2) / 153;
+    let day = day_of_year.saturating_sub(month_from_march.saturating_mul(153).saturating_add(2) / 5).saturating_add(1);
+    let month = if month_from_march < 10 { month_from_march.saturating_add(3) } else { month_from_march - 9 };
+    let year = era.saturating_mul(400).saturating_add(year_of_era).saturating_add(u64::from(month <= 2));
+    digits(year, 4, out);
+    out.push(b'-');
+    digits(month, 2, out);
+    out.push(b'-');
+    digits(day, 2, out);
+    out.push(b'T');
+    digits(in_day / 3_600_000, 2, out);
+    out.push(b':');
+    digits(in_day / 60_000 % 60, 2, out);
+    out.push(b':');
+    digits(in_day / 1_000 % 60, 2, out);
+    out.push(b'.');
+    digits(in_day % 1_000, 3, out);
+    out.push(b'Z');
+}
+
+fn digits(value: u64, count: u32, out: &mut Vec<u8>) {
+    for place in (0..count).rev() {
+        out.push(b'0' | (value / 10u64.pow(place) % 10) as u8);
+    }
+}
+
+/// Writes encoded nodes where `ns` is the default namespace in scope and that of the nodes' implicit parent. Depth costs
+/// no stack. After an error `out` is as long as before.
+pub fn nodes(bytes: &[u8], ns: &str, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let start = out.len();
+    write(tree::nodes(bytes, ns), ns, |_| false, out).inspect_err(|_| out.truncate(start))
+}
+
+/// An element whose content is being written, to be resumed and closed.
+#[derive(Clone)]
+struct Parent<'a> {
+    nodes: Nodes<'a>,
+    default_ns: &'a str,
+    /// The element that is written inside it.
+    child: &'a str,
+    /// Whether that has the prefix `xml`.
+    child_is_xml: bool,
+}
+
+/// The open elements: the usual few in place, deeper ones on the heap.
+struct Parents<'a> {
+    few: [Option<Parent<'a>>; Parents::FEW],
+    more: Vec<Parent<'a>>,
+    depth: usize,
+}
+
+impl<'a> Parents<'a> {
+    const FEW: usize = 6;
+
+    fn push(&mut self, parent: Parent<'a>) -> Result<(), WireError> {
+        if self.depth >= DEPTH_MAX {
+            return Err(WireError::BadTree);
+        }
+        match self.few.get_mut(self.depth) {
+            Some(place) => *place = Some(parent),
+            None => self.more.push(parent),
+        }
+        self.depth = self.depth.saturating_add(1);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Parent<'a>> {
+        self.depth = self.depth.checked_sub(1)?;
+        self.few.get_mut(self.depth).map_or_else(|| self.more.pop(), Option::take)
+    }
+}
+
+fn write<'a>(
+    mut level: Nodes<'a>,
+    mut default_ns: &'a str,
+    leave_out: impl Fn(&Element<'a>) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<(), WireError> {
+    let mut parents = Parents { few: [const { None }; Parents::FEW], more: Vec::new(), depth: 0 };
+    loop {
+        match level.read()? {
+            Some(Node::Text(text)) => escape_text(text, out),
+            Some(Node::Element(element)) if parents.depth == 0 && leave_out(&element) => {}
+            Some(Node::Element(element)) => {
+                let inside_ns = open_tag(&element, default_ns, out)?;
+                if element.content().is_empty() {
+                    out.extend_from_slice(b"/>");
+                } else {
+                    out.push(b'>');
+                    let child_is_xml = element.ns() == XML;
+                    parents.push(Parent { nodes: level, default_ns, child: element.name(), child_is_xml })?;
+                    (level, default_ns) = (element.nodes(), inside_ns);
+                }
+            }
+            None => {
+                let Some(parent) = parents.pop() else { return Ok(()) };
+                out.extend_from_slice(if parent.child_is_xml { b"</xml:" } else { b"</" });
+                out.extend_from_slice(parent.child.as_bytes());
+                out.push(b'>');
+                (level, default_ns) = (parent.nodes, parent.default_ns);
+            }
+        }
+    }
+}
+
+/// Writes a start tag up to its `>` and returns the default namespace of what is inside.
+fn open_tag<'a>(element: &Element<'a>, default_ns: &'a str, out: &mut Vec<u8>) -> Result<&'a str, WireError> {
+    let ns = element.ns();
+    out.push(b'<');
+    let inside_ns = if ns == XML {
+        out.extend_from_slice(b"xml:"); // cannot be a default namespace
+        name(element.name(), out)?;
+        default_ns
+    } else {
+        name(element.name(), out)?;
+        if ns != default_ns {
+            attribute("xmlns", ns, out);
+        }
+        ns
+    };
+    let mut read = 0usize;
+    for (ns, local, value) in element.attrs() {
+        match ns {
+            "" => out.push(b' '),
+            XML => out.extend_from_slice(b" xml:"),
+            ns => {
+                prefix(b" xmlns:a", read, out);
+                out.extend_from_slice(b"='");
+                escape_attribute(ns, out);
+                prefix(b"' a", read, out);
+                out.push(b':');
+            }
+        }
+        name(local, out)?;
+        out.extend_from_slice(b"='");
+        escape_attribute(value, out);
+        out.push(b'\'');
+        read = read.saturating_add(1);
+    }
+    if read == element.attr_count() { Ok(inside_ns) } else { Err(WireError::BadTree) }
+}
+
+/// Appends `start` and the number of an attribute.
+fn prefix(start: &[u8], number: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(start);
+    digits(number as u64, 3, out); // a count of attributes has one byte
+}
+
+/// Appends a name without prefix, if it is one: what a core sends is not parsed, and must not become markup.
+fn name(name: &str, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let ascii = name.bytes().all(|byte| byte.is_xml_name() && byte != b':')
+        && name.bytes().next().is_some_and(|first| first.is_xml_letter() || first == b'_');
+    if !ascii && !is_name(name) {
+        return Err(WireError::BadTree);
+    }
+    out.extend_from_slice(name.as_bytes());
     Ok(())
 }
 
-/// Writes `<stream:error/>` (RFC 6120 §4.9.2); `text` may be empty. [`stream_close`] follows.
-pub fn stream_error(_condition: StreamCondition, _text: &str, _out: &mut Vec<u8>) {}
+fn is_name(name: &str) -> bool {
+    let mut characters = name.chars();
+    characters.next().is_some_and(|first| first != ':' && first.is_xml_name_start())
+        && characters.all(|character| character != ':' && character.is_xml_name())
+}
 
-/// Writes `</stream:stream>`.
-pub fn stream_close(_out: &mut Vec<u8>) {}
+/// Appends ` name='value'`; `name` is ours.
+fn attribute(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"='");
+    escape_attribute(value, out);
+    out.push(b'\'');
+}
 
-/// Writes `<proceed/>` (RFC 6120 §5.4.2.3).
-pub fn tls_proceed(_out: &mut Vec<u8>) {}
-
-/// Writes `<failure/>` of STARTTLS (RFC 6120 §5.4.2.2).
-pub fn tls_failure(_out: &mut Vec<u8>) {}
-
-/// Writes `<challenge/>` with the base64 of `data` (RFC 6120 §6.4.3).
-pub fn sasl_challenge(_data: &[u8], _out: &mut Vec<u8>) {}
-
-/// Writes `<success/>` with the base64 of `data`; empty data is `=` (RFC 6120 §6.4.6).
-pub fn sasl_success(_data: Option<&[u8]>, _out: &mut Vec<u8>) {}
-
-/// Writes `<failure/>` of SASL (RFC 6120 §6.5); `text` may be empty.
-pub fn sasl_failure(_condition: SaslCondition, _text: &str, _out: &mut Vec<u8>) {}
-
-/// Appends character data.
-pub fn escape_text(_text: &str, _out: &mut Vec<u8>) {}
-
-/// Appends an attribute's value, to stand between single quotes.
-pub fn escape_attribute(_value: &str, _out: &mut Vec<u8>) {}
+/// Appends an element with text; `name` and `ns` are ours.
+fn element(name: &str, ns: &str, text: &str, out: &mut Vec<u8>) {
+    out.push(b'<');
+    out.extend_from_slice(name.as_bytes());
+    attribute("xmlns", ns, out);
+    if text.is_empty() {
+        out.extend_from_slice(b"/>");
+        return;
+    }
+    out.push(b'>');
+    escape_text(text, out);
+    out.extend_from_slice(b"</");
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'>');
+}

@@ -300,9 +300,10 @@ impl Cx<'_> {
             Ask::Apply { changes },
             Box::new(move |cx, answer| {
                 if !matches!(answer, Answer::Applied)
-                    && let Some(account) = cx.account_mut(key) {
-                        account.log.dirty = true;
-                    }
+                    && let Some(account) = cx.account_mut(key)
+                {
+                    account.log.dirty = true;
+                }
             }),
         );
     }

@@ -101,9 +101,11 @@ impl Cx<'_> {
             return;
         }
         if let Some(link) = self.shard.links.get_mut(&link)
-            && link.sent_bytes.saturating_add(bytes as u64) > link.credit_bytes && !link.waiting.contains(&key) {
-                link.waiting.push_back(key);
-            }
+            && link.sent_bytes.saturating_add(bytes as u64) > link.credit_bytes
+            && !link.waiting.contains(&key)
+        {
+            link.waiting.push_back(key);
+        }
     }
 
     /// Credit came: sends what is held, in order, as far as it goes.

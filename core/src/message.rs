@@ -32,13 +32,14 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
     let view = stanza.view();
     let recipients = recipients(cx, account, &view);
     if recipients.is_empty()
-        && let Some(refusal) = nobody_there(&view) {
-            match refusal {
-                Some(condition) => cx.refuse(&stanza, origin, condition),
-                None => cx.settle(origin),
-            }
-            return;
+        && let Some(refusal) = nobody_there(&view)
+    {
+        match refusal {
+            Some(condition) => cx.refuse(&stanza, origin, condition),
+            None => cx.settle(origin),
         }
+        return;
+    }
     let log_off = cx
         .account(account)
         .is_some_and(|account| cx.shard.domains.get(account.jid.domainpart()).is_some_and(|domain| domain.log_off));
@@ -64,9 +65,10 @@ fn nobody_there(message: &Stanza<'_>) -> Option<Option<StanzaCondition>> {
 fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<SessionKey> {
     let to = message.to.unwrap_or_default();
     if to.contains('/')
-        && let Some(session) = cx.session_of(account, to) {
-            return vec![session];
-        }
+        && let Some(session) = cx.session_of(account, to)
+    {
+        return vec![session];
+    }
     // §8.5.2.1.1 for the bare JID; §8.5.3.2.1 treats a resource that is gone as the bare JID.
     match message.ty {
         StanzaType::Normal | StanzaType::Chat | StanzaType::Headline => {
@@ -113,10 +115,11 @@ fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
     let Some(account) = cx.account_mut(key) else { return };
     for pending in &mut account.log.pending {
         if let Pending::Append { question, done, .. } = pending
-            && *question == id {
-                *done = Some(outcome);
-                break;
-            }
+            && *question == id
+        {
+            *done = Some(outcome);
+            break;
+        }
     }
     advance(cx, key);
 }

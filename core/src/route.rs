@@ -124,9 +124,10 @@ impl Cx<'_> {
     pub fn refuse(&mut self, stanza: &SharedStanza, origin: Option<Origin>, condition: StanzaCondition) {
         let view = stanza.view();
         if view.kind != StanzaKind::Presence
-            && let Some(error) = reply::error(&view, condition, None) {
-                self.route(error, None);
-            }
+            && let Some(error) = reply::error(&view, condition, None)
+        {
+            self.route(error, None);
+        }
         self.settle(origin);
     }
 

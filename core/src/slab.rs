@@ -16,10 +16,11 @@ impl<T> Default for Slab<T> {
 impl<T> Slab<T> {
     pub fn insert(&mut self, value: T) -> u32 {
         if let Some(index) = self.free.pop()
-            && let Some(slot) = self.values.get_mut(index as usize) {
-                *slot = Some(value);
-                return index;
-            }
+            && let Some(slot) = self.values.get_mut(index as usize)
+        {
+            *slot = Some(value);
+            return index;
+        }
         let index = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         self.values.push(Some(value));
         index

@@ -225,6 +225,16 @@ pub struct Nodes<'a> {
     ns: &'a str,
 }
 
+impl<'a> Nodes<'a> {
+    /// As `next`, but tells a broken token from the end.
+    pub fn read(&mut self) -> Result<Option<Node<'a>>, WireError> {
+        if self.cursor.0.is_empty() {
+            return Ok(None);
+        }
+        read_node(&mut self.cursor, self.ns).map(Some).ok_or(WireError::BadTree)
+    }
+}
+
 impl<'a> Iterator for Nodes<'a> {
     type Item = Node<'a>;
     fn next(&mut self) -> Option<Node<'a>> {
@@ -286,6 +296,10 @@ impl<'a> Element<'a> {
     pub fn attrs(&self) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> + use<'a> {
         let mut cursor = Cursor(self.attrs);
         (0..self.attr_count).map_while(move |_| Some((cursor.name()?, cursor.name()?, cursor.text()?)))
+    }
+    /// How many attributes there are; [`Element::attrs`] yields fewer if one is broken.
+    pub fn attr_count(&self) -> usize {
+        self.attr_count
     }
     /// Elements and text inside.
     pub fn nodes(&self) -> Nodes<'a> {

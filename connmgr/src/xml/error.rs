@@ -44,6 +44,10 @@ errors! {
     EntityReference => RestrictedXml, "entity reference not allowed";
     /// Not UTF-8, by declaration or by the bytes (RFC 6120 §4.9.3.22, §11.6).
     Encoding => UnsupportedEncoding, "not UTF-8";
+    /// XML 1.1 or the like: XMPP is a profile of XML 1.0 (RFC 6120 §11.8).
+    XmlVersion => UnsupportedVersion, "not XML 1.0";
+    /// A prefix on an element of `jabber:client` (RFC 6120 §4.8.5).
+    ContentPrefix => BadNamespacePrefix, "prefix on an element of the content namespace";
     /// Characters other than whitespace between stanzas (RFC 6120 §11.7).
     TextBetweenStanzas => BadFormat, "text between stanzas";
     /// The root element is not `<stream/>`, or is empty.
@@ -71,3 +75,24 @@ impl fmt::Display for XmlError {
 }
 
 impl std::error::Error for XmlError {}
+
+impl From<xmlparser::Error> for XmlError {
+    fn from(error: xmlparser::Error) -> XmlError {
+        use xmlparser::Error as E;
+        match error {
+            E::InvalidElement(cause, _)
+            | E::InvalidAttribute(cause, _)
+            | E::InvalidCdata(cause, _)
+            | E::InvalidCharData(cause, _) => {
+                let character = matches!(cause, xmlparser::StreamError::NonXmlChar(..));
+                if character { XmlError::Character } else { XmlError::Syntax }
+            }
+            E::InvalidDeclaration(..)
+            | E::InvalidComment(..)
+            | E::InvalidPI(..)
+            | E::InvalidDoctype(..)
+            | E::InvalidEntity(..)
+            | E::UnknownToken(_) => XmlError::Restricted,
+        }
+    }
+}

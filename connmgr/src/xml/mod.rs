@@ -12,10 +12,12 @@
 //! its bytes or depth. The parser then sees whole pieces only and checks everything else.
 
 mod declaration;
+mod decode;
 mod element;
 mod error;
 mod framer;
 mod header;
+mod names;
 
 pub use declaration::parse_declaration;
 pub use element::{Scratch, parse_element};
