@@ -1,1 +1,6 @@
-//! placeholder
+//! Tools around Hearth: what its binaries and tests share.
+
+pub mod client;
+pub mod scram;
+pub mod transcript;
+pub mod xml;

@@ -1,0 +1,399 @@
+//! A small blocking XMPP client for tests: one stream, every step by hand or all of a login at once,
+//! every wait with a deadline.
+//!
+//! ```no_run
+//! # use hearth_tools::client::{Client, Server, Tls};
+//! # fn main() -> Result<(), hearth_tools::client::ClientError> {
+//! let server = Server::new("127.0.0.1:5222".parse().unwrap(), "localhost", Tls::Starttls("cert.pem".into()));
+//! let mut ada = Client::login(&server, "ada", "secret", Some("desk"))?;
+//! ada.send("<presence/>")?;
+//! println!("{}", ada.receive_element()?);
+//! ada.close()?;
+//! # Ok(()) }
+//! ```
+
+use crate::scram::{Binding, Hash, Scram};
+use crate::xml::{CLIENT, Element, Item, Reader, STREAM, XmlError};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long each wait lasts unless [`Client::deadline`] says otherwise. Generous: it only ends tests
+/// that fail.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+const NS_TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+
+/// Where to connect, and how.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub address: SocketAddr,
+    pub domain: String,
+    pub tls: Tls,
+}
+
+/// The PEM file names the certificate that is trusted, and no other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tls {
+    /// None: for servers that allow it on loopback.
+    Clear,
+    /// RFC 6120 §5.
+    Starttls(PathBuf),
+    /// XEP-0368.
+    Direct(PathBuf),
+}
+
+impl Server {
+    #[must_use]
+    pub fn new(address: SocketAddr, domain: &str, tls: Tls) -> Server {
+        Server { address, domain: domain.to_owned(), tls }
+    }
+}
+
+/// Why a step did not work.
+#[derive(Debug)]
+pub enum ClientError {
+    Io {
+        doing: &'static str,
+        error: io::Error,
+    },
+    /// Nothing came in time.
+    Deadline,
+    /// The server closed the connection without closing the stream.
+    Closed,
+    /// The server wrote what is not XMPP.
+    Xml(XmlError),
+    Tls(String),
+    /// SASL failure, with its condition (RFC 6120 §6.5).
+    Refused(String),
+    Unexpected {
+        wanted: &'static str,
+        got: String,
+    },
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClientError::Io { doing, error } => write!(f, "{doing}: {error}"),
+            ClientError::Deadline => f.write_str("nothing came before the deadline"),
+            ClientError::Closed => f.write_str("connection closed"),
+            ClientError::Xml(error) => write!(f, "the server wrote bad XML: {error}"),
+            ClientError::Tls(why) => write!(f, "TLS: {why}"),
+            ClientError::Refused(condition) => write!(f, "login refused: {condition}"),
+            ClientError::Unexpected { wanted, got } => write!(f, "wanted {wanted}, got {got}"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+fn unexpected<T>(wanted: &'static str, got: &impl fmt::Debug) -> Result<T, ClientError> {
+    Err(ClientError::Unexpected { wanted, got: format!("{got:?}") })
+}
+
+type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+enum Transport {
+    Clear(TcpStream),
+    Tls(Box<TlsStream>),
+    /// While one turns into the other.
+    Gone,
+}
+
+/// One client stream.
+pub struct Client {
+    server: Server,
+    transport: Transport,
+    reader: Reader,
+    features: Option<Element>,
+    jid: Option<String>,
+    /// How long each wait lasts from its start.
+    pub deadline: Duration,
+}
+
+impl Client {
+    /// Connects; with direct TLS the handshake is done, no stream is opened.
+    pub fn connect(server: &Server) -> Result<Client, ClientError> {
+        let socket = TcpStream::connect_timeout(&server.address, DEADLINE)
+            .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
+            .map_err(|error| ClientError::Io { doing: "connecting", error })?;
+        let mut client = Client {
+            server: server.clone(),
+            transport: Transport::Clear(socket),
+            reader: Reader::default(),
+            features: None,
+            jid: None,
+            deadline: DEADLINE,
+        };
+        if let Tls::Direct(_) = server.tls {
+            client.handshake()?;
+        }
+        Ok(client)
+    }
+
+    /// Connects, secures the stream as the server is reached, authenticates by SCRAM-SHA-256, binds.
+    pub fn login(server: &Server, user: &str, password: &str, resource: Option<&str>) -> Result<Client, ClientError> {
+        let mut client = Client::connect(server)?;
+        client.open()?;
+        if let Tls::Starttls(_) = server.tls {
+            client.starttls()?;
+        }
+        client.authenticate(Hash::Sha256, user, password, &Binding::None)?;
+        client.bind(resource)?;
+        Ok(client)
+    }
+
+    /// The stream's features, once it is open.
+    #[must_use]
+    pub fn features(&self) -> Option<&Element> {
+        self.features.as_ref()
+    }
+
+    /// The full JID, once bound.
+    #[must_use]
+    pub fn jid(&self) -> &str {
+        self.jid.as_deref().unwrap_or_default()
+    }
+
+    /// Sends a stream header and waits for the server's header and features.
+    pub fn open(&mut self) -> Result<Element, ClientError> {
+        self.reader = Reader::default();
+        let header = format!(
+            "<?xml version='1.0'?><stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAM}' version='1.0' to='{}'>",
+            self.server.domain
+        );
+        self.send(&header)?;
+        let opened = match self.receive()? {
+            Item::Open(opened) => opened,
+            other @ (Item::Element(_) | Item::Close) => return unexpected("a stream header", &other),
+        };
+        let features = self.receive_element()?;
+        if !features.is(STREAM, "features") {
+            return unexpected("stream features", &features);
+        }
+        self.features = Some(features);
+        Ok(opened)
+    }
+
+    /// Negotiates STARTTLS (RFC 6120 §5) and opens the stream anew.
+    pub fn starttls(&mut self) -> Result<(), ClientError> {
+        self.send(&format!("<starttls xmlns='{NS_TLS}'/>"))?;
+        let answer = self.receive_element()?;
+        if !answer.is(NS_TLS, "proceed") || !self.reader.pending().is_empty() {
+            return unexpected("<proceed/> and nothing behind it", &answer);
+        }
+        self.handshake()?;
+        self.open().map(|_| ())
+    }
+
+    /// The TLS handshake, on whatever socket there is.
+    pub fn handshake(&mut self) -> Result<(), ClientError> {
+        let (Tls::Starttls(path) | Tls::Direct(path)) = &self.server.tls else {
+            return unexpected("a server with TLS", &self.server);
+        };
+        let config = tls_config(path, matches!(self.server.tls, Tls::Direct(_)))?;
+        let name = ServerName::try_from(self.server.domain.clone()).map_err(|e| ClientError::Tls(e.to_string()))?;
+        let connection = rustls::ClientConnection::new(config, name).map_err(|e| ClientError::Tls(e.to_string()))?;
+        let Transport::Clear(socket) = std::mem::replace(&mut self.transport, Transport::Gone) else {
+            return unexpected("a connection in the clear", &"TLS");
+        };
+        set_timeout(&socket, self.deadline)?;
+        let mut stream = rustls::StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(|e| ClientError::Tls(e.to_string()))?;
+        }
+        self.transport = Transport::Tls(Box::new(stream));
+        Ok(())
+    }
+
+    /// RFC 9266 `tls-exporter` of this connection.
+    pub fn tls_exporter(&self) -> Result<Binding, ClientError> {
+        let Transport::Tls(stream) = &self.transport else { return unexpected("TLS", &"none") };
+        let data = stream
+            .conn
+            .export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(&[]))
+            .map_err(|e| ClientError::Tls(e.to_string()))?;
+        Ok(Binding::Data { name: "tls-exporter", data: data.to_vec() })
+    }
+
+    /// Authenticates by SCRAM, checks the server's proof, and opens the stream anew.
+    pub fn authenticate(
+        &mut self,
+        hash: Hash,
+        user: &str,
+        password: &str,
+        binding: &Binding,
+    ) -> Result<(), ClientError> {
+        let mut scram = Scram::new(hash, user, password, binding);
+        let mechanism = hash.mechanism(binding);
+        let first = BASE64.encode(scram.first());
+        self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{first}</auth>"))?;
+        let challenge = self.sasl("challenge")?;
+        let last = scram.last(&challenge).map_err(|got| ClientError::Unexpected { wanted: "a challenge", got })?;
+        self.send(&format!("<response xmlns='{NS_SASL}'>{}</response>", BASE64.encode(last)))?;
+        let success = self.sasl("success")?;
+        if !scram.verify(&success) {
+            return unexpected("the server's proof", &success);
+        }
+        self.open().map(|_| ())
+    }
+
+    /// The data of the next SASL element, which must have this name.
+    fn sasl(&mut self, name: &'static str) -> Result<Vec<u8>, ClientError> {
+        let element = self.receive_element()?;
+        if element.is(NS_SASL, "failure") {
+            let condition = element.children().next().map_or("failure", |condition| &condition.name);
+            return Err(ClientError::Refused(condition.to_owned()));
+        }
+        if !element.is(NS_SASL, name) {
+            return unexpected(name, &element);
+        }
+        BASE64
+            .decode(element.text())
+            .map_err(|_| ClientError::Unexpected { wanted: "base64", got: element.to_string() })
+    }
+
+    /// Resource binding (RFC 6120 §7); returns the full JID.
+    pub fn bind(&mut self, resource: Option<&str>) -> Result<String, ClientError> {
+        let resource = resource.map_or(String::new(), |r| format!("<resource>{}</resource>", crate::xml::escape(r)));
+        self.send(&format!("<iq type='set' id='bind'><bind xmlns='{NS_BIND}'>{resource}</bind></iq>"))?;
+        let answer = self.receive_element()?;
+        let jid = answer.child(NS_BIND, "bind").and_then(|bind| bind.child(NS_BIND, "jid")).map(Element::text);
+        match jid {
+            Some(jid) if answer.attr("type") == Some("result") && answer.attr("id") == Some("bind") => {
+                self.jid = Some(jid.clone());
+                Ok(jid)
+            }
+            _ => unexpected("a bound resource", &answer.to_string()),
+        }
+    }
+
+    /// Sends text as it is.
+    pub fn send(&mut self, text: &str) -> Result<(), ClientError> {
+        self.send_bytes(text.as_bytes())
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        let done = match &mut self.transport {
+            Transport::Clear(socket) => socket.write_all(bytes),
+            Transport::Tls(stream) => stream.write_all(bytes).and_then(|()| stream.flush()),
+            Transport::Gone => return Err(ClientError::Closed),
+        };
+        done.map_err(|error| ClientError::Io { doing: "sending", error })
+    }
+
+    /// The next item of the stream.
+    pub fn receive(&mut self) -> Result<Item, ClientError> {
+        let end = Instant::now() + self.deadline;
+        loop {
+            if let Some(item) = self.reader.next_item().map_err(ClientError::Xml)? {
+                return Ok(item);
+            }
+            self.fill(end)?;
+        }
+    }
+
+    /// The next item, which must be an element.
+    pub fn receive_element(&mut self) -> Result<Element, ClientError> {
+        match self.receive()? {
+            Item::Element(element) => Ok(element),
+            other @ (Item::Open(_) | Item::Close) => unexpected("an element", &other),
+        }
+    }
+
+    fn fill(&mut self, end: Instant) -> Result<(), ClientError> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ClientError::Deadline);
+        }
+        let mut chunk = [0; 16 * 1024];
+        let read = match &mut self.transport {
+            Transport::Clear(socket) => {
+                set_timeout(socket, left)?;
+                socket.read(&mut chunk)
+            }
+            Transport::Tls(stream) => {
+                set_timeout(&stream.sock, left)?;
+                stream.read(&mut chunk)
+            }
+            Transport::Gone => return Err(ClientError::Closed),
+        };
+        match read {
+            Ok(0) => Err(ClientError::Closed),
+            Ok(count) => {
+                self.reader.push(chunk.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Err(ClientError::Deadline)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            // A reset, or TLS without close_notify: gone is gone.
+            Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
+                Err(ClientError::Closed)
+            }
+            Err(error) => Err(ClientError::Io { doing: "receiving", error }),
+        }
+    }
+
+    /// What the server says until it closes the connection; its stream errors are elements among it.
+    pub fn receive_until_closed(&mut self) -> Result<Vec<Item>, ClientError> {
+        let mut items = Vec::new();
+        loop {
+            match self.receive() {
+                Ok(item) => items.push(item),
+                Err(ClientError::Closed) => return Ok(items),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Closes the stream properly (RFC 6120 §4.4) and waits for the server to do so; returns what came
+    /// meanwhile.
+    pub fn close(mut self) -> Result<Vec<Element>, ClientError> {
+        self.send("</stream:stream>")?;
+        let mut late = Vec::new();
+        loop {
+            match self.receive()? {
+                Item::Close => return Ok(late),
+                Item::Element(element) => late.push(element),
+                other @ Item::Open(_) => return unexpected("the stream's end", &other),
+            }
+        }
+    }
+}
+
+fn set_timeout(socket: &TcpStream, time: Duration) -> Result<(), ClientError> {
+    socket.set_read_timeout(Some(time)).map_err(|error| ClientError::Io { doing: "setting a timeout", error })
+}
+
+/// Trusts the one certificate, checks its names.
+fn tls_config(path: &std::path::Path, direct: bool) -> Result<Arc<rustls::ClientConfig>, ClientError> {
+    let bad = |e: &dyn fmt::Display| ClientError::Tls(format!("{}: {e}", path.display()));
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
+        roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad(&e))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    if direct {
+        // XEP-0368 §2.
+        config.alpn_protocols = vec![b"xmpp-client".to_vec()];
+    }
+    Ok(Arc::new(config))
+}
