@@ -34,14 +34,17 @@
 //! handle.shutdown().unwrap();
 //! ```
 
+pub mod disk;
 mod engine;
 pub mod limits;
 pub mod memory;
 mod record;
+pub mod redb;
 mod runtime;
 mod store;
 mod tables;
 
+pub use disk::{DirLock, Disk, Sync};
 pub use engine::Storage;
 pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};

@@ -52,3 +52,20 @@ pub const BLOB_BYTES_MAX: usize = 512 * 1024;
 
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
+
+/// From this size of `hearth.redb` on, commits save the allocator's state. Below, opening after a
+/// crash walks the file, at about a second per gigabyte.
+pub const QUICK_REPAIR_FROM_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes written to `hearth.redb` since its last sync of which a copy is kept; more are synced early.
+pub const UNSYNCED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Memory for that copy that stays between commits.
+pub const UNSYNCED_BYTES_KEPT: usize = 256 * 1024;
+
+/// What must fit on a device that was full before redb is bothered again: more than a commit of
+/// ordinary size writes.
+pub const PROBE_BYTES: usize = 1024 * 1024;
+
+/// Milliseconds between attempts to open a `hearth.redb` that fails to open.
+pub const REOPEN_PAUSE_MS: u64 = 500;

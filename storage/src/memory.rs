@@ -27,7 +27,7 @@ impl MemorySmall {
     /// An empty store with these keys.
     pub fn new(fresh: &Fresh) -> Result<MemorySmall, StoreError> {
         let mut small = Small::default();
-        tables::create_or_check(&mut small.tables, fresh)?;
+        tables::create(&mut small.tables, fresh)?;
         Ok(MemorySmall(Arc::new(Mutex::new(small))))
     }
 

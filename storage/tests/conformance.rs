@@ -1,0 +1,41 @@
+//! One suite over every implementation.
+
+mod suite;
+
+use hearth_storage::memory::{MemoryLog, MemorySmall};
+use hearth_storage::redb::RedbSmall;
+use hearth_storage::{Disk, Fresh};
+use hearth_wire::ids::SlotKey;
+use std::sync::Arc;
+use suite::{Home, Pair};
+
+fn fresh() -> Fresh {
+    Fresh { slot_key: SlotKey([1; 16]), secret: [2; 32], store_id: [3; 16] }
+}
+
+struct Memory(MemorySmall, MemoryLog);
+
+impl Home for Memory {
+    fn open(&mut self) -> Pair {
+        (Arc::new(self.0.clone()), Arc::new(self.1.clone()))
+    }
+}
+
+#[test]
+fn memory() {
+    suite::run(|| Box::new(Memory(MemorySmall::new(&fresh()).unwrap(), MemoryLog::new())));
+}
+
+struct OnDisk(tempfile::TempDir, MemoryLog);
+
+impl Home for OnDisk {
+    fn open(&mut self) -> Pair {
+        let small = RedbSmall::open(self.0.path(), 1 << 20, Disk::default(), &fresh()).unwrap();
+        (Arc::new(small), Arc::new(self.1.clone()))
+    }
+}
+
+#[test]
+fn disk() {
+    suite::run(|| Box::new(OnDisk(tempfile::tempdir().unwrap(), MemoryLog::new())));
+}
