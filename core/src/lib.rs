@@ -41,6 +41,8 @@ pub mod session;
 pub mod shard;
 pub mod slab;
 pub mod tally;
+#[cfg(test)]
+mod testing;
 
 /// The time as a machine sees it: monotonic for timers, UTC for stamps. Milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
