@@ -71,6 +71,8 @@ pub enum Input<'a> {
     WakeUp,
     /// Nothing more is there to read: settle, restate credit, go on with what was put off.
     EndOfTurn,
+    /// The core stops: what was put off is stored now.
+    Stop,
 }
 
 /// What is done with derived keys.
@@ -163,6 +165,11 @@ impl Shard {
             Input::Control { id, command } => admin::on_command(&mut cx, id, command),
             Input::WakeUp => {}
             Input::EndOfTurn => end_of_turn(&mut cx),
+            Input::Stop => {
+                for key in cx.shard.accounts.sweep(usize::MAX) {
+                    cx.store_marks(key);
+                }
+            }
         }
         debug_assert!(self.check_invariants());
     }
