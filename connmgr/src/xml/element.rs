@@ -67,7 +67,8 @@ enum Namespace {
 /// Appends exactly one encoded element ([`hearth_wire::tree`]) to `out`. The element names its namespace itself; what is
 /// inside inherits. Adjacent character data is one text. After an error `out` is as long as before.
 ///
-/// Elements of the streams namespace are accepted only as first-level elements other than `<stream/>` itself.
+/// Elements of the streams namespace are accepted only as first-level elements, and nothing named `stream` (of whatever
+/// namespace: the framer cannot know and refuses it so) is accepted there.
 pub fn parse_element(
     bytes: &[u8],
     scope: &Scope,
@@ -261,7 +262,8 @@ impl Parser<'_> {
         if uri == CLIENT && tag.prefix.start != tag.prefix.end {
             return Err(XmlError::ContentPrefix);
         }
-        if uri == STREAMS && (!first_level || tag.local.in_text(self.text) == "stream") {
+        let stream = if first_level { tag.local.in_text(self.text) == "stream" } else { uri == STREAMS };
+        if stream {
             return Err(XmlError::NestedStream);
         }
         Ok(())

@@ -52,8 +52,8 @@ errors! {
     TextBetweenStanzas => BadFormat, "text between stanzas";
     /// The root element is not `<stream/>`, or is empty.
     NotAStream => BadFormat, "not a stream header";
-    /// A stream header, or anything of its namespace, inside a stream's elements.
-    NestedStream => BadFormat, "element of the streams namespace inside a stanza";
+    /// A stream header inside a stream, or anything of its namespace inside a stanza.
+    NestedStream => BadFormat, "stream header or element of its namespace where none belongs";
     /// More bytes than [`Limits::bytes`](super::Limits::bytes).
     TooLong => PolicyViolation, "too many bytes";
     /// Deeper than [`Limits::depth`](super::Limits::depth).
