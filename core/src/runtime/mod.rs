@@ -326,8 +326,9 @@ fn log_event(shard: ShardIndex, event: &Event) {
         }
         Event::EdgeRefused { link, reason } => tracing::warn!(event = "edge_refused", shard, link = link.0, reason),
         Event::LoggedIn { account, mechanism } => tracing::debug!(event = "logged_in", shard, account, mechanism),
-        Event::LoginFailed { domain, mechanism, condition } => {
-            tracing::info!(event = "login_failed", shard, domain, mechanism, condition);
+        Event::LoginFailed { account, source, condition } => {
+            let source = source.map(tracing::field::display);
+            tracing::info!(event = "login_failed", shard, account, source, condition = condition.element());
         }
         Event::SessionStarted { jid } => tracing::debug!(event = "session_started", shard, session = jid),
         Event::SessionEnded { jid, reason } => tracing::debug!(event = "session_ended", shard, session = jid, reason),

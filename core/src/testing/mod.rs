@@ -18,24 +18,29 @@ use crate::Now;
 use crate::account::{AccountKey, State};
 use crate::control::{Command, ControlId, Reply};
 use crate::cx::Cx;
+use crate::derive::Task;
 use crate::domain::Domains;
 use crate::link::LinkId;
 use crate::login::Login;
-use crate::outputs::{Event, Outputs};
+use crate::outputs::{DerivationId, Event, Outputs};
 use crate::random::SeededRandom;
 use crate::route::PeerMessage;
+use crate::sasl::crypto::Hash;
 use crate::session::{OwnedOverlay, SessionKey};
 use crate::shard::{Input, Settings, Shard, pin};
 use hearth_storage::{Answer, Answered, Ask, Change, Credentials, DomainRecord, Question, ScramKeys, Storage};
 use hearth_wire::ids::{Generation, ShardIndex};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault};
 use hearth_wire::to_core::{self, ToCore};
-use hearth_wire::to_edge::{Target, ToEdge};
+use hearth_wire::to_edge::{Bound, Close, Target, ToEdge};
 use hearth_wire::{BareJid, StreamCondition, codec};
 use std::collections::VecDeque;
 
 /// The link every shard has.
 pub(crate) const LINK: LinkId = LinkId(0);
+
+/// Sockets from this number on are not bound by [`Core::bind`]: what they get is kept as it comes.
+pub(crate) const SOCKETS: u64 = 1 << 32;
 
 /// Credit that no test uses up.
 const PLENTY: u64 = 1 << 40;
@@ -57,7 +62,10 @@ pub(crate) struct Core {
     pub(crate) peer_messages: usize,
     /// `Deliver` and `Multicast` frames.
     pub(crate) stanza_frames: usize,
+    /// Frames for sockets that are no [`Client`], encoded, prefix stripped: see [`SOCKETS`].
+    pub(crate) sockets: Vec<Vec<u8>>,
     held: VecDeque<(usize, Question)>,
+    held_derivations: VecDeque<(usize, DerivationId, Task)>,
     inboxes: Vec<VecDeque<Queued>>,
     outputs: Vec<Outputs>,
     clients: Vec<ClientState>,
@@ -87,11 +95,16 @@ enum Queued {
 impl Core {
     /// A core that serves `example.org` and `example.net`; the edge's links are up.
     pub(crate) fn new(shards: ShardIndex) -> Core {
+        Core::with_registration(shards, false)
+    }
+
+    /// As [`Core::new`], with in-band registration open or not.
+    pub(crate) fn with_registration(shards: ShardIndex, registration: bool) -> Core {
         let (storage, boot) = Storage::memory().unwrap();
         let domains = ["example.net", "example.org"].map(|domain| DomainRecord {
             domain: domain.to_owned(),
             log_off: false,
-            registration: false,
+            registration,
         });
         let shard = |index| {
             let settings = Settings {
@@ -117,7 +130,9 @@ impl Core {
             replies: Vec::new(),
             peer_messages: 0,
             stanza_frames: 0,
+            sockets: Vec::new(),
             held: VecDeque::new(),
+            held_derivations: VecDeque::new(),
             inboxes: std::iter::repeat_with(VecDeque::new).take(count).collect(),
             outputs: std::iter::repeat_with(Outputs::default).take(count).collect(),
             clients: Vec::new(),
@@ -165,6 +180,16 @@ impl Core {
         account
     }
 
+    /// Creates an account that SASL lets in; few iterations, so that tests are quick.
+    pub(crate) fn account_with_password(&mut self, jid: &str, password: &str) {
+        let account = BareJid::parse(jid).unwrap();
+        let keys = |hash: Hash| hash.keys(password.as_bytes(), &[9; 16], 10);
+        let credentials = Credentials { generation: 1, sha1: keys(Hash::Sha1), sha256: keys(Hash::Sha256) };
+        let create = Change::CreateAccount { account: account.clone(), credentials };
+        let answer = self.ask_store(&account, Ask::Apply { changes: vec![create] });
+        assert!(matches!(answer, Answer::Applied), "{answer:?}");
+    }
+
     /// Asks the store past the shards: to prepare or look at what lies there.
     pub(crate) fn ask_store(&mut self, account: &BareJid, ask: Ask) -> Answer {
         let settings = &self.shards[0].settings;
@@ -210,7 +235,7 @@ impl Core {
         self.with_cx(shard, |cx| {
             cx.with_account(&jid, move |cx, account| {
                 pin(cx, account.unwrap());
-                cx.shard.logins.insert((LINK, counter), Login { account, ..Login::default() });
+                cx.shard.logins.insert((LINK, counter), Login::authenticated(account.unwrap()));
             });
         });
         self.run();
@@ -324,6 +349,31 @@ impl Core {
         self.run();
     }
 
+    /// Answers the oldest question that waits in storage; false if there is none.
+    pub(crate) fn answer_one(&mut self) -> bool {
+        let Some((shard, question)) = self.held.pop_front() else { return false };
+        let answered = self.answered(question);
+        self.inboxes[shard].push_back(Queued::Answer(answered));
+        self.run();
+        true
+    }
+
+    /// The oldest question that waits in storage fails.
+    pub(crate) fn fail_one(&mut self) {
+        let (shard, question) = self.held.pop_front().unwrap();
+        let answer = Answer::Failed(hearth_storage::StoreError::Full);
+        self.inboxes[shard].push_back(Queued::Answer(Answered { id: question.id, answer }));
+        self.run();
+    }
+
+    /// Does the oldest derivation that waits; false if there is none.
+    pub(crate) fn derive_one(&mut self) -> bool {
+        let Some((shard, id, task)) = self.held_derivations.pop_front() else { return false };
+        self.input(shard, Input::Derived { id, derived: task.run() });
+        self.run();
+        true
+    }
+
     /// Lets time pass.
     pub(crate) fn advance(&mut self, ms: u64) {
         self.now.mono_ms += ms;
@@ -372,7 +422,8 @@ impl Core {
         self.shards[shard].handle(input, self.now, &mut self.outputs[shard]);
     }
 
-    fn frame(&mut self, shard: usize, frame: &ToCore<'_>) {
+    /// A frame of the edge, as bytes and back; not yet what follows from it: [`Core::run`].
+    pub(crate) fn frame(&mut self, shard: usize, frame: &ToCore<'_>) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
         let (body, used) = codec::split(&bytes, codec::FRAME_BYTES_MAX).unwrap().unwrap();
@@ -413,6 +464,10 @@ impl Core {
             }
         }
         for (id, task) in derive {
+            if self.holding {
+                self.held_derivations.push_back((shard, id, task));
+                continue;
+            }
             any = true;
             self.input(shard, Input::Derived { id, derived: task.run() });
         }
@@ -427,6 +482,16 @@ impl Core {
     fn receive(&mut self, shard: usize, mut bytes: &[u8]) {
         while let Some((body, used)) = codec::split(bytes, codec::FRAME_BYTES_MAX).unwrap() {
             match ToEdge::decode(body).unwrap().unwrap() {
+                ToEdge::AuthChallenge(_)
+                | ToEdge::AuthSuccess(_)
+                | ToEdge::AuthFailure(_)
+                | ToEdge::Moved(_)
+                | ToEdge::BindRefused(_)
+                | ToEdge::PreAuthReply(_) => self.sockets.push(body.to_vec()),
+                ToEdge::Bound(Bound { counter, .. }) | ToEdge::Close(Close { counter, .. }) if counter >= SOCKETS => {
+                    self.sockets.push(body.to_vec());
+                }
+                ToEdge::Settled(settled) if settled.counter >= SOCKETS => {}
                 ToEdge::Bound(bound) => {
                     let client = self.by_counter(bound.counter);
                     client.jid = bound.jid.to_owned();
