@@ -49,6 +49,12 @@ impl Disk {
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
+    /// Opens one that exists.
+    pub(crate) fn open_existing(&self, path: &Path) -> io::Result<DiskFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+    }
+
     /// Creates it; one that exists is an error.
     pub(crate) fn create_new(&self, path: &Path) -> io::Result<DiskFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
@@ -71,10 +77,6 @@ impl DiskFile {
 
     pub(crate) fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(out, offset)
-    }
-
-    pub(crate) fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(out, offset)
     }
 
     pub(crate) fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -37,6 +37,7 @@
 pub mod disk;
 mod engine;
 pub mod limits;
+pub mod log;
 pub mod memory;
 mod record;
 pub mod redb;
@@ -45,7 +46,8 @@ mod store;
 mod tables;
 
 pub use disk::{DirLock, Disk, Sync};
-pub use engine::Storage;
+pub use engine::{Storage, StorageConfig};
+pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
 

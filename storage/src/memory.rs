@@ -222,6 +222,11 @@ impl Page {
         Page { records: Vec::new(), limit, bytes: 0 }
     }
 
+    /// How many records more it may hold.
+    pub(crate) fn rest(&self) -> usize {
+        self.limit.saturating_sub(self.records.len())
+    }
+
     /// Whether a record of this many bytes still belongs here; counts it if so.
     pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
         let after = self.bytes.saturating_add(bytes);

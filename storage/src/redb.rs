@@ -84,7 +84,7 @@ impl RedbSmall {
         Ok(store)
     }
 
-    /// The record made when the store was created.
+    /// Name of the store, made when it was created.
     pub(crate) fn store_id(&self) -> Result<[u8; 16], StoreError> {
         self.read(|tables| Ok(tables::store_record(tables)?.store_id))
     }
