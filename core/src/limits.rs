@@ -96,3 +96,5 @@ pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
 /// Derivations that wait for a worker: at 1.3 ms each, what two workers finish in about two thirds
 /// of a second. Reached: a login is `temporary-auth-failure`.
 pub const DERIVE_QUEUE_MAX: usize = 1024;
+/// Bytes of a vCard as a tree: a photo in base64 and some lines. Reached: `policy-violation`.
+pub const VCARD_BYTES_MAX: usize = 256 * 1024;
