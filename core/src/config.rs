@@ -1,7 +1,8 @@
 //! The core's configuration file: read once, checked whole, passed down as plain values.
 
 use crate::random::Random;
-use hearth_storage::{Boot, DomainRecord, Storage, StoreError};
+use hearth_storage::{Boot, DomainRecord, Fresh, Storage, StoreError};
+use hearth_wire::ids::SlotKey;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -172,11 +173,18 @@ impl Config {
     }
 
     /// Opens the store, creating the folder for its owner alone.
-    pub(crate) fn storage(&self, _random: &mut dyn Random) -> Result<(Storage, Boot), StoreError> {
-        use std::os::unix::fs::DirBuilderExt;
-        let io = |cause: std::io::Error| StoreError::Io { doing: "create the data folder", cause: cause.to_string() };
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.data).map_err(io)?;
-        Storage::memory()
+    pub(crate) fn storage(&self, random: &mut dyn Random) -> Result<(Storage, Boot), StoreError> {
+        let mut fresh = Fresh { slot_key: SlotKey([0; 16]), secret: [0; 32], store_id: [0; 16] };
+        random.fill_bytes(&mut fresh.slot_key.0);
+        random.fill_bytes(&mut fresh.secret);
+        random.fill_bytes(&mut fresh.store_id);
+        let mut store = hearth_storage::StorageConfig::new(&self.data, fresh);
+        store.cache_bytes = self.storage.cache_mib.saturating_mul(1024 * 1024);
+        store.disk.sync = match self.storage.sync {
+            Sync::Full => hearth_storage::Sync::Full,
+            Sync::None => hearth_storage::Sync::None,
+        };
+        Storage::open(&store)
     }
 }
 
