@@ -44,6 +44,10 @@ errors! {
     EntityReference => RestrictedXml, "entity reference not allowed";
     /// Not UTF-8, by declaration or by the bytes (RFC 6120 §4.9.3.22, §11.6).
     Encoding => UnsupportedEncoding, "not UTF-8";
+    /// An element of the namespace that `xml` stands for. None is defined, and recipients' parsers differ on it.
+    XmlElement => BadNamespacePrefix, "prefix xml on an element";
+    /// A name that parsers of earlier editions of XML 1.0 refuse: who sends it on would end its recipients' streams.
+    Name => PolicyViolation, "name with unusual characters";
     /// XML 1.1 or the like: XMPP is a profile of XML 1.0 (RFC 6120 §11.8).
     XmlVersion => UnsupportedVersion, "not XML 1.0";
     /// A prefix on an element of `jabber:client` (RFC 6120 §4.8.5).

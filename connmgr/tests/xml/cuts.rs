@@ -28,67 +28,6 @@ fn the_corpus_byte_by_byte_and_in_two() {
     }
 }
 
-/// Bytes that look like XML more often than not.
-fn soup() -> impl Strategy<Value = Vec<u8>> {
-    let pieces = prop::sample::select(vec![
-        "<",
-        ">",
-        "/",
-        "</",
-        "/>",
-        "'",
-        "\"",
-        "=",
-        " ",
-        "\n",
-        "\r",
-        "&",
-        ";",
-        "&amp;",
-        "&#",
-        "&#x41;",
-        "!",
-        "?",
-        "[",
-        "]",
-        "]]>",
-        "<![CDATA[",
-        "<!--",
-        "-->",
-        "<?xml",
-        "?>",
-        "a",
-        "b",
-        ":",
-        "xmlns",
-        "xmlns:a",
-        "xml:lang",
-        "='u'",
-        " c='1'",
-        "<a>",
-        "</a>",
-        "<b/>",
-        "<a:b>",
-        "</a:b>",
-        "stream:stream",
-        "<stream:error/>",
-        "</stream:stream>",
-        "x",
-        "é",
-        "\u{0}",
-        "\u{fffe}",
-        "日",
-    ]);
-    prop::collection::vec(
-        prop_oneof![
-            30 => pieces.prop_map(|piece: &str| piece.as_bytes().to_vec()),
-            1 => any::<u8>().prop_map(|byte| vec![byte]),
-        ],
-        0..60,
-    )
-    .prop_map(|pieces| pieces.concat())
-}
-
 /// A stream of valid stanzas, a few bytes of which may be changed.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let stanzas = prop::collection::vec(trees::element().prop_map(|tree| trees::loose_xml(&tree)), 0..4);
@@ -126,7 +65,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn soup_in_any_cut(header: bool, bytes in soup(), cuts in cuts()) {
+    fn soup_in_any_cut(header: bool, bytes in trees::soup(), cuts in cuts()) {
         check(header, &bytes, &cuts);
     }
 
