@@ -11,6 +11,7 @@
 mod corpus;
 mod cuts;
 mod headers;
+mod independent;
 mod reader;
 mod round_trip;
 mod trees;
