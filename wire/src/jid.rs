@@ -61,6 +61,24 @@ pub fn bare_str(text: &str) -> &str {
     text.split_once('/').map_or(text, |(bare, _)| bare)
 }
 
+/// Parses and prepares a bare or full address (RFC 7622 §3) where its text is all that is needed: text that is
+/// prepared already, as nearly all is, is returned as it is, without an allocation.
+pub fn prepare(text: &str) -> Result<Cow<'_, str>, JidMalformed> {
+    let (local, domain, resource) = split(text);
+    let local = local.map(prep::localpart).transpose()?;
+    let domain = prep::domainpart(domain)?;
+    let resource = resource.map(prep::resourcepart).transpose()?;
+    let same = |part: &Option<Prepared<'_>>| part.as_ref().is_none_or(|part| matches!(part, Prepared::Same(_)));
+    // A domainpart may lose a final dot and otherwise be the same.
+    let length = [&local, &resource].into_iter().flatten().fold(domain.len(), |n, part| n.saturating_add(part.len()));
+    let marks = usize::from(local.is_some()).saturating_add(usize::from(resource.is_some()));
+    if same(&local) && matches!(domain, Prepared::Same(_)) && same(&resource) && length.saturating_add(marks) == text.len()
+    {
+        return Ok(Cow::Borrowed(text));
+    }
+    join(local, &domain, resource.as_ref()).map(|(text, _)| Cow::Owned(text.into()))
+}
+
 /// RFC 7622 §3.3: UsernameCaseMapped less the characters no localpart has.
 pub fn prepare_localpart(text: &str) -> Result<String, JidMalformed> {
     prep::localpart(text).map(Prepared::into_string)
@@ -386,6 +404,17 @@ as_text!(BareJid, FullJid, Jid);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn preparing_text_is_parsing() {
+        for text in
+            ["a@b.example/c", "b.example", "A@b.example", "a@B.example/C", "b.example.", "a@b.example./c", "b/", "@b", "ö@b"]
+        {
+            let parsed = Jid::parse(text).map(|jid| jid.as_str().to_owned());
+            assert_eq!(prepare(text).map(Cow::into_owned), parsed, "{text}");
+        }
+        assert!(matches!(prepare("a@b.example/c d"), Ok(Cow::Borrowed(_))));
+    }
     use std::collections::HashMap;
 
     /// RFC 7622 §3.5, table 1 and table 2; the order of the examples is the standard's.

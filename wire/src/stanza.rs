@@ -125,6 +125,12 @@ impl<'a> Stanza<'a> {
         postcard::to_allocvec(self).unwrap_or_default()
     }
 
+    /// Appends the encoded form to a buffer in use.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        // The flavor takes a buffer and gives it back: no allocation of its own.
+        *out = postcard::to_extend(self, std::mem::take(out)).unwrap_or_default();
+    }
+
     /// Reads an encoded stanza. The payload's tokens are not walked: see [`crate::tree::validate`].
     pub fn decode(bytes: &'a [u8]) -> Result<Stanza<'a>, WireError> {
         postcard::from_bytes(bytes).map_err(|_| WireError::BadStanza)
