@@ -21,3 +21,115 @@ impl Limits {
         tree_bytes: 512 * 1024,
     };
 }
+
+/// Bytes read from one socket before the others get their turn; the rest is read in the next turn.
+pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Shared read buffer of a loop: one system call reads at most this. Four TLS records.
+pub const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Connections accepted per listener and turn, so that a storm of clients does not starve the others.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// Pending connections the kernel queues per listener; more are dropped by the kernel and retried by the client.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Descriptors that are not client sockets: links, listeners, logs, epoll, those of the runtime.
+pub const DESCRIPTORS_RESERVED: u64 = 128;
+
+/// Most connections of one loop: handle counters have 20 bits for the place in the table.
+pub const CONNECTIONS_PER_LOOP_MAX: usize = 1 << 20;
+
+/// Most event loops: handle counters have 8 bits for the loop.
+pub const EVENT_LOOPS_MAX: u16 = 256;
+
+/// A loop that reached its cap of connections, or that had no descriptor left, accepts again below
+/// this share (in tenths) of the cap.
+pub const ACCEPT_RESUME_TENTHS: usize = 9;
+
+/// Milliseconds without accepting after the kernel said that there is no descriptor or memory.
+pub const ACCEPT_PAUSE_MS: u64 = 200;
+
+/// Whitespace keepalives and everything else kept, a client that has been sent the end of its stream
+/// has this many milliseconds to close its side (RFC 6120 §4.4); then the socket is dropped.
+pub const LINGER_MS: u64 = 3_000;
+
+/// Bytes read and thrown away while a closing client finishes; then the socket is dropped.
+pub const LINGER_BYTES: usize = 256 * 1024;
+
+/// Milliseconds that a draining edge waits for its clients to take the end of their streams.
+pub const DRAIN_MS: u64 = 4_000;
+
+/// Elements that a client may send before it is bound (`policy-violation`); threats, row 2.
+pub const PRE_AUTH_ELEMENTS_MAX: u16 = 32;
+
+/// Longest SASL mechanism name (RFC 4422 §3.1); longer is `invalid-mechanism`.
+pub const MECHANISM_BYTES_MAX: usize = 20;
+
+/// Longest stanza `id` that is kept across the question of resource binding; longer is `bad-request`.
+pub const BIND_ID_BYTES_MAX: usize = 1024;
+
+/// Longest `xml:lang` that a stream keeps as its default (RFC 5646 §4.4.1); a longer one is ignored.
+pub const LANG_BYTES_MAX: usize = 35;
+
+/// Window of delivered stanzas per session, in encoded bytes: what the core may send before the
+/// client took any of it. Bounds the output kept for a client that does not read.
+pub const SESSION_WINDOW_BYTES: u64 = 128 * 1024;
+
+/// A session's entries are reported as written at the latest when this much of its window is used
+/// (see `session.rs`, "Written").
+pub const WRITTEN_REPORT_BYTES: u64 = SESSION_WINDOW_BYTES / 4;
+
+/// The same by count: the core holds an entry until it is reported.
+pub const WRITTEN_REPORT_ENTRIES: u64 = 256;
+
+/// Milliseconds after which the entries of a quiet session are reported as written.
+pub const WRITTEN_REPORT_MS: u64 = 1_000;
+
+/// Output kept for one client, rendered; beyond it the core broke the session's window or a
+/// negotiation is not read, and the connection is dropped. XML of a window may be larger than its trees.
+pub const OUTPUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Bytes of credited frames that a shard may send ahead of what this loop has read.
+pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The link's credit is restated when this much of its window was used.
+pub const LINK_CREDIT_STEP_BYTES: u64 = LINK_WINDOW_BYTES / 4;
+
+/// Bytes read from one link in a turn; the rest is read in the next turn.
+pub const LINK_READ_BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// Bytes waiting for one link beyond which its clients are not read.
+pub const LINK_OUTPUT_HIGH_BYTES: usize = 1024 * 1024;
+
+/// Milliseconds without other traffic after which a heartbeat goes out.
+pub const HEARTBEAT_MS: u64 = 1_000;
+
+/// Milliseconds of silence after which a link is dead.
+pub const LINK_SILENCE_MS: u64 = 3_000;
+
+/// First and longest pause between two dials, milliseconds; doubled each time, less up to half by jitter.
+pub const REDIAL_MS_MIN: u64 = 100;
+pub const REDIAL_MS_MAX: u64 = 5_000;
+
+/// Domains a core may announce.
+pub const DOMAINS_MAX: usize = 65_536;
+
+/// Shards a core may announce.
+pub const SHARDS_MAX: u16 = 1_024;
+
+/// Granularity of timers, milliseconds.
+pub const TICK_MS: u64 = 250;
+
+/// Buffers kept for reuse by a loop when no connection needs them, and the largest capacity kept.
+pub const POOL_BUFFERS: usize = 32;
+pub const POOL_BUFFER_BYTES: usize = 32 * 1024;
+
+/// TLS records of a handshake, kept while incomplete; a hello with many post-quantum shares takes less.
+pub const TLS_INPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// TLS key updates and other records without data that a client may send in a row; threats, row 15.
+pub const TLS_EMPTY_RECORDS_MAX: u16 = 64;
+
+/// Stack of an event loop's thread. Nothing on the stanza path recurses.
+pub const LOOP_STACK_BYTES: usize = 512 * 1024;

@@ -1,0 +1,351 @@
+//! The configuration file: read once, checked whole, passed down as plain values.
+
+use crate::limits::EVENT_LOOPS_MAX;
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Everything an edge is told. [`Config::default`] is what `connmgr.toml` shows.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Name of this edge towards the core, and in its log.
+    pub name: String,
+    /// Event loops, each one thread.
+    pub event_loops: u16,
+    pub core: CoreAddress,
+    pub listeners: Vec<Listener>,
+    /// Certificates by domain; the first is also for clients that name no domain.
+    pub certificates: Vec<Certificate>,
+    pub self_signed: SelfSigned,
+    pub timeouts: Timeouts,
+    /// Most client connections of the process; less if the descriptors allow less.
+    pub connections_max: usize,
+    /// Connections of one address (IPv6: of one /64) that are not authenticated, per event loop.
+    /// Loopback addresses are exempt.
+    pub unauthenticated_per_address_max: u32,
+    pub log: Log,
+}
+
+/// Where the core listens for links.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CoreAddress {
+    Unix(PathBuf),
+    /// A loopback address: the link is not encrypted.
+    Tcp(SocketAddr),
+}
+
+/// One address where clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub tls: ListenerTls,
+    /// Clients on loopback addresses may log in without TLS.
+    pub allow_clear_login: bool,
+}
+
+/// How a listener's connections come to be encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerTls {
+    /// RFC 6120 §5.
+    Starttls,
+    /// XEP-0368.
+    Direct,
+}
+
+/// A certificate chain and its key, PEM.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    pub domain: String,
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+/// The certificate that is made when none is configured.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelfSigned {
+    pub folder: PathBuf,
+    pub domains: Vec<String>,
+}
+
+impl Default for SelfSigned {
+    fn default() -> SelfSigned {
+        SelfSigned { folder: PathBuf::from("./hearth-data/tls"), domains: vec!["localhost".to_owned()] }
+    }
+}
+
+/// How long a client may take, seconds. An idle time of 0 is for ever.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Timeouts {
+    /// From accept to a bound resource, whatever the client sends meanwhile.
+    pub login_s: u32,
+    /// From the first to the last byte of one stanza.
+    pub stanza_s: u32,
+    /// Without a byte from a bound client, keepalives included.
+    pub idle_s: u32,
+    /// Without progress while output waits for the client.
+    pub unread_s: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts { login_s: 30, stanza_s: 60, idle_s: 0, unread_s: 60 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let listener = |port, tls| Listener {
+            address: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+            tls,
+            allow_clear_login: false,
+        };
+        Config {
+            name: "edge".to_owned(),
+            event_loops: default_event_loops(),
+            core: CoreAddress::Unix(PathBuf::from("./hearth-data/link.sock")),
+            listeners: vec![listener(5222, ListenerTls::Starttls), listener(5223, ListenerTls::Direct)],
+            certificates: Vec::new(),
+            self_signed: SelfSigned::default(),
+            timeouts: Timeouts::default(),
+            connections_max: 1_000_000,
+            unauthenticated_per_address_max: 256,
+            log: Log::default(),
+        }
+    }
+}
+
+fn default_event_loops() -> u16 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cpus).unwrap_or(EVENT_LOOPS_MAX).min(EVENT_LOOPS_MAX)
+}
+
+/// What is wrong with a configuration, in one line: place, key, value, what was expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| ConfigError(format!("{}: cannot read: {e}", path.display())))?;
+        Config::parse(&text).map_err(|e| ConfigError(format!("{}: {e}", path.display())))
+    }
+
+    /// Reads and checks a file's text.
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
+        let file: File = toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(at).filter(|b| *b == b'\n').count().saturating_add(1);
+            ConfigError(format!("line {line}: {}", e.message().replace('\n', " ")))
+        })?;
+        file.check()
+    }
+}
+
+/// The file as written; absent keys take their defaults.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Option<String>,
+    event_loops: Option<u16>,
+    core: Option<String>,
+    #[serde(default)]
+    listen: Option<Vec<FileListener>>,
+    #[serde(default)]
+    certificate: Vec<Certificate>,
+    #[serde(default)]
+    self_signed: SelfSigned,
+    #[serde(default)]
+    timeouts: Timeouts,
+    #[serde(default)]
+    limits: FileLimits,
+    #[serde(default)]
+    log: Log,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileListener {
+    address: String,
+    tls: ListenerTls,
+    #[serde(default)]
+    allow_clear_login: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct FileLimits {
+    connections_max: Option<usize>,
+    unauthenticated_per_address_max: Option<u32>,
+}
+
+impl File {
+    fn check(self) -> Result<Config, ConfigError> {
+        let defaults = Config::default();
+        let event_loops = match self.event_loops {
+            None | Some(0) => defaults.event_loops,
+            Some(n) => range("event_loops", n, 1, EVENT_LOOPS_MAX)?,
+        };
+        let listeners = match self.listen {
+            None => defaults.listeners,
+            Some(all) => all.into_iter().map(FileListener::check).collect::<Result<Vec<_>, _>>()?,
+        };
+        if listeners.is_empty() {
+            return Err(ConfigError("listen = []: expected at least one address for clients".to_owned()));
+        }
+        let Timeouts { login_s, stanza_s, idle_s: _, unread_s } = self.timeouts;
+        for (key, value) in
+            [("timeouts.login_s", login_s), ("timeouts.stanza_s", stanza_s), ("timeouts.unread_s", unread_s)]
+        {
+            range(key, value, 1, 86_400)?;
+        }
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
+            return Err(expected("log.level", &self.log.level, "error, warn, info, debug or trace"));
+        }
+        for domain in self.self_signed.domains.iter().chain(self.certificate.iter().map(|c| &c.domain)) {
+            hearth_wire::jid::prepare_domainpart(domain).map_err(|_| expected("domain", domain, "a domain name"))?;
+        }
+        if self.certificate.is_empty() && self.self_signed.domains.is_empty() {
+            return Err(ConfigError("self_signed.domains = []: expected a domain, or a [[certificate]]".to_owned()));
+        }
+        Ok(Config {
+            name: self.name.unwrap_or(defaults.name),
+            event_loops,
+            core: self.core.map_or(Ok(defaults.core), |text| core_address(&text))?,
+            listeners,
+            certificates: self.certificate,
+            self_signed: self.self_signed,
+            timeouts: self.timeouts,
+            connections_max: range(
+                "limits.connections_max",
+                self.limits.connections_max.unwrap_or(defaults.connections_max),
+                1,
+                100_000_000,
+            )?,
+            unauthenticated_per_address_max: range(
+                "limits.unauthenticated_per_address_max",
+                self.limits.unauthenticated_per_address_max.unwrap_or(defaults.unauthenticated_per_address_max),
+                1,
+                1_000_000,
+            )?,
+            log: self.log,
+        })
+    }
+}
+
+impl FileListener {
+    fn check(self) -> Result<Listener, ConfigError> {
+        let address = self.address.parse().map_err(|_| {
+            expected("listen.address", &self.address, "address:port, such as 0.0.0.0:5222 or [::]:5222")
+        })?;
+        if self.allow_clear_login && self.tls == ListenerTls::Direct {
+            return Err(expected("listen.allow_clear_login", "true", "false where tls = \"direct\""));
+        }
+        Ok(Listener { address, tls: self.tls, allow_clear_login: self.allow_clear_login })
+    }
+}
+
+fn core_address(text: &str) -> Result<CoreAddress, ConfigError> {
+    const EXPECTED: &str = "unix:PATH, or tcp:ADDRESS:PORT with a loopback address";
+    if let Some(path) = text.strip_prefix("unix:")
+        && !path.is_empty()
+    {
+        return Ok(CoreAddress::Unix(PathBuf::from(path)));
+    }
+    let address: Option<SocketAddr> = text.strip_prefix("tcp:").and_then(|address| address.parse().ok());
+    match address {
+        Some(address) if address.ip().is_loopback() => Ok(CoreAddress::Tcp(address)),
+        Some(_) | None => Err(expected("core", text, EXPECTED)),
+    }
+}
+
+fn range<T: PartialOrd + fmt::Display>(key: &str, value: T, min: T, max: T) -> Result<T, ConfigError> {
+    if value < min || value > max {
+        return Err(ConfigError(format!("{key} = {value}: expected {min} to {max}")));
+    }
+    Ok(value)
+}
+
+fn expected(key: &str, value: &str, expected: &str) -> ConfigError {
+    ConfigError(format!("{key} = {value:?}: expected {expected}"))
+}
+
+impl fmt::Display for CoreAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CoreAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            CoreAddress::Tcp(address) => write!(f, "tcp:{address}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_the_default() {
+        assert_eq!(Config::parse(include_str!("../connmgr.toml")).unwrap(), Config::default());
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn errors_say_where_what_and_what_else() {
+        let rows = [
+            ("nam = 'x'", "line 1: unknown field `nam`"),
+            ("name = 'x'\n[timeouts]\nlogin = 3", "line 3: unknown field `login`"),
+            ("[timeouts]\nlogin_s = 0", "timeouts.login_s = 0: expected 1 to 86400"),
+            ("core = 'tcp:10.0.0.1:5'", "core = \"tcp:10.0.0.1:5\": expected unix:PATH"),
+            ("core = 'somewhere'", "core = \"somewhere\": expected"),
+            ("listen = []", "listen = []: expected at least one"),
+            ("[[listen]]\naddress = 'x'\ntls = 'starttls'", "listen.address = \"x\": expected address:port"),
+            ("[[listen]]\naddress = '0.0.0.0:1'\ntls = 'none'", "line 3: unknown variant `none`"),
+            (
+                "[[listen]]\naddress = '0.0.0.0:1'\ntls = 'direct'\nallow_clear_login = true",
+                "listen.allow_clear_login = \"true\"",
+            ),
+            ("event_loops = 5000", "event_loops = 5000: expected 1 to 256"),
+            ("[log]\nlevel = 'loud'", "log.level = \"loud\": expected error"),
+        ];
+        for (text, want) in rows {
+            let got = Config::parse(text).unwrap_err().to_string();
+            assert!(got.contains(want), "{text}\n{got}");
+            assert!(!got.contains('\n'), "{got}");
+        }
+    }
+}
