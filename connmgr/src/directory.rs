@@ -1,0 +1,231 @@
+//! What the core has told this loop: domains with their features, and who owns which slot.
+
+use crate::limits::{DOMAINS_MAX, SHARDS_MAX};
+use crate::render;
+use hearth_wire::ids::{SLOTS, ShardIndex, Slot, SlotEpoch, SlotKey};
+use hearth_wire::jid;
+use hearth_wire::to_edge;
+use hearth_wire::tree::{self, Builder};
+use std::collections::BTreeMap;
+
+/// Namespace of STARTTLS (RFC 6120 §5.4).
+pub(crate) const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+
+/// One served domain and its features, rendered once.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Domain {
+    pub name: Box<str>,
+    /// `<stream:features/>` of a stream without TLS that must begin it.
+    pub features_starttls: Vec<u8>,
+    /// Without TLS, where login in the clear is allowed; `None` if the core does not allow it.
+    pub features_clear: Option<Vec<u8>>,
+    /// Inside TLS, without channel binding.
+    pub features_tls: Vec<u8>,
+    /// Inside TLS, with `tls-exporter` data.
+    pub features_tls_bound: Vec<u8>,
+    /// After authentication.
+    pub features_authenticated: Vec<u8>,
+    /// In-band registration is offered before authentication (XEP-0077 §3.1): in the clear, inside TLS.
+    pub registration_clear: bool,
+    pub registration_tls: bool,
+}
+
+impl Domain {
+    /// Renders what the core announced. `None` if a tree does not decode.
+    pub fn new(frame: &to_edge::Domain<'_>) -> Option<Domain> {
+        for features in
+            [frame.features_clear, frame.features_tls, frame.features_tls_bound, frame.features_authenticated]
+        {
+            tree::validate(features, tree::DEPTH_MAX).ok()?;
+        }
+        let mut required = Builder::new();
+        required.open(Some(TLS_NS), "starttls").open(None, "required").close().close();
+        let mut optional = Builder::new();
+        optional.open(Some(TLS_NS), "starttls").close().raw(frame.features_clear);
+        let clear = !frame.features_clear.is_empty();
+        Some(Domain {
+            name: frame.domain.into(),
+            features_starttls: features(&required.finish())?,
+            features_clear: if clear { Some(features(&optional.finish())?) } else { None },
+            features_tls: features(frame.features_tls)?,
+            features_tls_bound: features(frame.features_tls_bound)?,
+            features_authenticated: features(frame.features_authenticated)?,
+            registration_clear: registration(frame.features_clear),
+            registration_tls: registration(frame.features_tls),
+        })
+    }
+}
+
+fn features(tree: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    render::stream_features(tree, &mut out).ok()?;
+    out.shrink_to_fit();
+    Some(out)
+}
+
+fn registration(features: &[u8]) -> bool {
+    tree::child(features, "http://jabber.org/features/iq-register", "register").is_some()
+}
+
+/// What the directory says of the `to` of a stream header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hosted<'a> {
+    /// The core has not been heard yet, or not whole: ask again later.
+    Waiting,
+    /// Not a domain of this core.
+    Unknown,
+    Known(&'a Domain),
+}
+
+/// See the module.
+pub struct Directory {
+    slot_key: SlotKey,
+    /// 0 until the core was heard.
+    shards: ShardIndex,
+    owners: Vec<(SlotEpoch, ShardIndex)>,
+    domains: BTreeMap<Box<str>, Domain>,
+}
+
+const NO_SHARD: ShardIndex = ShardIndex::MAX;
+
+impl Directory {
+    pub fn new() -> Directory {
+        Directory {
+            slot_key: SlotKey([0; 16]),
+            shards: 0,
+            owners: vec![(0, NO_SHARD); usize::from(SLOTS)],
+            domains: BTreeMap::new(),
+        }
+    }
+
+    /// How many shards the core has; 0 while unknown.
+    pub fn shards(&self) -> ShardIndex {
+        self.shards
+    }
+
+    /// The core introduced itself. True if it is another core than before: its key or its count
+    /// of shards changed.
+    pub fn on_welcome(&mut self, welcome: &to_edge::Welcome) -> bool {
+        let shards = welcome.shards.min(SHARDS_MAX);
+        let changed = self.slot_key != welcome.slot_key || self.shards != shards;
+        if changed {
+            *self = Directory { slot_key: welcome.slot_key, shards, ..Directory::new() };
+        }
+        changed
+    }
+
+    /// Slots changed hands. Older epochs than known are old news.
+    pub fn on_slot_owner(&mut self, frame: &to_edge::SlotOwner) {
+        let range = usize::from(frame.first.index())..=usize::from(frame.last.index());
+        for owner in self.owners.get_mut(range).unwrap_or_default() {
+            if frame.epoch >= owner.0 {
+                *owner = (frame.epoch, frame.shard);
+            }
+        }
+    }
+
+    /// A domain is served, or changed its features. False if the frame was refused.
+    pub fn on_domain(&mut self, frame: &to_edge::Domain<'_>) -> bool {
+        if self.domains.get(frame.domain).is_none() && self.domains.len() >= DOMAINS_MAX {
+            return false;
+        }
+        match Domain::new(frame) {
+            Some(domain) => {
+                self.domains.insert(frame.domain.into(), domain);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The domain is no longer served.
+    pub fn on_domain_gone(&mut self, domain: &str) {
+        self.domains.remove(domain);
+    }
+
+    /// The domain that a stream header's `to` names (RFC 6120 §4.9.3.6).
+    pub fn hosted(&self, to: &str) -> Hosted<'_> {
+        if self.shards == 0 || self.domains.is_empty() {
+            return Hosted::Waiting;
+        }
+        let known = match self.domains.get(to) {
+            Some(domain) => Some(domain),
+            None => jid::prepare_domainpart(to).ok().and_then(|to| self.domains.get(to.as_str())),
+        };
+        known.map_or(Hosted::Unknown, Hosted::Known)
+    }
+
+    /// Where an entity lives: its slot, and who owns that if it is known.
+    pub fn locate(&self, entity: &str) -> (Slot, Option<(SlotEpoch, ShardIndex)>) {
+        let slot = self.slot_key.slot(entity);
+        (slot, self.owner(slot))
+    }
+
+    /// Who owns a slot.
+    pub fn owner(&self, slot: Slot) -> Option<(SlotEpoch, ShardIndex)> {
+        self.owners.get(usize::from(slot.index())).copied().filter(|(_, shard)| *shard != NO_SHARD)
+    }
+}
+
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(shards: u16) -> to_edge::Welcome {
+        to_edge::Welcome { version: 1, shards, slot_key: SlotKey([1; 16]), link_credit: 0 }
+    }
+
+    fn domain<'a>(name: &'a str, clear: &'a [u8], tls: &'a [u8]) -> to_edge::Domain<'a> {
+        to_edge::Domain {
+            domain: name,
+            features_clear: clear,
+            features_tls: tls,
+            features_tls_bound: tls,
+            features_authenticated: &[],
+        }
+    }
+
+    #[test]
+    fn domains_come_change_and_go() {
+        let mut directory = Directory::new();
+        assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
+        assert!(directory.on_welcome(&welcome(2)));
+        assert!(!directory.on_welcome(&welcome(2)));
+        assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
+        let mut tree = Builder::new();
+        tree.open(Some("http://jabber.org/features/iq-register"), "register").close();
+        let register = tree.finish();
+        assert!(directory.on_domain(&domain("a.example", &[], &register)));
+        assert!(!directory.on_domain(&domain("b.example", &[9], &[])));
+        for to in ["a.example", "A.Example"] {
+            let Hosted::Known(known) = directory.hosted(to) else { panic!("{to}") };
+            assert!(known.registration_tls && !known.registration_clear && known.features_clear.is_none());
+        }
+        for to in ["b.example", "x a", "", "a.example/x", "u@a.example"] {
+            assert_eq!(directory.hosted(to), Hosted::Unknown, "{to}");
+        }
+        directory.on_domain_gone("a.example");
+        assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
+    }
+
+    #[test]
+    fn owners_change_by_ranges_and_never_back() {
+        let mut directory = Directory::new();
+        let slot = |n| Slot::new(n).unwrap();
+        let own = |first, last, epoch, shard| to_edge::SlotOwner { first: slot(first), last: slot(last), epoch, shard };
+        directory.on_slot_owner(&own(0, 4095, 1, 0));
+        directory.on_slot_owner(&own(10, 20, 3, 1));
+        directory.on_slot_owner(&own(5, 15, 2, 2));
+        directory.on_slot_owner(&own(20, 10, 9, 9));
+        for (at, want) in [(0, (1, 0)), (5, (2, 2)), (9, (2, 2)), (10, (3, 1)), (20, (3, 1)), (21, (1, 0))] {
+            assert_eq!(directory.owner(slot(at)), Some(want), "{at}");
+        }
+        assert_eq!(Directory::new().locate("a@b").1, None);
+    }
+}
