@@ -1,5 +1,223 @@
-//! The edge: client sockets in, parsed stanzas over a link to the core.
+//! The edge: client sockets in, parsed stanzas over links to the core, and back.
+//!
+//! It promises that nothing of a client's bytes reaches the core or another client but typed, validated, bounded
+//! trees; that it decides nobody's identity; and that a client costs others nothing, whatever it sends or does not read.
+//!
+//! ```text
+//!  event_loop.rs   the only place that polls; one thread, its listeners, clients, links
+//!    listener.rs   SO_REUSEPORT sockets, who may come in
+//!    client.rs     one client: drives the three below
+//!      conn.rs     transport: socket, tls.rs, bytes under way
+//!      xml/        bytes → pieces → trees          render.rs   trees → bytes
+//!      stream.rs   negotiation, pure               session.rs  bound session, pure: the hot path
+//!    link.rs       one shard: frames, credit, heartbeat; dispatch.rs brings its frames to clients
+//!    directory.rs  what the core announced: domains, features, owners of slots
+//! ```
+//!
+//! ```no_run
+//! use hearth_connmgr::{Config, StopHandle};
+//! let stop = StopHandle::new();
+//! let at_signal = stop.clone(); // at_signal.stop() from anywhere ends `run`
+//! hearth_connmgr::run(Config::default(), |ready| println!("{:?}", ready.addresses), at_signal)?;
+//! # Ok::<(), hearth_connmgr::Error>(())
+//! ```
 
+pub mod certificate;
+mod client;
+pub mod config;
+mod conn;
+mod descriptors;
+pub mod directory;
+mod dispatch;
+mod event_loop;
 pub mod limits;
+mod link;
+mod listener;
 pub mod render;
+pub mod session;
+mod shared;
+mod slab;
+pub mod stream;
+pub mod tls;
+mod wheel;
 pub mod xml;
+
+pub use config::Config;
+
+use certificate::{CertificateError, Certificates};
+use event_loop::{EventLoop, Setup};
+use limits::{DESCRIPTORS_RESERVED, LOOP_STACK_BYTES};
+use link::Identity;
+use mio::Waker;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+/// Why an edge did not start, or stopped.
+#[derive(Debug)]
+pub enum Error {
+    /// An address for clients cannot be had.
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
+    Certificate(CertificateError),
+    Tls(rustls::Error),
+    /// The system refused something else.
+    System {
+        doing: &'static str,
+        error: io::Error,
+    },
+    /// A thread of ours panicked.
+    Panicked,
+}
+
+impl Error {
+    /// The process' exit code: each cause its own, above those of usage (2) and configuration (3).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Listen { .. } => 4,
+            Error::Certificate(_) => 5,
+            Error::Tls(_) => 6,
+            Error::System { .. } => 7,
+            Error::Panicked => 70,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Listen { address, error } if error.kind() == io::ErrorKind::AddrInUse => {
+                write!(f, "cannot listen on {address}: the port is in use")
+            }
+            Error::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
+            Error::Certificate(error) => error.fmt(f),
+            Error::Tls(error) => write!(f, "cannot set up TLS: {error}"),
+            Error::System { doing, error } => write!(f, "cannot {doing}: {error}"),
+            Error::Panicked => f.write_str("an event loop panicked"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An edge that takes clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// Where it listens, in the order of [`Config::listeners`]; port 0 has become a real one.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Stops an edge from another thread.
+#[derive(Clone, Default)]
+pub struct StopHandle(Arc<Stop>);
+
+#[derive(Default)]
+struct Stop {
+    asked: Arc<AtomicBool>,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl StopHandle {
+    pub fn new() -> StopHandle {
+        StopHandle::default()
+    }
+
+    /// Lets [`run`] close every stream (`system-shutdown`) and return, in a few seconds at most.
+    pub fn stop(&self) {
+        self.0.asked.store(true, Ordering::Release);
+        for waker in self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = waker.wake();
+        }
+    }
+}
+
+/// Runs an edge until it is stopped. `ready` is called once all its addresses take clients.
+pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Result<(), Error> {
+    let certificates = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider())
+        .map_err(Error::Certificate)?;
+    let tls = tls::server_config(certificates).map_err(Error::Tls)?;
+    let config = Arc::new(config);
+    let loops = config.event_loops.max(1);
+    let descriptors = descriptors::raise_limit().saturating_sub(DESCRIPTORS_RESERVED);
+    let connections = usize::try_from(descriptors).unwrap_or(usize::MAX).min(config.connections_max);
+    let (sockets, addresses) = listen(&config, loops)?;
+    let incarnation = incarnation();
+    let mut threads = Vec::new();
+    for (event_loop, listeners) in (0..loops).zip(sockets) {
+        let system = |doing| move |error| Error::System { doing, error };
+        let (this, waker) = EventLoop::new(Setup {
+            config: Arc::clone(&config),
+            tls: Arc::clone(&tls),
+            identity: Identity { edge: config.name.clone(), incarnation, event_loop, event_loops: loops },
+            listeners,
+            connections_max: connections / usize::from(loops),
+            stop: Arc::clone(&stop.0.asked),
+        })
+        .map_err(system("set up an event loop"))?;
+        stop.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        let end = StopOnDrop(stop.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("loop-{event_loop}"))
+            .stack_size(LOOP_STACK_BYTES)
+            .spawn(move || {
+                // One loop that ends takes the others along: an edge that is half there helps nobody.
+                let _end = end;
+                this.run()
+            })
+            .map_err(system("start a thread"))?;
+        threads.push(thread);
+    }
+    tracing::info!(event = "ready", ?addresses, loops, connections_max = connections, core = %config.core);
+    ready(&Ready { addresses });
+    let mut result = Ok(());
+    for thread in threads {
+        let done = match thread.join() {
+            Ok(done) => done.map_err(|error| Error::System { doing: "poll", error }),
+            Err(_) => Err(Error::Panicked),
+        };
+        result = result.and(done);
+    }
+    stop.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    tracing::info!(event = "stopped");
+    result
+}
+
+struct StopOnDrop(StopHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+type Sockets = Vec<Vec<(mio::net::TcpListener, config::Listener)>>;
+
+/// Every loop's sockets, and the addresses they have in common.
+fn listen(config: &Config, loops: u16) -> Result<(Sockets, Vec<SocketAddr>), Error> {
+    let mut sockets: Sockets = (0..loops).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for listener in &config.listeners {
+        let mut address = listener.address;
+        let failed = |error| Error::Listen { address: listener.address, error };
+        listener::probe(address).map_err(failed)?;
+        for of_loop in &mut sockets {
+            let (socket, bound) = listener::bind(address).map_err(failed)?;
+            address = bound;
+            of_loop.push((socket, listener.clone()));
+        }
+        addresses.push(address);
+    }
+    Ok((sockets, addresses))
+}
+
+#[expect(clippy::disallowed_methods, reason = "names this run of the process")]
+fn incarnation() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

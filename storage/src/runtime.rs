@@ -462,7 +462,6 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbo
             // The writer waits for this; if it is gone, nobody does.
             let _gone = reply.send(storage.log.head());
         }
-        storage.log.tidy();
     }
 }
 

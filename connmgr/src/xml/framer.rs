@@ -7,7 +7,7 @@
 //!  within a piece
 //!         ┌──────────────────────────── Text ◀─────────────────┐
 //!         ▼                                                    │ depth > 0
-//!  '<' Markup ── name ──▶ StartTag ⇄ Apos, Quot ── '>', '/>' ──┤
+//!  '<' Markup ── name ──▶ StartTag ⇄ Apos, Quot ── '>' ────────┤
 //!         ├───── '/' ───▶ EndTag ──────────────── '>' ─────────┤
 //!         └───── '![' ──▶ CdataOpen ──▶ Cdata ─── ']]>' ───────┘
 //! ```
@@ -68,8 +68,6 @@ enum At {
     Declaration,
     /// In a start tag, outside of attribute values.
     StartTag,
-    /// Behind `/` in a start tag.
-    Slash,
     /// In an attribute value.
     Apos,
     Quot,
@@ -117,9 +115,6 @@ impl Framer {
     }
 
     fn scan(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<(Piece, usize)>, XmlError> {
-        if let At::Refused(error) = self.at {
-            return Err(error);
-        }
         if self.at == At::Outside {
             let Some(first) = buffer.first() else { return Ok(None) };
             if is_space(*first) {
@@ -169,12 +164,10 @@ impl Framer {
             At::StartTag => match self.skip_to(rest, |rest| rest.iter().position(|byte| ends_run_in_tag(*byte))) {
                 Some(b'\'') => self.at = At::Apos,
                 Some(b'"') => self.at = At::Quot,
-                Some(b'/') => self.at = At::Slash,
-                Some(b'>') => return self.start_tag_ends(window),
+                Some(b'>') => return Ok(self.start_tag_ends(window)),
                 Some(_) => return Err(XmlError::Syntax),
                 None => {}
             },
-            At::Slash => return self.empty_tag_ends(*first),
             At::Apos => self.value(rest, b'\'')?,
             At::Quot => self.value(rest, b'"')?,
             At::Text => {
@@ -204,7 +197,8 @@ impl Framer {
                     return Ok(Some(Piece::Declaration));
                 }
             }
-            At::Outside | At::Refused(_) => {}
+            At::Refused(error) => return Err(error),
+            At::Outside => {}
         }
         Ok(None)
     }
@@ -249,27 +243,12 @@ impl Framer {
         Ok(())
     }
 
-    fn start_tag_ends(&mut self, window: &[u8]) -> Result<Option<Piece>, XmlError> {
+    fn start_tag_ends(&mut self, window: &[u8]) -> Option<Piece> {
         if self.stage != Stage::Stream {
             self.stage = Stage::Stream;
-            return Ok(Some(Piece::Header));
+            return Some(Piece::Header);
         }
-        // Its end may never come: a client that thinks the stream restarts would wait, and so would we.
-        if self.depth == 1 && is_stream_tag(window) {
-            return Err(XmlError::NestedStream);
-        }
-        Ok(self.enter_text())
-    }
-
-    fn empty_tag_ends(&mut self, byte: u8) -> Result<Option<Piece>, XmlError> {
-        if byte != b'>' {
-            return Err(XmlError::Syntax);
-        }
-        if self.stage != Stage::Stream {
-            return Err(XmlError::NotAStream); // it would be over as it begins
-        }
-        self.scanned = self.scanned.saturating_add(1);
-        Ok(self.end_tag_ends())
+        if self.just_read(window, b"/>") { self.end_tag_ends() } else { self.enter_text() }
     }
 
     fn enter_text(&mut self) -> Option<Piece> {
@@ -340,13 +319,7 @@ impl Framer {
 }
 
 fn ends_run_in_tag(byte: u8) -> bool {
-    matches!(byte, b'>' | b'\'' | b'"' | b'/' | b'<')
-}
-
-/// Whether the start tag at the beginning of `piece` is named `stream`, whatever its prefix.
-fn is_stream_tag(piece: &[u8]) -> bool {
-    let name = piece.split(|byte| is_space(*byte) || *byte == b'>').next().unwrap_or_default();
-    name.rsplit(|byte| matches!(byte, b':' | b'<')).next() == Some(b"stream")
+    matches!(byte, b'>' | b'\'' | b'"' | b'<')
 }
 
 /// XML 1.0 §2.3: `S`.

@@ -17,7 +17,7 @@ mod element;
 mod error;
 mod framer;
 mod header;
-pub(crate) mod names;
+mod names;
 
 pub use declaration::parse_declaration;
 pub use element::{Scratch, parse_element};

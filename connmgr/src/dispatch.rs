@@ -1,0 +1,154 @@
+//! Frames of a shard, each to the client or the table it is for.
+
+use crate::client::{Client, place};
+use crate::link::{Link, LinkError};
+use crate::shared::Shared;
+use crate::slab::Slab;
+use crate::stream::Input;
+use hearth_wire::codec::WireError;
+use hearth_wire::ids::ShardIndex;
+use hearth_wire::stanza::{Overlay, Stanza};
+use hearth_wire::to_edge::{Target, ToEdge, Welcome};
+
+/// Handles every whole frame that the link has read; what is left of the bytes stays there.
+pub(crate) fn frames(shard: ShardIndex, clients: &mut Slab<Client>, cx: &mut Shared) -> Result<(), LinkError> {
+    let Some(link) = cx.link(shard) else { return Ok(()) };
+    let input = link.take_input();
+    let mut used = 0usize;
+    let mut done = Ok(());
+    while let Some(rest) = input.get(used..).filter(|rest| !rest.is_empty()) {
+        match Link::split(rest).and_then(|split| match split {
+            Some((bytes, len)) => frame(shard, bytes, clients, cx).map(|()| len),
+            None => Ok(0),
+        }) {
+            Ok(0) => break,
+            Ok(len) => used = used.saturating_add(len),
+            Err(error) => {
+                done = Err(error);
+                break;
+            }
+        }
+    }
+    if let Some(link) = cx.link(shard) {
+        link.keep_input(input, used);
+    }
+    done
+}
+
+fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut Shared) -> Result<(), LinkError> {
+    // Kinds of a later release are skipped.
+    let Some(frame) = ToEdge::decode(bytes).map_err(LinkError::Wire)? else { return Ok(()) };
+    let mut to = |counter, cx: &mut Shared, input: Input<'_>| with(counter, clients, cx, |c, cx| c.input(input, cx));
+    match frame {
+        ToEdge::Welcome(welcome) => on_welcome(shard, &welcome, clients, cx),
+        ToEdge::Refused(refused) => return Err(LinkError::Refused(refused.reason.to_owned())),
+        ToEdge::Heartbeat(_) => {}
+        ToEdge::LinkCredit(credit) => {
+            if let Some(link) = cx.link(shard) {
+                link.on_credit(&credit);
+            }
+        }
+        ToEdge::SlotOwner(owner) => {
+            cx.directory.on_slot_owner(&owner);
+            wake_held(clients, cx);
+        }
+        ToEdge::Domain(domain) => {
+            if !cx.directory.on_domain(&domain) {
+                return Err(LinkError::Wire(WireError::BadTree));
+            }
+            wake_held(clients, cx);
+        }
+        ToEdge::DomainGone(gone) => cx.directory.on_domain_gone(gone.domain),
+        ToEdge::AuthChallenge(f) => to(f.counter, cx, Input::Challenge(f.data)),
+        ToEdge::AuthSuccess(f) => to(f.counter, cx, Input::Success { account: f.account, data: f.data }),
+        ToEdge::AuthFailure(f) => to(f.counter, cx, Input::Failure { condition: f.condition, last: f.last }),
+        ToEdge::Moved(f) => to(f.counter, cx, Input::Moved(f.slot)),
+        ToEdge::Bound(f) => to(f.counter, cx, Input::Bound(&f)),
+        ToEdge::BindRefused(f) => to(f.counter, cx, Input::BindRefused(f.condition)),
+        ToEdge::PreAuthReply(f) => {
+            let mut xml = Vec::new();
+            let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
+            crate::render::stanza(&stanza, &Overlay::default(), &mut xml).map_err(LinkError::Wire)?;
+            to(f.counter, cx, Input::Reply(&xml));
+        }
+        ToEdge::Settled(f) => with(f.counter, clients, cx, |client, _| {
+            if let Some(session) = client.session() {
+                session.on_settled(&f);
+            }
+        }),
+        ToEdge::Deliver(f) => {
+            let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
+            credited(shard, bytes, cx);
+            deliver(&f.target, &stanza, f.stanza.len(), clients, cx);
+        }
+        ToEdge::Multicast(f) => {
+            let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
+            credited(shard, bytes, cx);
+            for target in &f.targets {
+                deliver(target, &stanza, f.stanza.len(), clients, cx);
+            }
+        }
+        ToEdge::Close(f) => with(f.counter, clients, cx, |client, cx| {
+            let meant = match f.generation {
+                None => true,
+                Some(generation) => client.session().is_some_and(|session| session.generation() == generation),
+            };
+            if meant {
+                client.input(Input::CoreClose { condition: f.condition, text: f.text }, cx);
+            }
+        }),
+        // For a later release: a core that restarts does not adopt sessions yet.
+        ToEdge::Capsule(_) => {}
+    }
+    Ok(())
+}
+
+fn credited(shard: ShardIndex, frame: &[u8], cx: &mut Shared) {
+    if let Some(link) = cx.link(shard) {
+        link.on_credited(frame.len());
+    }
+}
+
+fn deliver(target: &Target<'_>, stanza: &Stanza<'_>, bytes: usize, clients: &mut Slab<Client>, cx: &mut Shared) {
+    if let Some(client) = find(target.counter, clients) {
+        client.deliver(target, stanza, bytes, cx);
+    }
+}
+
+fn find(counter: u64, clients: &mut Slab<Client>) -> Option<&mut Client> {
+    clients.get_mut(place(counter)).filter(|client| client.counter() == counter)
+}
+
+/// Does something with the client a frame names, if it is still there; then lets it go on reading.
+fn with(counter: u64, clients: &mut Slab<Client>, cx: &mut Shared, act: impl FnOnce(&mut Client, &mut Shared)) {
+    let Some(client) = find(counter, clients) else { return };
+    act(client, cx);
+    if client.can_resume(cx) {
+        cx.again.push(place(counter));
+    }
+}
+
+fn on_welcome(shard: ShardIndex, welcome: &Welcome, clients: &mut Slab<Client>, cx: &mut Shared) {
+    cx.directory.on_welcome(welcome);
+    if let Some(link) = cx.link(shard) {
+        link.on_welcome(welcome);
+    }
+    tracing::info!(event = "link_up", shard, shards = welcome.shards);
+    while cx.links.len() < usize::from(cx.directory.shards()) {
+        let next = ShardIndex::try_from(cx.links.len()).unwrap_or(ShardIndex::MAX);
+        cx.links.push(Link::new(next));
+    }
+    wake_held(clients, cx);
+}
+
+/// Clients whose header waits for the core go on if it is whole now.
+fn wake_held(clients: &mut Slab<Client>, cx: &mut Shared) {
+    if !cx.links_ready() {
+        return;
+    }
+    for place in std::mem::take(&mut cx.held) {
+        if let Some(client) = clients.get_mut(place) {
+            client.on_directory(cx);
+        }
+    }
+}

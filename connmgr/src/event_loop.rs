@@ -1,0 +1,412 @@
+//! One thread of an edge: the only place that polls, accepts, and reads the clock.
+//!
+//! A turn: wait; read the links; accept; read the clients; go on with what the last turn left; timers; then
+//! flush every client that got output, each with one write, and every link, each with one write.
+
+use crate::client::{self, Client, counter};
+use crate::config::{Config, Listener, ListenerTls};
+use crate::dispatch;
+use crate::limits::{
+    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_MS, TICK_MS,
+    WRITTEN_REPORT_MS,
+};
+use crate::link::{Identity, LinkError};
+use crate::listener::exhausted;
+use crate::shared::{Random, Shared};
+use crate::slab::Slab;
+use crate::stream::{Input, Now};
+use crate::wheel::tick_of;
+use hearth_wire::ids::ShardIndex;
+use hearth_wire::to_core::{Drained, ToCore};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use rustls::ServerConfig;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+const WAKER: Token = Token(0);
+const LISTENERS: usize = 1;
+const LINKS: usize = 1 << 12;
+const CLIENTS: usize = 1 << 16;
+
+/// What a loop is given when it starts.
+pub(crate) struct Setup {
+    pub(crate) config: Arc<Config>,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) identity: Identity,
+    pub(crate) listeners: Vec<(TcpListener, Listener)>,
+    /// Most connections of this loop.
+    pub(crate) connections_max: usize,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+struct Listening {
+    socket: TcpListener,
+    config: Listener,
+    /// Connections may wait.
+    ready: bool,
+}
+
+/// See the module.
+pub(crate) struct EventLoop {
+    poll: Poll,
+    clock: Clock,
+    identity: Identity,
+    listeners: Vec<Listening>,
+    clients: Slab<Client>,
+    cx: Shared,
+    stop: Arc<AtomicBool>,
+    /// Connections accepted so far.
+    sequence: u64,
+    connections_max: usize,
+    /// The cap was reached, and not yet left well enough.
+    full: bool,
+    accept_after_ms: u64,
+    report_at_ms: u64,
+    /// Links with bytes that the last turn left.
+    links_again: Vec<ShardIndex>,
+    /// Set once the edge stops: then it ends at the latest.
+    drain_until_ms: Option<u64>,
+}
+
+impl EventLoop {
+    /// Registers everything; the waker interrupts its wait.
+    pub(crate) fn new(setup: Setup) -> io::Result<(EventLoop, Waker)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let mut listeners = Vec::new();
+        for (at, (mut socket, config)) in setup.listeners.into_iter().enumerate() {
+            poll.registry().register(&mut socket, Token(LISTENERS.saturating_add(at)), Interest::READABLE)?;
+            listeners.push(Listening { socket, config, ready: true });
+        }
+        let this = EventLoop {
+            poll,
+            clock: Clock::new(),
+            identity: setup.identity,
+            listeners,
+            clients: Slab::new(),
+            cx: Shared::new(setup.config, setup.tls, Random::new(fill_random)),
+            stop: setup.stop,
+            sequence: 0,
+            connections_max: setup.connections_max.clamp(1, CONNECTIONS_PER_LOOP_MAX),
+            full: false,
+            accept_after_ms: 0,
+            report_at_ms: 0,
+            links_again: Vec::new(),
+            drain_until_ms: None,
+        };
+        Ok((this, waker))
+    }
+
+    /// Until stopped and drained.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        self.read_clock();
+        loop {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                done => done?,
+            }
+            self.read_clock();
+            if self.turn(&events) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One turn; true if it was the last.
+    fn turn(&mut self, events: &Events) -> bool {
+        let again = std::mem::take(&mut self.cx.again);
+        for shard in std::mem::take(&mut self.links_again) {
+            self.read_link(shard);
+        }
+        for event in events {
+            match event.token() {
+                WAKER => {}
+                Token(at) if at >= CLIENTS => self.on_client_event(at - CLIENTS, event),
+                Token(at) if at >= LINKS => {
+                    self.read_link(ShardIndex::try_from(at - LINKS).unwrap_or(ShardIndex::MAX));
+                }
+                Token(at) => {
+                    if let Some(listening) = self.listeners.get_mut(at.saturating_sub(LISTENERS)) {
+                        listening.ready = true;
+                    }
+                }
+            }
+        }
+        self.accept();
+        for place in again {
+            self.with(place, Client::resume);
+        }
+        self.on_time();
+        self.flush_clients();
+        self.flush_links();
+        self.drained()
+    }
+
+    /// How long nothing has to be done unless something happens.
+    fn patience(&self) -> Option<Duration> {
+        let waiting = self.listeners.iter().any(|listening| listening.ready);
+        let now = self.cx.now.mono_ms;
+        if !self.cx.again.is_empty() || !self.links_again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let mut at = self.cx.links.iter().map(crate::link::Link::next_ms).min().unwrap_or(u64::MAX);
+        if waiting && !self.full {
+            at = at.min(self.accept_after_ms);
+        }
+        if !self.cx.wheel.is_empty() {
+            at = at.min(u64::from(self.cx.tick).saturating_mul(TICK_MS));
+        }
+        if !self.cx.unreported.is_empty() {
+            at = at.min(self.report_at_ms);
+        }
+        if let Some(until) = self.drain_until_ms {
+            at = at.min(until);
+        }
+        (at != u64::MAX).then(|| Duration::from_millis(at.saturating_sub(now)))
+    }
+
+    fn read_clock(&mut self) {
+        self.cx.now = self.clock.now();
+        self.cx.tick = tick_of(self.cx.now.mono_ms);
+    }
+
+    // ---- clients ----
+
+    fn with(&mut self, place: u32, act: impl FnOnce(&mut Client, &mut Shared)) {
+        if let Some(client) = self.clients.get_mut(place) {
+            act(client, &mut self.cx);
+            client.touch(&mut self.cx);
+        }
+    }
+
+    fn on_client_event(&mut self, place: usize, event: &mio::event::Event) {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        self.with(place, |client, cx| {
+            if event.is_error() {
+                return client.on_broken(cx);
+            }
+            if event.is_writable() {
+                client.on_writable(cx);
+            }
+            if event.is_readable() {
+                client.on_readable(event.is_read_closed(), cx);
+            }
+        });
+    }
+
+    fn accept(&mut self) {
+        if self.cx.now.mono_ms < self.accept_after_ms {
+            return;
+        }
+        if self.full && self.clients.len() >= self.connections_max / 10 * ACCEPT_RESUME_TENTHS {
+            return;
+        }
+        self.full = false;
+        for at in 0..self.listeners.len() {
+            for _ in 0..ACCEPTS_PER_TURN {
+                let Some(listening) = self.listeners.get_mut(at).filter(|listening| listening.ready) else { break };
+                if self.clients.len() >= self.connections_max {
+                    self.full = true;
+                    tracing::warn!(event = "connections_full", max = self.connections_max);
+                    return;
+                }
+                match listening.socket.accept() {
+                    Ok((socket, peer)) => self.admit(at, socket, peer.ip().to_canonical()),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => listening.ready = false,
+                    Err(e) if exhausted(&e) => {
+                        tracing::warn!(event = "accept_failed", error = %e);
+                        self.accept_after_ms = self.cx.now.mono_ms.saturating_add(ACCEPT_PAUSE_MS);
+                        return;
+                    }
+                    // The client gave up meanwhile, and the like.
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Takes a connection in, or closes it by dropping it.
+    fn admit(&mut self, listener: usize, mut socket: TcpStream, peer: IpAddr) {
+        let Some(config) = self.listeners.get(listener).map(|listening| &listening.config) else { return };
+        if !self.cx.door.enter(peer, self.cx.config.unauthenticated_per_address_max) {
+            tracing::debug!(event = "turned_away", %peer);
+            return;
+        }
+        let place = self.clients.vacant();
+        let token = Token(CLIENTS.saturating_add(place as usize));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(&mut socket, token, interest).is_err() {
+            return self.cx.door.leave(peer);
+        }
+        // Everything pending goes out in one write, so waiting for more only delays it.
+        let _ = socket.set_nodelay(true);
+        self.sequence = self.sequence.saturating_add(1);
+        let counter = counter(self.sequence, self.identity.event_loop, place);
+        let direct = config.tls == ListenerTls::Direct;
+        let mut client = Client::new(socket, peer, counter, direct, config.allow_clear_login, &mut self.cx);
+        client.touch(&mut self.cx);
+        let taken = self.clients.insert(client);
+        debug_assert_eq!(taken, place);
+        self.cx.again.push(place);
+    }
+
+    /// The end of the turn for every client that something happened to.
+    fn flush_clients(&mut self) {
+        while let Some(place) = self.cx.dirty.pop() {
+            let Some(client) = self.clients.get_mut(place) else { continue };
+            client.flush(&mut self.cx);
+            if client.is_dead() {
+                client.bury(&mut self.cx);
+                self.clients.remove(place);
+            } else {
+                client.arm(&mut self.cx);
+            }
+        }
+    }
+
+    // ---- links ----
+
+    fn read_link(&mut self, shard: ShardIndex) {
+        let now = self.cx.now.mono_ms;
+        let mut scratch = std::mem::take(&mut self.cx.scratch.read);
+        let read = match self.cx.link(shard) {
+            Some(link) => link.read(&mut scratch, now),
+            None => Ok(false),
+        };
+        self.cx.scratch.read = scratch;
+        // What came before the end still counts: a refusal with its reason, the last deliveries.
+        let handled = dispatch::frames(shard, &mut self.clients, &mut self.cx);
+        match handled.and(read) {
+            Ok(true) => self.links_again.push(shard),
+            Ok(false) => {}
+            Err(error) => self.on_link_lost(shard, &error),
+        }
+    }
+
+    fn flush_links(&mut self) {
+        for shard in 0..self.cx.links.len() {
+            let shard = ShardIndex::try_from(shard).unwrap_or(ShardIndex::MAX);
+            let now = self.cx.now.mono_ms;
+            let Some(link) = self.cx.link(shard) else { continue };
+            match link.flush(now) {
+                Ok(true) => {
+                    let waiting = std::mem::take(&mut link.waiting);
+                    self.cx.again.extend(waiting);
+                }
+                Ok(false) => {}
+                Err(error) => self.on_link_lost(shard, &error),
+            }
+        }
+    }
+
+    fn dial_links(&mut self) {
+        let now = self.cx.now.mono_ms;
+        for at in 0..self.cx.links.len() {
+            let token = Token(LINKS.saturating_add(at));
+            let Some(link) = self.cx.links.get_mut(at) else { continue };
+            let done = link
+                .on_tick(now)
+                .and_then(|()| link.dial(&self.cx.config.core, &self.identity, self.poll.registry(), token, now));
+            if let Err(error) = done {
+                self.on_link_lost(ShardIndex::try_from(at).unwrap_or(ShardIndex::MAX), &error);
+            }
+        }
+    }
+
+    /// In this release the sessions end with their link: their streams are closed, their clients come again.
+    fn on_link_lost(&mut self, shard: ShardIndex, error: &LinkError) {
+        let now = self.cx.now.mono_ms;
+        let random = self.cx.random.number();
+        let Some(link) = self.cx.link(shard) else { return };
+        if link.is_up() || matches!(error, LinkError::Refused(_) | LinkError::Wire(_)) {
+            tracing::warn!(event = "link_lost", shard, %error);
+        } else {
+            tracing::debug!(event = "link_failed", shard, %error);
+        }
+        link.drop_connection(now, random);
+        for place in 0..self.clients.bound() {
+            if self.clients.get_mut(place).is_some_and(|client| client.shard() == Some(shard)) {
+                self.with(place, Client::on_link_lost);
+            }
+        }
+    }
+
+    // ---- time ----
+
+    fn on_time(&mut self) {
+        self.dial_links();
+        let mut fired = Vec::new();
+        self.cx.wheel.advance(self.cx.tick, &mut fired);
+        for (tick, place) in fired {
+            self.with(place, |client, cx| client.on_timer(tick, cx));
+        }
+        let now = self.cx.now.mono_ms;
+        if self.cx.unreported.is_empty() {
+            self.report_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
+        } else if now >= self.report_at_ms {
+            self.report_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
+            for place in std::mem::take(&mut self.cx.unreported) {
+                if let Some(client) = self.clients.get_mut(place) {
+                    client.report(true, &mut self.cx);
+                }
+            }
+        }
+        if self.stop.load(Ordering::Acquire) && self.drain_until_ms.is_none() {
+            self.drain();
+        }
+    }
+
+    /// No new clients; those that are here get the end of their streams.
+    fn drain(&mut self) {
+        self.drain_until_ms = Some(self.cx.now.mono_ms.saturating_add(DRAIN_MS));
+        self.listeners.clear();
+        for link in &mut self.cx.links {
+            link.send(&ToCore::Drained(Drained { draining: true }));
+        }
+        for place in 0..self.clients.bound() {
+            self.with(place, |client, cx| client.input(Input::Shutdown, cx));
+        }
+    }
+
+    fn drained(&self) -> bool {
+        self.drain_until_ms.is_some_and(|until| self.clients.len() == 0 || self.cx.now.mono_ms >= until)
+    }
+}
+
+/// Time since the loop started, and of day.
+struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the loop's own clock, read once a turn")]
+    fn new() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the loop's own clock, read once a turn")]
+    fn now(&self) -> Now {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            mono_ms: millis(Instant::now().saturating_duration_since(self.start)),
+            utc_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the source of all randomness of a loop")]
+fn fill_random(bytes: &mut [u8]) {
+    // aws-lc aborts rather than fail; were it ever to report an error, ids would only repeat within a batch.
+    let done = aws_lc_rs::rand::fill(bytes);
+    debug_assert!(done.is_ok());
+}
+
+const _: () = assert!(CONNECTIONS_PER_LOOP_MAX <= client::PLACES, "a handle counter has room for the place");

@@ -1,0 +1,350 @@
+//! A loop's link to one shard: dialling, frames, credit, heartbeats (wire's crate documentation has the layout).
+//!
+//! A link is flushed once a turn of the loop. It is dead after three seconds of silence, at the first broken
+//! frame, or when its socket ends; it is dialled again with growing, jittered pauses.
+
+use crate::config::CoreAddress;
+use crate::limits::{
+    HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
+    LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN,
+};
+use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
+use hearth_wire::ids::ShardIndex;
+use hearth_wire::to_core::{self, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
+use hearth_wire::to_edge::Welcome;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::fmt;
+use std::io::{self, Read, Write};
+
+/// Who this loop is, for `Hello`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    pub(crate) edge: String,
+    pub(crate) incarnation: u64,
+    pub(crate) event_loop: u16,
+    pub(crate) event_loops: u16,
+}
+
+/// Why a link ended.
+#[derive(Debug)]
+pub(crate) enum LinkError {
+    Io(io::Error),
+    Closed,
+    Silent,
+    Wire(codec::WireError),
+    Refused(String),
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkError::Io(error) => error.fmt(f),
+            LinkError::Closed => f.write_str("closed by the core"),
+            LinkError::Silent => f.write_str("silent for too long"),
+            LinkError::Wire(error) => error.fmt(f),
+            LinkError::Refused(reason) => write!(f, "refused by the core: {reason}"),
+        }
+    }
+}
+
+enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Socket {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Unix(socket) => socket,
+            Socket::Tcp(socket) => socket,
+        }
+    }
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Unix(socket) => socket.read(into),
+            Socket::Tcp(socket) => socket.read(into),
+        }
+    }
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Unix(socket) => socket.write(from),
+            Socket::Tcp(socket) => socket.write(from),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Link {
+    shard: ShardIndex,
+    socket: Option<Socket>,
+    /// `Welcome` came.
+    up: bool,
+    /// Frames for the core, from `out_at`.
+    out: Vec<u8>,
+    out_at: usize,
+    /// Frames of the core not yet whole.
+    input: Vec<u8>,
+    sent_bytes: u64,
+    credit_bytes: u64,
+    received_bytes: u64,
+    granted_bytes: u64,
+    last_sent_ms: u64,
+    last_received_ms: u64,
+    redial_at_ms: u64,
+    redial_pause_ms: u64,
+    /// Clients that are not read because this link has no room.
+    pub(crate) waiting: Vec<u32>,
+}
+
+impl Link {
+    /// A link that is dialled at once.
+    pub(crate) fn new(shard: ShardIndex) -> Link {
+        Link {
+            shard,
+            socket: None,
+            up: false,
+            out: Vec::new(),
+            out_at: 0,
+            input: Vec::new(),
+            sent_bytes: 0,
+            credit_bytes: 0,
+            received_bytes: 0,
+            granted_bytes: 0,
+            last_sent_ms: 0,
+            last_received_ms: 0,
+            redial_at_ms: 0,
+            redial_pause_ms: REDIAL_MS_MIN,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// The core has answered: clients may be spoken of.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Bytes of credited frames that may be sent now; 0 while too much waits for the socket.
+    pub(crate) fn credit(&self) -> u64 {
+        if self.up && self.out.len().saturating_sub(self.out_at) < LINK_OUTPUT_HIGH_BYTES {
+            self.credit_bytes.saturating_sub(self.sent_bytes)
+        } else {
+            0
+        }
+    }
+
+    /// Where frames are appended. Credited ones are counted by [`Link::charge`].
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Bytes of a credited frame that was appended.
+    pub(crate) fn charge(&mut self, bytes: usize) {
+        self.sent_bytes = self.sent_bytes.saturating_add(bytes as u64);
+    }
+
+    /// Sends a frame that needs no credit; false while the link is down.
+    pub(crate) fn send(&mut self, frame: &ToCore<'_>) -> bool {
+        if self.up {
+            frame.encode(&mut self.out);
+        }
+        self.up
+    }
+
+    /// Dials if it is time to.
+    pub(crate) fn dial(
+        &mut self,
+        address: &CoreAddress,
+        identity: &Identity,
+        registry: &Registry,
+        token: Token,
+        now_ms: u64,
+    ) -> Result<(), LinkError> {
+        if self.socket.is_some() || now_ms < self.redial_at_ms {
+            return Ok(());
+        }
+        let mut socket = match address {
+            CoreAddress::Unix(path) => Socket::Unix(UnixStream::connect(path).map_err(LinkError::Io)?),
+            CoreAddress::Tcp(address) => {
+                let socket = TcpStream::connect(*address).map_err(LinkError::Io)?;
+                socket.set_nodelay(true).map_err(LinkError::Io)?;
+                Socket::Tcp(socket)
+            }
+        };
+        registry.register(socket.source(), token, Interest::READABLE | Interest::WRITABLE).map_err(LinkError::Io)?;
+        self.socket = Some(socket);
+        (self.last_sent_ms, self.last_received_ms) = (now_ms, now_ms);
+        self.granted_bytes = LINK_WINDOW_BYTES;
+        self.out.extend_from_slice(&PREAMBLE_MAGIC);
+        self.out.extend_from_slice(&self.shard.to_le_bytes());
+        ToCore::Hello(to_core::Hello {
+            version_min: to_core::VERSION_MIN,
+            version_max: to_core::VERSION_MAX,
+            edge: &identity.edge,
+            incarnation: identity.incarnation,
+            event_loop: identity.event_loop,
+            event_loops: identity.event_loops,
+            shard: self.shard,
+            link_credit: self.granted_bytes,
+        })
+        .encode(&mut self.out);
+        Ok(())
+    }
+
+    /// The core has answered.
+    pub(crate) fn on_welcome(&mut self, welcome: &Welcome) {
+        self.up = true;
+        self.credit_bytes = welcome.link_credit;
+        self.redial_pause_ms = REDIAL_MS_MIN;
+    }
+
+    /// The core restates its credit.
+    pub(crate) fn on_credit(&mut self, credit: &LinkCredit) {
+        self.credit_bytes = self.credit_bytes.max(credit.bytes);
+    }
+
+    /// A credited frame of the core, with its prefix, was read.
+    pub(crate) fn on_credited(&mut self, frame_bytes: usize) {
+        self.received_bytes = self.received_bytes.saturating_add(frame_bytes.saturating_add(PREFIX_BYTES) as u64);
+        let limit = self.received_bytes.saturating_add(LINK_WINDOW_BYTES);
+        if limit.saturating_sub(self.granted_bytes) >= LINK_CREDIT_STEP_BYTES {
+            self.granted_bytes = limit;
+            ToCore::LinkCredit(LinkCredit { bytes: limit }).encode(&mut self.out);
+        }
+    }
+
+    /// Reads what has come, as far as one turn allows; true if more may wait. The frames are taken
+    /// with [`Link::take_input`].
+    pub(crate) fn read(&mut self, scratch: &mut [u8], now_ms: u64) -> Result<bool, LinkError> {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let mut total = 0usize;
+        while total < LINK_READ_BYTES_PER_TURN {
+            match socket.read(scratch) {
+                Ok(0) => return Err(LinkError::Closed),
+                Ok(n) => {
+                    self.last_received_ms = now_ms;
+                    self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
+                    total = total.saturating_add(n);
+                    if n < scratch.len() {
+                        return Ok(false);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(LinkError::Io(e)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// All bytes read; what is not a whole frame comes back with [`Link::keep_input`].
+    pub(crate) fn take_input(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Gives the buffer back, less its first `used` bytes.
+    pub(crate) fn keep_input(&mut self, mut input: Vec<u8>, used: usize) {
+        input.drain(..used.min(input.len()));
+        if input.is_empty() && input.capacity() > LINK_READ_BYTES_PER_TURN / 4 {
+            input = Vec::new();
+        }
+        self.input = input;
+    }
+
+    /// The first whole frame of `input`, and its bytes with prefix.
+    pub(crate) fn split(input: &[u8]) -> Result<Option<(&[u8], usize)>, LinkError> {
+        codec::split(input, FRAME_BYTES_MAX).map_err(LinkError::Wire)
+    }
+
+    /// Sends what waits. True if room came back to clients that wait for it.
+    pub(crate) fn flush(&mut self, now_ms: u64) -> Result<bool, LinkError> {
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
+            match socket.write(rest) {
+                Ok(0) => return Err(LinkError::Closed),
+                Ok(n) => {
+                    self.out_at = self.out_at.saturating_add(n);
+                    self.last_sent_ms = now_ms;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A TCP connection that is not made yet says either.
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                    return Ok(self.credit() > 0);
+                }
+                Err(e) => return Err(LinkError::Io(e)),
+            }
+        }
+        self.out.clear();
+        self.out_at = 0;
+        if self.out.capacity() > LINK_OUTPUT_HIGH_BYTES {
+            self.out = Vec::new();
+        }
+        Ok(self.credit() > 0)
+    }
+
+    /// Once in a while: heartbeat and silence.
+    pub(crate) fn on_tick(&mut self, now_ms: u64) -> Result<(), LinkError> {
+        if self.socket.is_none() {
+            return Ok(());
+        }
+        if now_ms.saturating_sub(self.last_received_ms) >= LINK_SILENCE_MS {
+            return Err(LinkError::Silent);
+        }
+        if self.up && self.out.is_empty() && now_ms.saturating_sub(self.last_sent_ms) >= HEARTBEAT_MS {
+            ToCore::Heartbeat(Heartbeat {}).encode(&mut self.out);
+        }
+        Ok(())
+    }
+
+    /// The link is dead: forgets everything of it and plans the next dial. `random` spreads the dials
+    /// of many loops and edges.
+    pub(crate) fn drop_connection(&mut self, now_ms: u64, random: u64) {
+        let pause = self.redial_pause_ms;
+        let waiting = std::mem::take(&mut self.waiting);
+        *self = Link { waiting, ..Link::new(self.shard) };
+        let jitter = random % pause.div_ceil(2).max(1);
+        self.redial_at_ms = now_ms.saturating_add(pause).saturating_sub(jitter);
+        self.redial_pause_ms = pause.saturating_mul(2).min(REDIAL_MS_MAX);
+    }
+
+    /// When [`Link::on_tick`] or [`Link::dial`] has something to do at the latest.
+    pub(crate) fn next_ms(&self) -> u64 {
+        if self.socket.is_none() {
+            return self.redial_at_ms;
+        }
+        let silent = self.last_received_ms.saturating_add(LINK_SILENCE_MS);
+        if self.up { silent.min(self.last_sent_ms.saturating_add(HEARTBEAT_MS)) } else { silent }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redials_wait_longer_each_time_and_differ() {
+        let mut link = Link::new(3);
+        let mut waits = Vec::new();
+        for random in [0, 1 << 40, 7, 999, 0, 0, 0, 0] {
+            link.drop_connection(1000, random);
+            waits.push(link.next_ms() - 1000);
+        }
+        assert!(waits.iter().all(|wait| (REDIAL_MS_MIN / 2..=REDIAL_MS_MAX).contains(wait)), "{waits:?}");
+        assert_eq!(*waits.last().unwrap(), REDIAL_MS_MAX);
+        assert_eq!(link.shard, 3);
+    }
+
+    #[test]
+    fn credit_is_restated_before_it_is_used_up() {
+        let mut link = Link::new(0);
+        link.granted_bytes = LINK_WINDOW_BYTES;
+        let mut last = 0;
+        for _ in 0..1000 {
+            link.on_credited(100_000);
+            assert!(link.granted_bytes > link.received_bytes && link.granted_bytes >= last);
+            last = link.granted_bytes;
+        }
+        assert!(link.out().len() < 1000 * 10 && !link.out().is_empty());
+    }
+}

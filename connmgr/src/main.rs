@@ -1,0 +1,99 @@
+//! `hearth-connmgr`: arguments, configuration, run, exit code.
+
+use argh::FromArgs;
+use hearth_connmgr::config::{Config, Log, LogFormat};
+use hearth_connmgr::{Error, StopHandle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The edge of Hearth, an XMPP server: holds client connections, speaks to the core over links.
+#[derive(FromArgs)]
+#[argh(
+    example = "{command_name} --config connmgr.toml",
+    example = "{command_name} --config connmgr.toml --check",
+    note = "Without --config it runs with the defaults that connmgr.toml shows.",
+    error_code(2, "usage"),
+    error_code(3, "configuration"),
+    error_code(4, "an address cannot be listened on"),
+    error_code(5, "a certificate cannot be read or made"),
+    error_code(6, "TLS cannot be set up"),
+    error_code(7, "the system refuses something else")
+)]
+struct Args {
+    /// configuration file (TOML)
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// check the configuration and exit
+    #[argh(switch)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let (name, rest) = args.split_first().map_or(("hearth-connmgr", &[][..]), |(name, rest)| (*name, rest));
+    let args = match Args::from_args(&[name], rest) {
+        Ok(args) => args,
+        Err(early) => {
+            return match early.status {
+                Ok(()) => say(&early.output, 0),
+                Err(()) => say(early.output.trim_end(), 2),
+            };
+        }
+    };
+    let config = match args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load) {
+        Ok(config) => config,
+        Err(error) => return say(&error.to_string(), 3),
+    };
+    if args.check {
+        return say("configuration is right", 0);
+    }
+    start_log(&config.log);
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(&format!("hearth-connmgr: {error}"), error.exit_code()),
+    }
+}
+
+fn start(config: Config) -> Result<(), Error> {
+    let stop = StopHandle::new();
+    let at_signal = stop.clone();
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+        .map_err(|error| Error::System { doing: "watch signals", error })?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(move || {
+            for _ in signals.forever() {
+                at_signal.stop();
+            }
+        })
+        .map_err(|error| Error::System { doing: "start a thread", error })?;
+    hearth_connmgr::run(config, |_| {}, stop)
+}
+
+fn start_log(log: &Log) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(&log.level))
+        .with_ansi(false)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to its user")]
+fn say(text: &str, code: u8) -> ExitCode {
+    if code == 0 {
+        println!("{text}");
+    } else {
+        eprintln!("{text}");
+    }
+    ExitCode::from(code)
+}

@@ -1,0 +1,194 @@
+//! What all clients of one event loop share: links, directory, buffers, timers, the time of this turn.
+
+use crate::config::Config;
+use crate::conn::Pool;
+use crate::directory::Directory;
+use crate::limits::{READ_BUFFER_BYTES, SESSION_WINDOW_BYTES};
+use crate::link::Link;
+use crate::listener::Doorkeeper;
+use crate::stream::{At, Auth, Now, Output, Question};
+use crate::tls::Protection;
+use crate::wheel::{Tick, Wheel};
+use crate::xml;
+use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
+use hearth_wire::to_core::{AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Security, ToCore};
+use rustls::ServerConfig;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Buffers that are empty between two calls.
+pub(crate) struct Scratch {
+    pub(crate) read: Vec<u8>,
+    pub(crate) plain: Vec<u8>,
+    pub(crate) tree: Vec<u8>,
+    pub(crate) stanza: Vec<u8>,
+    pub(crate) xml: xml::Scratch,
+    pub(crate) outputs: Vec<Output>,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) directory: Directory,
+    pub(crate) links: Vec<Link>,
+    pub(crate) pool: Pool,
+    pub(crate) scratch: Scratch,
+    pub(crate) wheel: Wheel,
+    pub(crate) door: Doorkeeper,
+    pub(crate) random: Random,
+    pub(crate) now: Now,
+    pub(crate) tick: Tick,
+    /// Clients with output to flush this turn, each once.
+    pub(crate) dirty: Vec<u32>,
+    /// Clients with input that can be handled in the next turn.
+    pub(crate) again: Vec<u32>,
+    /// Clients whose written entries are to be reported within a second, each once.
+    pub(crate) unreported: Vec<u32>,
+    /// Clients whose stream header waits for the core.
+    pub(crate) held: Vec<u32>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Arc<Config>, tls: Arc<ServerConfig>, random: Random) -> Shared {
+        Shared {
+            config,
+            tls,
+            directory: Directory::new(),
+            links: vec![Link::new(0)],
+            pool: Pool::default(),
+            scratch: Scratch {
+                read: vec![0; READ_BUFFER_BYTES],
+                plain: Vec::new(),
+                tree: Vec::new(),
+                stanza: Vec::new(),
+                xml: xml::Scratch::default(),
+                outputs: Vec::new(),
+            },
+            wheel: Wheel::new(),
+            door: Doorkeeper::default(),
+            random,
+            now: Now::default(),
+            tick: 1,
+            dirty: Vec::new(),
+            again: Vec::new(),
+            unreported: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    pub(crate) fn link(&mut self, shard: ShardIndex) -> Option<&mut Link> {
+        self.links.get_mut(usize::from(shard))
+    }
+
+    /// Bytes of stanzas that may be sent to a shard now.
+    pub(crate) fn link_credit(&self, shard: ShardIndex) -> u64 {
+        self.links.get(usize::from(shard)).map_or(0, Link::credit)
+    }
+
+    /// True once every shard can be asked: clients are let past their header.
+    pub(crate) fn links_ready(&self) -> bool {
+        let shards = usize::from(self.directory.shards());
+        shards > 0 && self.links.len() >= shards && self.links.iter().take(shards).all(Link::is_up)
+    }
+
+    /// Sends a client's question. The shard that was asked, if it could be.
+    pub(crate) fn ask(
+        &mut self,
+        counter: u64,
+        peer: IpAddr,
+        known_by: Option<ShardIndex>,
+        question: &Question,
+    ) -> Option<ShardIndex> {
+        match question {
+            Question::Authenticate { at, auth } => self.authenticate(counter, peer, at, auth),
+            Question::Register { at, domain, protection, stanza } => {
+                let (slot, epoch, shard) = self.locate(at)?;
+                let security = security(*protection);
+                let iq = PreAuthIq { counter, slot, epoch, domain, peer, security, stanza };
+                self.send(shard, &ToCore::PreAuthIq(iq))
+            }
+            Question::Respond(data) => self.send(known_by?, &ToCore::AuthResponse(AuthResponse { counter, data })),
+            Question::Abort => self.send(known_by?, &ToCore::AuthAbort(Counter { counter })),
+            Question::Bind { resource } => {
+                let bind = Bind { counter, resource: resource.as_deref(), credit: SESSION_WINDOW_BYTES };
+                self.send(known_by?, &ToCore::Bind(bind))
+            }
+        }
+    }
+
+    fn authenticate(&mut self, counter: u64, peer: IpAddr, at: &At, auth: &Auth) -> Option<ShardIndex> {
+        let (slot, epoch, shard) = self.locate(at)?;
+        let tls_exporter = match &auth.protection {
+            Some(Protection::Tls13 { exporter: Some(exporter) }) => Some(exporter.as_slice()),
+            _ => None,
+        };
+        let frame = ToCore::Authenticate(Authenticate {
+            counter,
+            slot,
+            epoch,
+            domain: &auth.domain,
+            peer,
+            security: security(auth.protection),
+            binding: ChannelBinding { tls_exporter, tls_server_end_point: None },
+            mechanism: &auth.mechanism,
+            initial: auth.initial.as_deref(),
+        });
+        self.send(shard, &frame)
+    }
+
+    fn locate(&self, at: &At) -> Option<(Slot, SlotEpoch, ShardIndex)> {
+        let (slot, owner) = match at {
+            At::Entity(entity) => self.directory.locate(entity),
+            At::Slot(slot) => (*slot, self.directory.owner(*slot)),
+        };
+        owner.map(|(epoch, shard)| (slot, epoch, shard))
+    }
+
+    fn send(&mut self, shard: ShardIndex, frame: &ToCore<'_>) -> Option<ShardIndex> {
+        self.link(shard)?.send(frame).then_some(shard)
+    }
+}
+
+fn security(protection: Option<Protection>) -> Security {
+    match protection {
+        None => Security::ClearLoopback,
+        Some(Protection::Tls12) => Security::Tls12,
+        Some(Protection::Tls13 { .. }) => Security::Tls13,
+    }
+}
+
+/// Random bytes, fetched in batches.
+pub(crate) struct Random {
+    fill: fn(&mut [u8]),
+    batch: [u8; 256],
+    used: usize,
+}
+
+impl Random {
+    /// `fill` fills a slice with random bytes.
+    pub(crate) fn new(fill: fn(&mut [u8])) -> Random {
+        Random { fill, batch: [0; 256], used: 256 }
+    }
+
+    /// 128 random bits, never given twice.
+    pub(crate) fn id(&mut self) -> [u8; 16] {
+        if self.used >= self.batch.len() {
+            (self.fill)(&mut self.batch);
+            self.used = 0;
+        }
+        let start = self.used;
+        self.used = start.saturating_add(16);
+        let mut id = [0; 16];
+        if let Some(bytes) = self.batch.get_mut(start..self.used) {
+            id.copy_from_slice(bytes);
+            bytes.fill(0);
+        }
+        id
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.id();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}

@@ -1,0 +1,532 @@
+//! An edge in this process, a core's side of its links over a real Unix socket, and blocking clients.
+//!
+//! The core here knows nothing of XMPP: it answers frames by a few fixed rules and records what came, so that
+//! tests can say what an edge sent and make it receive anything a core might send.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use hearth_connmgr::config::{Config, CoreAddress, Listener, ListenerTls, SelfSigned};
+use hearth_connmgr::{StopHandle, run};
+use hearth_wire::codec::{self, FRAME_BYTES_MAX};
+use hearth_wire::ids::{Generation, Slot, SlotKey, StreamId};
+use hearth_wire::stanza::{Overlay, Stanza};
+use hearth_wire::to_core::{PREAMBLE_BYTES, PREAMBLE_MAGIC, ToCore};
+use hearth_wire::to_edge::*;
+use hearth_wire::tree::Builder;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the fixture is told to do differently.
+#[derive(Clone)]
+pub struct Rules {
+    pub shards: u16,
+    /// Credit of a bound session.
+    pub session_credit: u64,
+    pub link_credit: u64,
+    /// Settle every stanza at once.
+    pub settle: bool,
+    /// Answer `Authenticate` and `Bind`.
+    pub answer: bool,
+    pub registration: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            shards: 1,
+            session_credit: 1 << 20,
+            link_credit: 1 << 22,
+            settle: true,
+            answer: true,
+            registration: false,
+        }
+    }
+}
+
+/// A frame that came, in words that tests can compare, with what they need of it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Seen {
+    Hello {
+        shard: u16,
+        event_loop: u16,
+    },
+    Authenticate {
+        counter: u64,
+        mechanism: String,
+        initial: Option<Vec<u8>>,
+        exporter: Option<Vec<u8>>,
+        clear: bool,
+    },
+    AuthResponse {
+        counter: u64,
+        data: Vec<u8>,
+    },
+    AuthAbort {
+        counter: u64,
+    },
+    Bind {
+        counter: u64,
+        resource: Option<String>,
+    },
+    Stanza {
+        counter: u64,
+        number: u64,
+        xml: String,
+        to: Option<String>,
+        lang: Option<String>,
+        fault: bool,
+        bytes: usize,
+    },
+    Written {
+        counter: u64,
+        entry: u64,
+        credit: u64,
+    },
+    Closed {
+        counter: u64,
+        bound: bool,
+        clean: bool,
+    },
+    PreAuthIq {
+        counter: u64,
+        xml: String,
+    },
+    Drained,
+    Heartbeat,
+}
+
+#[derive(Default)]
+struct State {
+    seen: Vec<Seen>,
+    /// Write ends of the links, by shard.
+    links: BTreeMap<u16, UnixStream>,
+    sessions: BTreeMap<String, u64>,
+    entries: BTreeMap<u64, u64>,
+    bound: u64,
+}
+
+/// The core's side.
+pub struct Core {
+    state: Arc<(Mutex<State>, Condvar)>,
+    rules: Arc<Mutex<Rules>>,
+    pub path: PathBuf,
+    stop: Arc<std::sync::atomic::AtomicBool>,
+}
+
+pub const GENERATION: Generation = Generation { epoch: 1, counter: 1 };
+
+impl Core {
+    pub fn start(path: PathBuf, rules: Rules) -> Core {
+        let listener = UnixListener::bind(&path).unwrap();
+        let state: Arc<(Mutex<State>, Condvar)> = Arc::default();
+        let rules = Arc::new(Mutex::new(rules));
+        let stop: Arc<std::sync::atomic::AtomicBool> = Arc::default();
+        let (state2, rules2, stop2) = (state.clone(), rules.clone(), stop.clone());
+        std::thread::spawn(move || {
+            for socket in listener.incoming() {
+                if stop2.load(std::sync::atomic::Ordering::SeqCst) {
+                    return;
+                }
+                let (state, rules) = (state2.clone(), rules2.clone());
+                std::thread::spawn(move || serve(socket.unwrap(), &state, &rules));
+            }
+        });
+        Core { state, rules, path, stop }
+    }
+
+    /// Sends a frame over the link of shard 0.
+    pub fn send(&self, frame: &ToEdge<'_>) {
+        self.send_on(0, frame);
+    }
+
+    pub fn send_on(&self, shard: u16, frame: &ToEdge<'_>) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        let mut state = self.state.0.lock().unwrap();
+        state.links.get_mut(&shard).unwrap().write_all(&bytes).unwrap();
+    }
+
+    /// Sends raw bytes over a link.
+    pub fn send_raw(&self, bytes: &[u8]) {
+        self.state.0.lock().unwrap().links.get_mut(&0).unwrap().write_all(bytes).unwrap();
+    }
+
+    /// Sends a stanza to a session by its JID.
+    pub fn deliver(&self, jid: &str, stanza: &Stanza<'_>) {
+        let (counter, entry) = {
+            let mut state = self.state.0.lock().unwrap();
+            let counter = state.sessions[jid];
+            let entry = state.entries.entry(counter).or_insert(0);
+            *entry += 1;
+            (counter, *entry)
+        };
+        let target = Target { counter, generation: GENERATION, entry, overlay: Overlay::default() };
+        self.send(&ToEdge::Deliver(Deliver { target, stanza: &stanza.encode() }));
+    }
+
+    pub fn counter(&self, jid: &str) -> u64 {
+        self.state.0.lock().unwrap().sessions[jid]
+    }
+
+    /// Cuts the link of a shard.
+    pub fn cut(&self, shard: u16) {
+        let link = self.state.0.lock().unwrap().links.remove(&shard).unwrap();
+        link.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.rules.lock().unwrap());
+    }
+
+    /// Waits until a frame for which `want` holds has come; it and those before it are forgotten.
+    pub fn wait(&self, what: &str, want: impl Fn(&Seen) -> bool) -> Seen {
+        let end = Instant::now() + PATIENCE;
+        let mut state = self.state.0.lock().unwrap();
+        loop {
+            if let Some(at) = state.seen.iter().position(&want) {
+                return state.seen.drain(..=at).next_back().unwrap();
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what}; seen: {:?}", state.seen);
+            state = self.state.1.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// Whether such a frame has come by now.
+    pub fn count(&self, want: impl Fn(&Seen) -> bool) -> usize {
+        self.state.0.lock().unwrap().seen.iter().filter(|seen| want(seen)).count()
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        let _ = UnixStream::connect(&self.path);
+        for link in self.state.0.lock().unwrap().links.values() {
+            let _ = link.shutdown(std::net::Shutdown::Both);
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn serve(mut socket: UnixStream, state: &(Mutex<State>, Condvar), rules: &Mutex<Rules>) {
+    let mut preamble = [0; PREAMBLE_BYTES];
+    if socket.read_exact(&mut preamble).is_err() || preamble[..6] != PREAMBLE_MAGIC {
+        return;
+    }
+    let shard = u16::from_le_bytes([preamble[6], preamble[7]]);
+    state.0.lock().unwrap().links.insert(shard, socket.try_clone().unwrap());
+    let mut buffer = Vec::new();
+    let mut chunk = [0; 65536];
+    loop {
+        while let Some((frame, used)) = codec::split(&buffer, FRAME_BYTES_MAX).unwrap() {
+            let frame = ToCore::decode(frame).unwrap().unwrap();
+            let rules = rules.lock().unwrap().clone();
+            let mut state_now = state.0.lock().unwrap();
+            let mut out = Vec::new();
+            let seen = answer(&frame, shard, &rules, &mut state_now, &mut out);
+            let _ = socket.write_all(&out);
+            state_now.seen.extend(seen);
+            state.1.notify_all();
+            drop(state_now);
+            buffer.drain(..used);
+        }
+        match socket.read(&mut chunk) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => buffer.extend_from_slice(&chunk[..n]),
+        }
+    }
+}
+
+/// XML of a stanza as it came, to compare.
+pub fn xml(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    hearth_connmgr::render::stanza(&Stanza::decode(bytes).unwrap(), &Overlay::default(), &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out: &mut Vec<u8>) -> Option<Seen> {
+    Some(match frame {
+        ToCore::Hello(f) => {
+            hello(shard, rules, out);
+            Seen::Hello { shard: f.shard, event_loop: f.event_loop }
+        }
+        ToCore::Heartbeat(_) => {
+            ToEdge::Heartbeat(Heartbeat {}).encode(out);
+            Seen::Heartbeat
+        }
+        ToCore::LinkCredit(_) => return None,
+        ToCore::Drained(_) => Seen::Drained,
+        ToCore::Authenticate(f) => {
+            if rules.answer {
+                match (f.mechanism, f.initial) {
+                    ("PLAIN", Some(initial)) => {
+                        let parts: Vec<&[u8]> = initial.split(|b| *b == 0).collect();
+                        if parts.len() == 3 && parts[2] == b"secret" {
+                            let account = format!("{}@{}", String::from_utf8_lossy(parts[1]), f.domain);
+                            let success = AuthSuccess { counter: f.counter, account: &account, data: None };
+                            ToEdge::AuthSuccess(success).encode(out);
+                        } else {
+                            let condition = hearth_wire::SaslCondition::NotAuthorized;
+                            ToEdge::AuthFailure(AuthFailure { counter: f.counter, condition, last: false }).encode(out);
+                        }
+                    }
+                    ("SCRAM-TEST" | "PLAIN", _) => {
+                        ToEdge::AuthChallenge(AuthChallenge { counter: f.counter, data: b"what" }).encode(out);
+                    }
+                    _ => {
+                        let condition = hearth_wire::SaslCondition::InvalidMechanism;
+                        ToEdge::AuthFailure(AuthFailure { counter: f.counter, condition, last: false }).encode(out);
+                    }
+                }
+            }
+            Seen::Authenticate {
+                counter: f.counter,
+                mechanism: f.mechanism.to_owned(),
+                initial: f.initial.map(<[u8]>::to_vec),
+                exporter: f.binding.tls_exporter.map(<[u8]>::to_vec),
+                clear: f.security == hearth_wire::to_core::Security::ClearLoopback,
+            }
+        }
+        ToCore::AuthResponse(f) => {
+            if rules.answer {
+                let success = AuthSuccess { counter: f.counter, account: "scram@test.example", data: Some(b"v=ok") };
+                ToEdge::AuthSuccess(success).encode(out);
+            }
+            Seen::AuthResponse { counter: f.counter, data: f.data.to_vec() }
+        }
+        ToCore::AuthAbort(f) => Seen::AuthAbort { counter: f.counter },
+        ToCore::Bind(f) => {
+            state.bound += 1;
+            let resource = f.resource.map_or_else(|| format!("r{}", state.bound), str::to_owned);
+            let jid = format!("user@test.example/{resource}");
+            if rules.answer {
+                ToEdge::Bound(Bound {
+                    counter: f.counter,
+                    stream: StreamId([7; 16]),
+                    generation: GENERATION,
+                    jid: &jid,
+                    credit: rules.session_credit,
+                })
+                .encode(out);
+                state.sessions.insert(jid, f.counter);
+            }
+            Seen::Bind { counter: f.counter, resource: f.resource.map(str::to_owned) }
+        }
+        ToCore::Stanza(f) => {
+            if rules.settle {
+                ToEdge::Settled(Settled {
+                    counter: f.counter,
+                    generation: f.generation,
+                    number: f.number,
+                    credit: u64::MAX / 2,
+                })
+                .encode(out);
+            }
+            let stanza = Stanza::decode(f.stanza).unwrap();
+            Seen::Stanza {
+                counter: f.counter,
+                number: f.number,
+                xml: xml(f.stanza),
+                to: stanza.to.map(str::to_owned),
+                lang: stanza.lang.map(str::to_owned),
+                fault: f.fault.is_some(),
+                bytes: f.stanza.len(),
+            }
+        }
+        ToCore::Written(f) => Seen::Written { counter: f.counter, entry: f.entry, credit: f.credit },
+        ToCore::Closed(f) => Seen::Closed { counter: f.counter, bound: f.generation.is_some(), clean: f.clean },
+        ToCore::PreAuthIq(f) => Seen::PreAuthIq { counter: f.counter, xml: xml(f.stanza) },
+    })
+}
+
+fn hello(shard: u16, rules: &Rules, out: &mut Vec<u8>) {
+    let slot_key = SlotKey([3; 16]);
+    ToEdge::Welcome(Welcome { version: 1, shards: rules.shards, slot_key, link_credit: rules.link_credit }).encode(out);
+    let share = 4096 / rules.shards;
+    let (first, last) = (Slot::new(shard * share).unwrap(), Slot::new(shard * share + share - 1).unwrap());
+    ToEdge::SlotOwner(SlotOwner { first, last, epoch: 1, shard }).encode(out);
+    let mechanisms = |names: &[&str]| {
+        let mut tree = Builder::new();
+        tree.open(Some("urn:ietf:params:xml:ns:xmpp-sasl"), "mechanisms");
+        for name in names {
+            tree.leaf(None, "mechanism", name);
+        }
+        tree.close();
+        if rules.registration {
+            tree.open(Some("http://jabber.org/features/iq-register"), "register").close();
+        }
+        tree.finish()
+    };
+    let mut authenticated = Builder::new();
+    authenticated.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
+    ToEdge::Domain(Domain {
+        domain: "test.example",
+        features_clear: &mechanisms(&["PLAIN", "X-CLEAR"]),
+        features_tls: &mechanisms(&["PLAIN", "X-TLS"]),
+        features_tls_bound: &mechanisms(&["PLAIN", "X-BOUND"]),
+        features_authenticated: &authenticated.finish(),
+    })
+    .encode(out);
+}
+
+/// An edge with a STARTTLS listener, one that allows clear login, and one of direct TLS.
+pub struct Edge {
+    pub folder: tempfile::TempDir,
+    pub starttls: SocketAddr,
+    pub clear: SocketAddr,
+    pub direct: SocketAddr,
+    stop: StopHandle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Edge {
+    /// With a core beside it.
+    pub fn with_core(rules: Rules, change: impl FnOnce(&mut Config)) -> (Edge, Core) {
+        let folder = tempfile::tempdir().unwrap();
+        let core = Core::start(folder.path().join("link.sock"), rules);
+        let edge = Edge::start(folder, change);
+        (edge, core)
+    }
+
+    pub fn start(folder: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Edge {
+        let listener = |tls, allow_clear_login| Listener {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls,
+            allow_clear_login,
+        };
+        let mut config = Config {
+            event_loops: 1,
+            core: CoreAddress::Unix(folder.path().join("link.sock")),
+            listeners: vec![
+                listener(ListenerTls::Starttls, false),
+                listener(ListenerTls::Starttls, true),
+                listener(ListenerTls::Direct, false),
+            ],
+            self_signed: SelfSigned { folder: folder.path().join("tls"), domains: vec!["test.example".to_owned()] },
+            ..Config::default()
+        };
+        change(&mut config);
+        let stop = StopHandle::new();
+        let (sender, receiver): (Sender<Vec<SocketAddr>>, Receiver<_>) = channel();
+        let stop2 = stop.clone();
+        let thread = std::thread::spawn(move || {
+            run(config, |ready| sender.send(ready.addresses.clone()).unwrap(), stop2).unwrap();
+        });
+        let addresses = receiver.recv_timeout(PATIENCE).unwrap();
+        let (starttls, clear, direct) = (addresses[0], addresses[1], addresses[2]);
+        Edge { folder, starttls, clear, direct, stop, thread: Some(thread) }
+    }
+
+    pub fn stop(&self) {
+        self.stop.stop();
+    }
+
+    /// Stops the edge and waits until its threads have ended.
+    pub fn join(mut self) {
+        self.stop.stop();
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.stop.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub trait Pipe: Read + Write + Send {}
+impl<T: Read + Write + Send> Pipe for T {}
+
+/// A blocking client.
+pub struct Peer {
+    pipe: Box<dyn Pipe>,
+    /// Received and not yet expected.
+    pub text: String,
+}
+
+pub const HEADER: &str = "<stream:stream to='test.example' version='1.0' xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams'>";
+
+impl Peer {
+    pub fn connect(address: SocketAddr) -> Peer {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Peer::over(socket)
+    }
+
+    pub fn over(pipe: impl Pipe + 'static) -> Peer {
+        Peer { pipe: Box::new(pipe), text: String::new() }
+    }
+
+    pub fn send(&mut self, text: &str) {
+        self.pipe.write_all(text.as_bytes()).unwrap();
+        self.pipe.flush().unwrap();
+    }
+
+    pub fn try_send(&mut self, text: &str) -> std::io::Result<()> {
+        self.pipe.write_all(text.as_bytes())
+    }
+
+    /// Reads until `wanted` has come; returns and forgets everything up to its end.
+    pub fn expect(&mut self, wanted: &str) -> String {
+        let mut chunk = [0; 16384];
+        loop {
+            if let Some(at) = self.text.find(wanted) {
+                let rest = self.text.split_off(at + wanted.len());
+                return std::mem::replace(&mut self.text, rest);
+            }
+            match self.pipe.read(&mut chunk) {
+                Ok(0) => panic!("end of stream; wanted {wanted:?}, got {:?}", self.text),
+                Ok(n) => self.text.push_str(std::str::from_utf8(&chunk[..n]).unwrap()),
+                Err(e) => panic!("{e}; wanted {wanted:?}, got {:?}", self.text),
+            }
+        }
+    }
+
+    /// Everything until the connection ends.
+    pub fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        match self.pipe.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => {}
+            Err(e) => panic!("{e}; so far {:?} {:?}", self.text, String::from_utf8_lossy(&bytes)),
+        }
+        std::mem::take(&mut self.text) + &String::from_utf8(bytes).unwrap()
+    }
+
+    /// Logs in with PLAIN on a stream whose features have come, and binds `resource`.
+    pub fn login(&mut self, resource: &str) {
+        self.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHVzZXIAc2VjcmV0</auth>");
+        self.expect("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+        self.send(HEADER);
+        self.expect("</stream:features>");
+        self.send(&format!(
+            "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>"
+        ));
+        self.expect(&format!("<jid>user@test.example/{resource}</jid></bind></iq>"));
+    }
+
+    /// A bound client on the listener that allows clear login.
+    pub fn bound(edge: &Edge, resource: &str) -> Peer {
+        let mut peer = Peer::connect(edge.clear);
+        peer.send(HEADER);
+        peer.expect("</stream:features>");
+        peer.login(resource);
+        peer
+    }
+}
