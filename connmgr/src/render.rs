@@ -13,11 +13,11 @@ pub use stream::{
     stream_header, tls_failure, tls_proceed,
 };
 
+use crate::xml::names::is_portable;
 use crate::xml::{CLIENT, XML};
 use hearth_wire::codec::WireError;
 use hearth_wire::stanza::{Carbon, Delay, Overlay, Stanza, StanzaType};
 use hearth_wire::tree::{self, Element, Node, Nodes};
-use xmlparser::{XmlByteExt, XmlCharExt};
 
 const DELAY: &str = "urn:xmpp:delay";
 const STANZA_ID: &str = "urn:xmpp:sid:0";
@@ -192,8 +192,6 @@ struct Parent<'a> {
     default_ns: &'a str,
     /// The element that is written inside it.
     child: &'a str,
-    /// Whether that has the prefix `xml`.
-    child_is_xml: bool,
 }
 
 /// The open elements: the usual few in place, deeper ones on the heap.
@@ -236,19 +234,18 @@ fn write<'a>(
             Some(Node::Text(text)) => escape_text(text, out),
             Some(Node::Element(element)) if parents.depth == 0 && leave_out(&element) => {}
             Some(Node::Element(element)) => {
-                let inside_ns = open_tag(&element, default_ns, out)?;
+                open_tag(&element, default_ns, out)?;
                 if element.content().is_empty() {
                     out.extend_from_slice(b"/>");
                 } else {
                     out.push(b'>');
-                    let child_is_xml = element.ns() == XML;
-                    parents.push(Parent { nodes: level, default_ns, child: element.name(), child_is_xml })?;
-                    (level, default_ns) = (element.nodes(), inside_ns);
+                    parents.push(Parent { nodes: level, default_ns, child: element.name() })?;
+                    (level, default_ns) = (element.nodes(), element.ns());
                 }
             }
             None => {
                 let Some(parent) = parents.pop() else { return Ok(()) };
-                out.extend_from_slice(if parent.child_is_xml { b"</xml:" } else { b"</" });
+                out.extend_from_slice(b"</");
                 out.extend_from_slice(parent.child.as_bytes());
                 out.push(b'>');
                 (level, default_ns) = (parent.nodes, parent.default_ns);
@@ -257,21 +254,16 @@ fn write<'a>(
     }
 }
 
-/// Writes a start tag up to its `>` and returns the default namespace of what is inside.
-fn open_tag<'a>(element: &Element<'a>, default_ns: &'a str, out: &mut Vec<u8>) -> Result<&'a str, WireError> {
-    let ns = element.ns();
+/// Writes a start tag up to its `>`.
+fn open_tag(element: &Element<'_>, default_ns: &str, out: &mut Vec<u8>) -> Result<(), WireError> {
+    if element.ns() == XML {
+        return Err(WireError::BadTree); // cannot be a default namespace, and nothing is in it
+    }
     out.push(b'<');
-    let inside_ns = if ns == XML {
-        out.extend_from_slice(b"xml:"); // cannot be a default namespace
-        name(element.name(), out)?;
-        default_ns
-    } else {
-        name(element.name(), out)?;
-        if ns != default_ns {
-            attribute("xmlns", ns, out);
-        }
-        ns
-    };
+    name(element.name(), out)?;
+    if element.ns() != default_ns {
+        attribute("xmlns", element.ns(), out);
+    }
     let mut read = 0usize;
     for (ns, local, value) in element.attrs() {
         match ns {
@@ -291,7 +283,7 @@ fn open_tag<'a>(element: &Element<'a>, default_ns: &'a str, out: &mut Vec<u8>) -
         out.push(b'\'');
         read = read.saturating_add(1);
     }
-    if read == element.attr_count() { Ok(inside_ns) } else { Err(WireError::BadTree) }
+    if read == element.attr_count() { Ok(()) } else { Err(WireError::BadTree) }
 }
 
 /// Appends `start` and the number of an attribute.
@@ -302,19 +294,11 @@ fn prefix(start: &[u8], number: usize, out: &mut Vec<u8>) {
 
 /// Appends a name without prefix, if it is one: what a core sends is not parsed, and must not become markup.
 fn name(name: &str, out: &mut Vec<u8>) -> Result<(), WireError> {
-    let ascii = name.bytes().all(|byte| byte.is_xml_name() && byte != b':')
-        && name.bytes().next().is_some_and(|first| first.is_xml_letter() || first == b'_');
-    if !ascii && !is_name(name) {
+    if !is_portable(name) {
         return Err(WireError::BadTree);
     }
     out.extend_from_slice(name.as_bytes());
     Ok(())
-}
-
-fn is_name(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters.next().is_some_and(|first| first != ':' && first.is_xml_name_start())
-        && characters.all(|character| character != ':' && character.is_xml_name())
 }
 
 /// Appends ` name='value'`; `name` is ours.

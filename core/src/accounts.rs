@@ -75,7 +75,7 @@ impl Accounts {
     pub fn sweep(&mut self, most: usize) -> Vec<AccountKey> {
         let end = self.slab.end();
         let most = u32::try_from(most).unwrap_or(u32::MAX).min(end);
-        let start = if self.cursor >= end { 0 } else { self.cursor };
+        let start = if self.cursor >= end || most == end { 0 } else { self.cursor };
         self.cursor = start.saturating_add(most);
         (start..self.cursor.min(end)).filter(|index| self.slab.get(*index).is_some()).map(AccountKey).collect()
     }

@@ -9,7 +9,7 @@ use crate::outputs::{Event, Outputs};
 use crate::route::PeerMessage;
 use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
-use hearth_storage::{Answer, Ask, Change, Question, QuestionId};
+use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot};
 
@@ -19,6 +19,10 @@ pub struct Cx<'a> {
     pub out: &'a mut Outputs,
     pub now: Now,
 }
+
+/// Storage could not answer; the operator was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StorageFailed;
 
 impl Cx<'_> {
     // ---- settlement -------------------------------------------------------------------------
@@ -108,12 +112,44 @@ impl Cx<'_> {
         if let Some(key) = self.shard.accounts.find(jid.as_str()) {
             return key;
         }
+        let (key, slot) = self.insert_loading(jid);
+        self.ask(slot, Ask::Load { account: jid.clone() }, Box::new(move |cx, answer| cx.loaded(key, answer)));
+        key
+    }
+
+    fn insert_loading(&mut self, jid: &BareJid) -> (AccountKey, Slot) {
         let slot = self.shard.settings.slot_key.slot(jid.as_str());
         let mut account = Account::loading(jid.clone(), slot);
         account.used_ms = self.now.mono_ms;
-        let key = self.shard.accounts.insert(account);
-        self.ask(slot, Ask::Load { account: jid.clone() }, Box::new(move |cx, answer| cx.loaded(key, answer)));
-        key
+        (self.shard.accounts.insert(account), slot)
+    }
+
+    /// Reads an account's credentials for a login: `None` if there is no such account, an error if
+    /// storage failed. The same read brings the account into memory if it was not there, so that a
+    /// login costs one.
+    pub fn load_credentials(
+        &mut self,
+        jid: &BareJid,
+        then: impl FnOnce(&mut Cx<'_>, Result<Option<Credentials>, StorageFailed>) + Send + 'static,
+    ) {
+        let slot = self.shard.settings.slot_key.slot(jid.as_str());
+        let loading = self.shard.accounts.find(jid.as_str()).is_none().then(|| self.insert_loading(jid).0);
+        self.ask(
+            slot,
+            Ask::Load { account: jid.clone() },
+            Box::new(move |cx, answer| {
+                let credentials = match &answer {
+                    Answer::Loaded(found) => Ok(found.as_ref().map(|snapshot| snapshot.credentials.clone())),
+                    _ => Err(StorageFailed),
+                };
+                if let Some(key) = loading {
+                    cx.loaded(key, answer);
+                } else if let Answer::Failed(error) = answer {
+                    cx.event(Event::StorageFailed { doing: "read credentials", cause: error.to_string() });
+                }
+                then(cx, credentials);
+            }),
+        );
     }
 
     fn loaded(&mut self, key: AccountKey, answer: Answer) {
@@ -274,6 +310,7 @@ impl Cx<'_> {
 
     /// Unloads accounts nobody uses and stores log marks, a bounded share per call.
     pub fn sweep(&mut self) {
+        crate::login::sweep(self);
         for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
             self.store_marks(key);
             let now_ms = self.now.mono_ms;

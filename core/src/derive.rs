@@ -3,9 +3,9 @@
 //! [`Task`] and [`Derived`] are the pure question and answer. [`Pool`] is the shell: a few worker
 //! threads behind one bounded queue.
 
+use crate::limits::{DERIVE_QUEUE_MAX, SCRAM_ITERATIONS, SCRAM_SALT_BYTES};
 use crate::random::Random;
 use crate::sasl::crypto::{Hash, Secret};
-use crate::sasl::limits::{DERIVE_QUEUE_MAX, ITERATIONS, SALT_BYTES};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use hearth_storage::ScramKeys;
 use std::thread::JoinHandle;
@@ -16,7 +16,7 @@ pub enum Task {
     /// The keys of a password under a stored salt → [`Derived::Keys`].
     Verify { hash: Hash, password: Secret, salt: Vec<u8>, iterations: u32 },
     /// What to store for a new password → [`Derived::Both`].
-    Store { password: Secret, salt_sha1: [u8; SALT_BYTES], salt_sha256: [u8; SALT_BYTES] },
+    Store { password: Secret, salt_sha1: [u8; SCRAM_SALT_BYTES], salt_sha256: [u8; SCRAM_SALT_BYTES] },
 }
 
 /// The answer to a [`Task`].
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Derived {
 impl Task {
     /// What a new password needs, with fresh salts.
     pub fn store(password: Secret, random: &mut dyn Random) -> Task {
-        let (mut salt_sha1, mut salt_sha256) = ([0; SALT_BYTES], [0; SALT_BYTES]);
+        let (mut salt_sha1, mut salt_sha256) = ([0; SCRAM_SALT_BYTES], [0; SCRAM_SALT_BYTES]);
         random.fill_bytes(&mut salt_sha1);
         random.fill_bytes(&mut salt_sha256);
         Task::Store { password, salt_sha1, salt_sha256 }
@@ -57,8 +57,8 @@ impl Task {
                 Derived::Keys(hash.keys(password.expose(), salt, *iterations))
             }
             Task::Store { password, salt_sha1, salt_sha256 } => Derived::Both {
-                sha1: Hash::Sha1.keys(password.expose(), salt_sha1, ITERATIONS),
-                sha256: Hash::Sha256.keys(password.expose(), salt_sha256, ITERATIONS),
+                sha1: Hash::Sha1.keys(password.expose(), salt_sha1, SCRAM_ITERATIONS),
+                sha256: Hash::Sha256.keys(password.expose(), salt_sha256, SCRAM_ITERATIONS),
             },
         }
     }

@@ -3,12 +3,20 @@
 use crate::cx::Cx;
 use crate::iq::Iq;
 use crate::session::SessionKey;
+use crate::{disco, legacy_session, ping, vcard, version};
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
 
 /// Everything this server does beyond routing, in the order of stream features (XEP-0170).
-pub const ALL: &[&Feature] = &[];
+pub const ALL: &[&Feature] = &[
+    &legacy_session::FEATURE,
+    &disco::CAPS_FEATURE,
+    &disco::FEATURE,
+    &ping::FEATURE,
+    &vcard::FEATURE,
+    &version::FEATURE,
+];
 
 /// What one feature adds.
 pub struct Feature {

@@ -17,30 +17,39 @@ pub mod accounts;
 pub mod admin;
 pub mod bind;
 pub mod classify;
+pub mod config;
 pub mod control;
 pub mod cx;
 pub mod delivery;
 pub mod derive;
+pub mod disco;
 pub mod domain;
 pub mod edges;
 pub mod features;
 pub mod iq;
+pub mod legacy_session;
 pub mod limits;
 pub mod link;
 pub mod login;
 pub mod message;
 pub mod offline;
 pub mod outputs;
+pub mod ping;
 pub mod presence;
 pub mod random;
 pub mod register;
 pub mod reply;
 pub mod route;
+pub mod runtime;
 pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod slab;
 pub mod tally;
+#[cfg(test)]
+mod testing;
+pub mod vcard;
+pub mod version;
 
 /// The time as a machine sees it: monotonic for timers, UTC for stamps. Milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

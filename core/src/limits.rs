@@ -61,3 +61,40 @@ pub const ROSTER_ITEMS_MAX: usize = 2_000;
 
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;
+
+/// How long an unauthenticated socket that says nothing more is remembered; longer than any edge
+/// lets one live, so it only clears what an edge forgot to report.
+pub const LOGIN_IDLE_MS: u64 = 10 * 60 * 1000;
+
+/// PBKDF2 iterations of new credentials, and of the pretence for unknown accounts (RFC 5802 §5.1
+/// asks for 4,096 at least). A client pays them at each login, the server at PLAIN and password
+/// changes only.
+pub const SCRAM_ITERATIONS: u32 = 10_000;
+
+/// Bytes of a salt, drawn per account and hash.
+pub const SCRAM_SALT_BYTES: usize = 16;
+
+/// Random bytes of the server's part of a SCRAM nonce, before base64.
+pub const SCRAM_NONCE_BYTES: usize = 18;
+
+/// Bytes of one SASL message of a client, decoded from base64. Reached: `malformed-request`. Longer
+/// than any edge forwards before authentication, short enough to hash without thought.
+pub const SASL_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// Failures for one account from one source prefix within [`ATTEMPTS_WINDOW_MS`]. Reached: each
+/// attempt is `temporary-auth-failure`, right password or not. A client that tries every mechanism on
+/// each of its reconnects uses five at a time.
+pub const ATTEMPTS_MAX: u32 = 20;
+
+/// How long failures count, milliseconds from the first of them.
+pub const ATTEMPTS_WINDOW_MS: u64 = 5 * 60 * 1000;
+
+/// Accounts and source prefixes with failures of late, per shard, about 100 bytes each. Reached: the
+/// one that began longest ago makes room.
+pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
+
+/// Derivations that wait for a worker: at 1.3 ms each, what two workers finish in about two thirds
+/// of a second. Reached: a login is `temporary-auth-failure`.
+pub const DERIVE_QUEUE_MAX: usize = 1024;
+/// Bytes of a vCard as a tree: a photo in base64 and some lines. Reached: `policy-violation`.
+pub const VCARD_BYTES_MAX: usize = 256 * 1024;

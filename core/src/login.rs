@@ -1,26 +1,131 @@
-//! From a socket to an authenticated account: SASL exchanges on their way.
+//! From a socket to an authenticated account: SASL exchanges on their way (RFC 6120 §6).
+//!
+//! The exchange itself is `sasl::Exchange`, a machine without surroundings; here its questions go to
+//! storage and to the derivation workers, and its answers to the edge. A socket has one exchange at
+//! a time, known by a serial number, so that an answer to an earlier one finds nothing.
+//!
+//! An account that lives in another shard's slot is answered with `Moved`; what failed here stays
+//! counted here.
 
 use crate::account::AccountKey;
-use crate::cx::Cx;
+use crate::cx::{Cx, StorageFailed};
+use crate::limits;
 use crate::link::LinkId;
-use hearth_wire::to_core::{AuthResponse, Authenticate, PreAuthIq};
+use crate::outputs::Event;
+use crate::sasl::{Exchange, Input, Mechanism, Output};
+use hearth_storage::Credentials;
+use hearth_wire::to_core::{AuthResponse, Authenticate, PreAuthIq, Security};
+use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, Moved, ToEdge};
+use hearth_wire::{BareJid, SaslCondition, StreamCondition};
+use std::net::IpAddr;
+
+#[cfg(test)]
+mod tests;
 
 /// A socket that is not bound yet.
 #[derive(Default)]
 pub struct Login {
     /// Authenticated as this account, which is pinned in memory until bind or close.
     pub account: Option<AccountKey>,
-    pub failures: u8,
+    failures: u8,
+    attempt: Option<Box<Attempt>>,
+    used_ms: u64,
 }
 
-/// `<auth/>` came.
-pub fn on_authenticate(_cx: &mut Cx<'_>, _link: LinkId, _frame: &Authenticate<'_>) {}
+impl Login {
+    /// A socket that has proved to be this account; the account is pinned by the caller.
+    pub fn authenticated(account: AccountKey) -> Login {
+        Login { account: Some(account), ..Login::default() }
+    }
+}
 
-/// `<response/>` came.
-pub fn on_response(_cx: &mut Cx<'_>, _link: LinkId, _frame: &AuthResponse<'_>) {}
+/// One exchange under way.
+struct Attempt {
+    serial: u64,
+    exchange: Exchange,
+    mechanism: &'static str,
+    source: IpAddr,
+    /// Of the credentials that are being proved.
+    generation: u64,
+}
 
-/// `<abort/>` came.
-pub fn on_abort(_cx: &mut Cx<'_>, _link: LinkId, _counter: u64) {}
+/// Names the attempt that a question was asked for.
+#[derive(Clone, Copy)]
+struct Asker {
+    link: LinkId,
+    counter: u64,
+    serial: u64,
+}
+
+/// `<auth/>` came (§6.4.2).
+pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) {
+    let counter = frame.counter;
+    let full = cx.shard.logins.len() >= limits::LOGINS_MAX && !cx.shard.logins.contains_key(&(link, counter));
+    if full {
+        let condition = SaslCondition::TemporaryAuthFailure;
+        cx.out.frame(link, &ToEdge::AuthFailure(AuthFailure { counter, condition, last: false }));
+        return;
+    }
+    let refused = if cx.shard.logins.get(&(link, counter)).is_some_and(|login| login.account.is_some()) {
+        // §6.3.3: nobody authenticates twice on one stream.
+        Some(SaslCondition::NotAuthorized)
+    } else if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
+        Some(SaslCondition::EncryptionRequired)
+    } else if !cx.shard.domains.contains(frame.domain) {
+        Some(SaslCondition::NotAuthorized)
+    } else {
+        None
+    };
+    if let Some(condition) = refused {
+        return fail(cx, link, counter, None, Some(frame.peer), condition);
+    }
+    let serial = cx.shard.next_attempt;
+    cx.shard.next_attempt = serial.wrapping_add(1);
+    let exchange = Exchange::new(cx.shard.random.as_mut(), &cx.shard.settings.secret);
+    let mechanism = Mechanism::from_name(frame.mechanism).map_or("unknown", Mechanism::name);
+    let attempt = Attempt { serial, exchange, mechanism, source: frame.peer, generation: 0 };
+    let login = cx.shard.logins.entry((link, counter)).or_default();
+    // A second `<auth/>` before the first is answered ends both: the exchange is out of step.
+    let out_of_turn = login.attempt.replace(Box::new(attempt)).is_some();
+    let asker = Asker { link, counter, serial };
+    if out_of_turn {
+        return feed(cx, asker, Input::Abort(SaslCondition::MalformedRequest));
+    }
+    feed(
+        cx,
+        asker,
+        Input::Start {
+            mechanism: frame.mechanism,
+            initial: frame.initial,
+            security: frame.security,
+            exporter: frame.binding.tls_exporter,
+            domain: frame.domain,
+        },
+    );
+}
+
+/// `<response/>` came (§6.4.3).
+pub fn on_response(cx: &mut Cx<'_>, link: LinkId, frame: &AuthResponse<'_>) {
+    on_word(cx, link, frame.counter, Input::Response(frame.data), SaslCondition::MalformedRequest);
+}
+
+/// `<abort/>` came (§6.4.4).
+pub fn on_abort(cx: &mut Cx<'_>, link: LinkId, counter: u64) {
+    on_word(cx, link, counter, Input::Abort(SaslCondition::Aborted), SaslCondition::Aborted);
+}
+
+/// A word within an exchange; without one it fails for `otherwise`.
+fn on_word(cx: &mut Cx<'_>, link: LinkId, counter: u64, input: Input<'_>, otherwise: SaslCondition) {
+    let Some(login) = cx.shard.logins.get(&(link, counter)) else {
+        // This shard's part is over (moved, timed out): no attempts to count.
+        cx.out.frame(link, &ToEdge::AuthFailure(AuthFailure { counter, condition: otherwise, last: false }));
+        return;
+    };
+    match &login.attempt {
+        Some(attempt) => feed(cx, Asker { link, counter, serial: attempt.serial }, input),
+        None => fail(cx, link, counter, None, None, otherwise),
+    }
+}
 
 /// An iq before authentication came.
 pub fn on_pre_auth_iq(_cx: &mut Cx<'_>, _link: LinkId, _frame: &PreAuthIq<'_>) {}
@@ -31,4 +136,157 @@ pub fn on_closed(cx: &mut Cx<'_>, link: LinkId, counter: u64) {
     if let Some(account) = login.account.and_then(|key| cx.account_mut(key)) {
         account.pins = account.pins.saturating_sub(1);
     }
+}
+
+/// Closes the sockets that authenticated as this account and are not bound yet.
+pub fn close_all(cx: &mut Cx<'_>, account: AccountKey, condition: StreamCondition) {
+    let sockets = cx.shard.logins.iter().filter(|(_, login)| login.account == Some(account));
+    for (link, counter) in sockets.map(|(socket, _)| *socket).collect::<Vec<_>>() {
+        let condition = Some(condition);
+        cx.out.frame(link, &ToEdge::Close(Close { counter, generation: None, condition, text: "" }));
+        on_closed(cx, link, counter);
+    }
+}
+
+/// Forgets sockets that went on elsewhere and whose end nobody reported here.
+pub fn sweep(cx: &mut Cx<'_>) {
+    let now_ms = cx.now.mono_ms;
+    cx.shard
+        .logins
+        .retain(|_, login| login.account.is_some() || now_ms.saturating_sub(login.used_ms) < limits::LOGIN_IDLE_MS);
+}
+
+fn attempt<'c>(cx: &'c mut Cx<'_>, asker: Asker) -> Option<&'c mut Attempt> {
+    let login = cx.shard.logins.get_mut(&(asker.link, asker.counter))?;
+    login.used_ms = cx.now.mono_ms;
+    login.attempt.as_deref_mut().filter(|attempt| attempt.serial == asker.serial)
+}
+
+/// One input to the exchange, and what comes of it.
+fn feed(cx: &mut Cx<'_>, asker: Asker, input: Input<'_>) {
+    let Some(attempt) = attempt(cx, asker) else { return };
+    let mut out = Vec::new();
+    attempt.exchange.handle(input, &mut out);
+    let Asker { link, counter, .. } = asker;
+    for output in out {
+        match output {
+            Output::Challenge(data) => {
+                cx.out.frame(link, &ToEdge::AuthChallenge(AuthChallenge { counter, data: &data }));
+            }
+            Output::LoadCredentials(jid) => load(cx, asker, &jid),
+            Output::Derive(task) => {
+                cx.derive(task, Box::new(move |cx, derived| feed(cx, asker, Input::Derived(derived))));
+            }
+            Output::Success { account, data } => on_proved(cx, asker, account, data),
+            Output::Failure(condition) => on_failure(cx, asker, condition),
+        }
+    }
+}
+
+/// The client says who it is: here, or at another shard.
+fn load(cx: &mut Cx<'_>, asker: Asker, jid: &BareJid) {
+    let Some(source) = attempt(cx, asker).map(|attempt| attempt.source) else { return };
+    let slot = cx.shard.settings.slot_key.slot(jid.as_str());
+    if cx.shard.slot_owner(slot) != cx.shard.settings.index {
+        cx.out.frame(asker.link, &ToEdge::Moved(Moved { counter: asker.counter, slot }));
+        if let Some(login) = cx.shard.logins.get_mut(&(asker.link, asker.counter)) {
+            login.attempt = None;
+        }
+        return;
+    }
+    if !cx.shard.attempts.may_try(jid, source, cx.now.mono_ms) {
+        return feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure));
+    }
+    cx.load_credentials(jid, move |cx, found| on_loaded(cx, asker, found));
+}
+
+fn on_loaded(cx: &mut Cx<'_>, asker: Asker, found: Result<Option<Credentials>, StorageFailed>) {
+    let Some(attempt) = attempt(cx, asker) else { return };
+    match found {
+        Ok(found) => {
+            attempt.generation = found.as_ref().map_or(0, |credentials| credentials.generation);
+            feed(cx, asker, Input::Credentials(found.as_ref()));
+        }
+        Err(StorageFailed) => feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure)),
+    }
+}
+
+/// The client is who it says, by the credentials as they were when it began.
+fn on_proved(cx: &mut Cx<'_>, asker: Asker, jid: BareJid, data: Option<Vec<u8>>) {
+    let Some((source, generation)) = attempt(cx, asker).map(|attempt| (attempt.source, attempt.generation)) else {
+        return;
+    };
+    // Tries side by side must not get past the limit that each found room under.
+    if !cx.shard.attempts.may_try(&jid, source, cx.now.mono_ms) {
+        return on_failure(cx, asker, SaslCondition::TemporaryAuthFailure);
+    }
+    let account = jid.clone();
+    cx.with_account(&account, move |cx, key| {
+        let Some(attempt) = attempt(cx, asker) else { return };
+        let mechanism = attempt.mechanism;
+        let current = key.and_then(|key| cx.account(key)).map(|account| account.credentials_generation);
+        match (key, current) {
+            (Some(key), Some(current)) if current == generation => {
+                cx.shard.attempts.succeeded(&jid, source);
+                succeed(cx, asker, key, &jid, data.as_deref(), mechanism);
+            }
+            // Re-keyed meanwhile: what was proved is an old password.
+            (Some(_), Some(_)) => on_failure(cx, asker, SaslCondition::NotAuthorized),
+            _ => on_failure(cx, asker, SaslCondition::TemporaryAuthFailure),
+        }
+    });
+}
+
+fn succeed(
+    cx: &mut Cx<'_>,
+    asker: Asker,
+    key: AccountKey,
+    jid: &BareJid,
+    data: Option<&[u8]>,
+    mechanism: &'static str,
+) {
+    let Asker { link, counter, .. } = asker;
+    let Some(login) = cx.shard.logins.get_mut(&(link, counter)) else { return };
+    login.attempt = None;
+    login.account = Some(key);
+    crate::shard::pin(cx, key);
+    cx.out.frame(link, &ToEdge::AuthSuccess(AuthSuccess { counter, account: jid.as_str(), data }));
+    cx.event(Event::LoggedIn { account: jid.to_string(), mechanism });
+}
+
+/// The exchange failed: counted against the source if it was a guess at this account.
+fn on_failure(cx: &mut Cx<'_>, asker: Asker, condition: SaslCondition) {
+    let Some(attempt) = attempt(cx, asker) else { return };
+    let (source, claimed) = (attempt.source, attempt.exchange.claimed().cloned());
+    let mut condition = condition;
+    if let Some(jid) = claimed.as_ref().filter(|_| condition == SaslCondition::NotAuthorized) {
+        // Above the limit a wrong password is answered like a right one.
+        if !cx.shard.attempts.may_try(jid, source, cx.now.mono_ms) {
+            condition = SaslCondition::TemporaryAuthFailure;
+        }
+        cx.shard.attempts.failed(jid, source, cx.now.mono_ms);
+    }
+    fail(cx, asker.link, asker.counter, claimed.as_ref(), Some(source), condition);
+}
+
+/// `<failure/>` (§6.4.5), the last one a stream gets if it had its share.
+fn fail(
+    cx: &mut Cx<'_>,
+    link: LinkId,
+    counter: u64,
+    claimed: Option<&BareJid>,
+    source: Option<IpAddr>,
+    condition: SaslCondition,
+) {
+    let now_ms = cx.now.mono_ms;
+    let login = cx.shard.logins.entry((link, counter)).or_default();
+    login.used_ms = now_ms;
+    login.attempt = None;
+    login.failures = login.failures.saturating_add(1);
+    let last = login.failures >= limits::LOGIN_FAILURES_MAX;
+    if last {
+        on_closed(cx, link, counter);
+    }
+    cx.out.frame(link, &ToEdge::AuthFailure(AuthFailure { counter, condition, last }));
+    cx.event(Event::LoginFailed { account: claimed.map(BareJid::to_string), source, condition });
 }

@@ -5,8 +5,10 @@ use crate::derive::Task;
 use crate::link::LinkId;
 use crate::route::PeerMessage;
 use hearth_storage::Question;
+use hearth_wire::SaslCondition;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_edge::ToEdge;
+use std::net::IpAddr;
 
 /// Names a key derivation under way.
 pub type DerivationId = u64;
@@ -65,14 +67,47 @@ impl Outputs {
 /// Something the operator may want to know. No bodies, no secrets.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    EdgeUp { link: LinkId, edge: String, event_loop: u16 },
-    EdgeDown { link: LinkId, edge: String, sessions: usize },
-    EdgeRefused { link: LinkId, reason: String },
-    LoggedIn { account: String, mechanism: String },
-    LoginFailed { domain: String, mechanism: String, condition: &'static str },
-    SessionStarted { jid: String },
-    SessionEnded { jid: String, reason: &'static str },
-    SessionDetached { jid: String, held_bytes: usize },
-    StorageFailed { doing: &'static str, cause: String },
-    AccountChanged { account: String, change: &'static str },
+    EdgeUp {
+        link: LinkId,
+        edge: String,
+        event_loop: u16,
+    },
+    EdgeDown {
+        link: LinkId,
+        edge: String,
+        sessions: usize,
+    },
+    EdgeRefused {
+        link: LinkId,
+        reason: String,
+    },
+    LoggedIn {
+        account: String,
+        mechanism: &'static str,
+    },
+    /// `account` is what the client claimed to be, if it came that far.
+    LoginFailed {
+        account: Option<String>,
+        source: Option<IpAddr>,
+        condition: SaslCondition,
+    },
+    SessionStarted {
+        jid: String,
+    },
+    SessionEnded {
+        jid: String,
+        reason: &'static str,
+    },
+    SessionDetached {
+        jid: String,
+        held_bytes: usize,
+    },
+    StorageFailed {
+        doing: &'static str,
+        cause: String,
+    },
+    AccountChanged {
+        account: String,
+        change: &'static str,
+    },
 }

@@ -151,11 +151,11 @@ impl Cx<'_> {
         if owner == self.shard.settings.index {
             self.inbound(stanza, origin);
         } else {
-            self.to_shard(owner, stanza, origin);
+            self.relay(owner, stanza, origin);
         }
     }
 
-    fn to_shard(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>) {
+    fn relay(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>) {
         let message = PeerMessage::Route { stanza, origin };
         if self.shard.outbox_has_room(owner, message.bytes()) {
             self.send_peer(owner, message);

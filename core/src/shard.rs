@@ -21,6 +21,7 @@ use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
 use crate::random::Random;
 use crate::route::{Current, PeerMessage};
+use crate::sasl::attempts::Attempts;
 use crate::session::{Session, SessionKey};
 use crate::slab::Slab;
 use hearth_storage::{Answered, QuestionId};
@@ -71,6 +72,8 @@ pub enum Input<'a> {
     WakeUp,
     /// Nothing more is there to read: settle, restate credit, go on with what was put off.
     EndOfTurn,
+    /// The core stops: what was put off is stored now.
+    Stop,
 }
 
 /// What is done with derived keys.
@@ -91,6 +94,10 @@ pub struct Shard {
     pub domains: Domains,
     pub links: BTreeMap<LinkId, Link>,
     pub logins: BTreeMap<(LinkId, u64), Login>,
+    /// Failures of late, so that nobody guesses for long.
+    pub attempts: Attempts,
+    /// Serial number of the next SASL exchange.
+    pub next_attempt: u64,
     pub accounts: Accounts,
     pub sessions: Slab<Session>,
     pub by_socket: hashbrown::HashMap<(LinkId, u64), SessionKey, foldhash::fast::FixedState>,
@@ -127,6 +134,8 @@ impl Shard {
             domains,
             links: BTreeMap::new(),
             logins: BTreeMap::new(),
+            attempts: Attempts::new(),
+            next_attempt: 0,
             sessions: Slab::default(),
             by_socket: hashbrown::HashMap::default(),
             questions: BTreeMap::new(),
@@ -163,6 +172,11 @@ impl Shard {
             Input::Control { id, command } => admin::on_command(&mut cx, id, command),
             Input::WakeUp => {}
             Input::EndOfTurn => end_of_turn(&mut cx),
+            Input::Stop => {
+                for key in cx.shard.accounts.sweep(usize::MAX) {
+                    cx.store_marks(key);
+                }
+            }
         }
         debug_assert!(self.check_invariants());
     }

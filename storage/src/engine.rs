@@ -1,11 +1,16 @@
 //! From a question to its answer over a pair of stores. The runtime calls this from its threads;
 //! the simulator calls [`Storage::answer`] when it thinks the time has come.
 
+use crate::disk::{DirLock, Disk, io_error};
+use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
+use crate::redb::RedbSmall;
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
-use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError};
+use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotKey};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A pair of open stores. Clones are the same pair.
@@ -15,12 +20,55 @@ pub struct Storage {
     pub(crate) log: Arc<dyn LogStore>,
     /// What the log was told of; touched only where changes are applied.
     fences: Arc<Mutex<Fences>>,
+    /// Of the data directory, if there is one.
+    _lock: Option<Arc<DirLock>>,
+}
+
+/// Where a store lies and how it is kept.
+#[derive(Clone)]
+pub struct StorageConfig {
+    /// Holds `hearth.redb`, `log/` and `hearth.lock`.
+    pub dir: PathBuf,
+    /// Memory that redb may use for pages of `hearth.redb`; it grows to this as data is touched.
+    pub cache_bytes: usize,
+    pub disk: Disk,
+    pub log: LogConfig,
+    /// Used only if the store does not exist yet.
+    pub fresh: Fresh,
+}
+
+impl StorageConfig {
+    /// The defaults: 16 MiB of cache, everything synced.
+    pub fn new(dir: impl Into<PathBuf>, fresh: Fresh) -> StorageConfig {
+        StorageConfig {
+            dir: dir.into(),
+            cache_bytes: limits::CACHE_BYTES,
+            disk: Disk::default(),
+            log: LogConfig::default(),
+            fresh,
+        }
+    }
 }
 
 impl Storage {
+    /// Opens the store in `config.dir`, or creates it. Fails with [`StoreError::Locked`] while
+    /// another process has it, [`StoreError::UnknownVersion`] if a later release wrote it.
+    pub fn open(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
+        let StorageConfig { dir, cache_bytes, disk, log, fresh } = config;
+        // Secrets lie within.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.map_err(|error| io_error("creating the data directory", &error))?;
+        let lock = DirLock::take(dir)?;
+        let small = RedbSmall::open(dir, *cache_bytes, disk.clone(), fresh)?;
+        let log = SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?;
+        let (mut storage, boot) = Storage::new(Arc::new(small), Arc::new(log))?;
+        storage._lock = Some(Arc::new(lock));
+        Ok((storage, boot))
+    }
+
     /// Over any two stores; a start in the sense of [`Storage::boot`].
     pub fn new(small: Arc<dyn SmallStore>, log: Arc<dyn LogStore>) -> Result<(Storage, Boot), StoreError> {
-        let storage = Storage { small, log, fences: Arc::default() };
+        let storage = Storage { small, log, fences: Arc::default(), _lock: None };
         let boot = storage.boot()?;
         Ok((storage, boot))
     }

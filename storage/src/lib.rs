@@ -34,15 +34,20 @@
 //! handle.shutdown().unwrap();
 //! ```
 
+pub mod disk;
 mod engine;
 pub mod limits;
+pub mod log;
 pub mod memory;
 mod record;
+pub mod redb;
 mod runtime;
 mod store;
 mod tables;
 
-pub use engine::Storage;
+pub use disk::{DirLock, Disk, Sync};
+pub use engine::{Storage, StorageConfig};
+pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
 

@@ -52,3 +52,38 @@ pub const BLOB_BYTES_MAX: usize = 512 * 1024;
 
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
+
+/// From this size of `hearth.redb` on, commits save the allocator's state. Below, opening after a
+/// crash walks the file, at about a second per gigabyte.
+pub const QUICK_REPAIR_FROM_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes written to `hearth.redb` since its last sync of which a copy is kept; more are synced early.
+pub const UNSYNCED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Memory for that copy that stays between commits.
+pub const UNSYNCED_BYTES_KEPT: usize = 256 * 1024;
+
+/// What must fit on a device that was full before redb is bothered again: more than a commit of
+/// ordinary size writes.
+pub const PROBE_BYTES: usize = 1024 * 1024;
+
+/// Milliseconds between attempts to open a `hearth.redb` that fails to open.
+pub const REOPEN_PAUSE_MS: u64 = 500;
+
+/// Bytes after which a segment of the log is sealed, unless configured. Its index is in memory until
+/// then: 12 bytes a record and some 20 an account.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Most that may be configured: offsets have 32 bits, and one batch may come on top.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Milliseconds of received messages after which a segment is sealed, unless configured, so that
+/// whole segments can be dropped by age: a day.
+pub const SEGMENT_PERIOD_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Memory for a batch of appends that stays between batches.
+pub const APPEND_BUFFER_KEPT: usize = 256 * 1024;
+
+/// Memory for pages of `hearth.redb`, unless configured. A login reads one or two pages that are
+/// not in it; more memory helps only where the whole file nearly fits.
+pub const CACHE_BYTES: usize = 16 * 1024 * 1024;

@@ -27,7 +27,7 @@ impl MemorySmall {
     /// An empty store with these keys.
     pub fn new(fresh: &Fresh) -> Result<MemorySmall, StoreError> {
         let mut small = Small::default();
-        tables::create_or_check(&mut small.tables, fresh)?;
+        tables::create(&mut small.tables, fresh)?;
         Ok(MemorySmall(Arc::new(Mutex::new(small))))
     }
 
@@ -220,6 +220,11 @@ impl Page {
     pub(crate) fn new(limit: u32) -> Page {
         let limit = usize::try_from(limit.min(limits::READ_RECORDS_MAX)).unwrap_or(usize::MAX);
         Page { records: Vec::new(), limit, bytes: 0 }
+    }
+
+    /// How many records more it may hold.
+    pub(crate) fn rest(&self) -> usize {
+        self.limit.saturating_sub(self.records.len())
     }
 
     /// Whether a record of this many bytes still belongs here; counts it if so.

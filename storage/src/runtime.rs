@@ -462,6 +462,7 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbo
             // The writer waits for this; if it is gone, nobody does.
             let _gone = reply.send(storage.log.head());
         }
+        storage.log.tidy();
     }
 }
 

@@ -81,6 +81,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// over the life of the store.
     fn append(&self, batch: &[Append]) -> Vec<Result<LogId, Denied>>;
 
+    /// Work that can wait until a batch is answered.
+    fn tidy(&self) {}
+
     /// Records of an account with id > `after`, oldest first, at most `limit`, cut to
     /// [`READ_BYTES_MAX`](crate::limits::READ_BYTES_MAX) (but never to none).
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError>;

@@ -8,7 +8,7 @@
 //!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
 //!  domains     domain                                             DomainRecord
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
-//!  meta        "schema", "store", "epoch", "commit"               u32, StoreRecord, u64, u64
+//!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!
 //!  section     subkey    record
 //!  1 account             AccountRecord: the account exists if this does
@@ -40,6 +40,7 @@ const SECTION_REQUEST: u8 = 6;
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
 const META_EPOCH: &[u8] = b"epoch";
+const META_COMMITS: &[u8] = b"commits";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Table {
@@ -118,7 +119,7 @@ fn text(what: &str, bytes: &[u8]) -> Result<Box<str>, StoreError> {
 }
 
 /// All that is stored of an account, in one scan.
-pub(crate) fn load(tables: &mut dyn Tables, slot: Slot, account: &BareJid) -> Result<Option<Snapshot>, StoreError> {
+pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<Snapshot>, StoreError> {
     let prefix = account_prefix(slot, account);
     let (mut born_at, mut credentials) = (None, None);
     let (mut roster, mut requests) = (Vec::new(), Vec::new());
@@ -154,7 +155,7 @@ pub(crate) fn load(tables: &mut dyn Tables, slot: Slot, account: &BareJid) -> Re
     Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, log_above_mark: false }))
 }
 
-pub(crate) fn born_at(tables: &mut dyn Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
+pub(crate) fn born_at(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
     match tables.get(Table::Accounts, &section_key(slot, account, SECTION_ACCOUNT, ""))? {
         Some(bytes) => Ok(Some(LogId(record::decode::<AccountRecord>("account", &bytes)?.born_at))),
         None => Ok(None),
@@ -162,7 +163,7 @@ pub(crate) fn born_at(tables: &mut dyn Tables, slot: Slot, account: &BareJid) ->
 }
 
 pub(crate) fn load_blob(
-    tables: &mut dyn Tables,
+    tables: &mut impl Tables,
     slot: Slot,
     account: &BareJid,
     blob: Blob,
@@ -174,7 +175,7 @@ pub(crate) fn load_blob(
 }
 
 pub(crate) fn list_accounts(
-    tables: &mut dyn Tables,
+    tables: &mut impl Tables,
     domain: &str,
     after: Option<&BareJid>,
     limit: u32,
@@ -201,7 +202,7 @@ pub(crate) fn list_accounts(
 /// Applies the sets in order; an error means that the whole view must be thrown away. `fences`
 /// holds what the commit will have made of them.
 pub(crate) fn apply(
-    tables: &mut dyn TablesMut,
+    tables: &mut impl TablesMut,
     fences: &mut Fences,
     sets: &[ChangeSet],
     born_at: LogId,
@@ -223,7 +224,7 @@ pub(crate) fn apply(
 }
 
 /// Whether every precondition of the set holds, each change seeing those before it.
-fn check(tables: &mut dyn Tables, fences: &Fences, set: &ChangeSet) -> Result<Result<(), Denied>, StoreError> {
+fn check(tables: &mut impl Tables, fences: &Fences, set: &ChangeSet) -> Result<Result<(), Denied>, StoreError> {
     if set.epoch < fences.epoch(set.slot) {
         return Ok(Err(Denied::Refused(Refusal::Fenced)));
     }
@@ -284,14 +285,14 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
 }
 
 /// Stores that a slot is owned under this epoch, the first time it is heard of.
-fn take_slot(tables: &mut dyn TablesMut, fences: &mut Fences, slot: Slot, epoch: SlotEpoch) -> Result<(), StoreError> {
+fn take_slot(tables: &mut impl TablesMut, fences: &mut Fences, slot: Slot, epoch: SlotEpoch) -> Result<(), StoreError> {
     if !fences.raise(Some(slot), epoch) {
         return Ok(());
     }
     tables.put(Table::Slots, &slot.index().to_be_bytes(), &record::encode(&epoch))
 }
 
-fn write(tables: &mut dyn TablesMut, slot: Slot, change: &Change, born_at: LogId) -> Result<(), StoreError> {
+fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogId) -> Result<(), StoreError> {
     use Table::{Accounts, Blobs, Directory, Domains};
     match change {
         Change::CreateAccount { account, credentials } => {
@@ -340,7 +341,7 @@ fn write(tables: &mut dyn TablesMut, slot: Slot, change: &Change, born_at: LogId
     }
 }
 
-fn remove_all(tables: &mut dyn TablesMut, table: Table, prefix: &[u8]) -> Result<(), StoreError> {
+fn remove_all(tables: &mut impl TablesMut, table: Table, prefix: &[u8]) -> Result<(), StoreError> {
     let mut keys = Vec::new();
     tables.scan(table, prefix, &range_end(prefix), &mut |key, _| {
         keys.push(key.to_vec());
@@ -349,29 +350,39 @@ fn remove_all(tables: &mut dyn TablesMut, table: Table, prefix: &[u8]) -> Result
     keys.iter().try_for_each(|key| tables.remove(table, key))
 }
 
-/// Makes an empty store ours, or checks that this build understands what is there.
-pub(crate) fn create_or_check(tables: &mut dyn TablesMut, fresh: &Fresh) -> Result<(), StoreError> {
-    let Some(bytes) = tables.get(Table::Meta, META_SCHEMA)? else {
-        let Fresh { slot_key: SlotKey(slot_key), secret, store_id } = *fresh;
-        tables.put(Table::Meta, META_SCHEMA, &SCHEMA_VERSION.to_le_bytes())?;
-        let store = StoreRecord { slot_key, secret, store_id };
-        return tables.put(Table::Meta, META_STORE, &record::encode(&store));
-    };
-    check_schema(&bytes)
-}
-
-fn check_schema(bytes: &[u8]) -> Result<(), StoreError> {
+/// Whether this is a store of ours, of a layout this build understands; false: it is empty.
+pub(crate) fn schema_exists(tables: &mut impl Tables) -> Result<bool, StoreError> {
+    let Some(bytes) = tables.get(Table::Meta, META_SCHEMA)? else { return Ok(false) };
     let Some(found) = bytes.first_chunk().map(|bytes| u32::from_le_bytes(*bytes)) else {
         return Err(StoreError::Corrupt { what: "schema version".to_owned() });
     };
     if found == SCHEMA_VERSION {
-        return Ok(());
+        return Ok(true);
     }
     Err(StoreError::UnknownVersion { found, known: SCHEMA_VERSION })
 }
 
+/// Makes an empty store ours.
+pub(crate) fn create(tables: &mut impl TablesMut, fresh: &Fresh) -> Result<(), StoreError> {
+    let Fresh { slot_key: SlotKey(slot_key), secret, store_id } = *fresh;
+    tables.put(Table::Meta, META_SCHEMA, &SCHEMA_VERSION.to_le_bytes())?;
+    tables.put(Table::Meta, META_STORE, &record::encode(&StoreRecord { slot_key, secret, store_id }))
+}
+
+/// How many commits were made in the life of the store: the number of the last one.
+pub(crate) fn commits(tables: &mut impl Tables) -> Result<u64, StoreError> {
+    match tables.get(Table::Meta, META_COMMITS)? {
+        Some(bytes) => record::decode("commit counter", &bytes),
+        None => Ok(0),
+    }
+}
+
+pub(crate) fn put_commits(tables: &mut impl TablesMut, commits: u64) -> Result<(), StoreError> {
+    tables.put(Table::Meta, META_COMMITS, &record::encode(&commits))
+}
+
 /// The record made at creation.
-pub(crate) fn store_record(tables: &mut dyn Tables) -> Result<StoreRecord, StoreError> {
+pub(crate) fn store_record(tables: &mut impl Tables) -> Result<StoreRecord, StoreError> {
     match tables.get(Table::Meta, META_STORE)? {
         Some(bytes) => record::decode("store", &bytes),
         None => Err(StoreError::Corrupt { what: "store record".to_owned() }),
@@ -379,7 +390,7 @@ pub(crate) fn store_record(tables: &mut dyn Tables) -> Result<StoreRecord, Store
 }
 
 /// Raises the epoch above every one stored, and reads what a core starts with.
-pub(crate) fn boot(tables: &mut dyn TablesMut, fences: &mut Fences) -> Result<Boot, StoreError> {
+pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<Boot, StoreError> {
     let store = store_record(tables)?;
     let mut newest: SlotEpoch = match tables.get(Table::Meta, META_EPOCH)? {
         Some(bytes) => record::decode("epoch", &bytes)?,

@@ -12,12 +12,21 @@ use entries::ENTRIES;
 /// The number that stands for the parent's namespace.
 pub const INHERIT: u16 = 0;
 
-/// Slots of the table: a power of two, at least four times the entries, so that chains stay short.
+/// The number of the empty text: no namespace.
+const EMPTY: u16 = 1;
+
+/// Slots of the table.
 const SLOTS: usize = 1 << SLOT_BITS;
 const SLOT_BITS: u32 = 12;
 
+/// Most entries, so that the table's chains stay short. The compiler says when it is time to double it.
+const ENTRIES_MAX: usize = SLOTS / 4;
+
 /// For each slot the number of the entry that hashes there or a little before; 0 where there is none.
 static TABLE: [u16; SLOTS] = table();
+
+/// For each number whether its text is a name.
+static NAMES: [bool; ENTRIES_MAX] = names();
 
 /// The text of a number; `None` for [`INHERIT`] and for numbers of a later release.
 pub fn entry(number: u16) -> Option<&'static str> {
@@ -26,6 +35,10 @@ pub fn entry(number: u16) -> Option<&'static str> {
 
 /// The number of a text, if it has one.
 pub fn number(text: &str) -> Option<u16> {
+    // The namespace of nearly every attribute, and the one text that is slow to compare.
+    if text.is_empty() {
+        return Some(EMPTY);
+    }
     let mut at = slot(text.as_bytes());
     // Ends: the compiler made sure that slots stay free.
     loop {
@@ -38,6 +51,11 @@ pub fn number(text: &str) -> Option<u16> {
         }
         at = next(at);
     }
+}
+
+/// Whether the number's text may name an element or attribute; others name namespaces.
+pub fn is_name(number: u16) -> bool {
+    NAMES.get(usize::from(number)).is_some_and(|is_name| *is_name)
 }
 
 /// How many entries there are, number 0 included.
@@ -69,7 +87,7 @@ const fn slot(text: &[u8]) -> usize {
 
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
 const fn table() -> [u16; SLOTS] {
-    assert!(ENTRIES.len() * 4 <= SLOTS, "make the table larger");
+    assert!(ENTRIES.len() <= ENTRIES_MAX, "make the table larger");
     let mut table = [0; SLOTS];
     let mut number: u16 = 1;
     while (number as usize) < ENTRIES.len() {
@@ -83,6 +101,17 @@ const fn table() -> [u16; SLOTS] {
         number += 1;
     }
     table
+}
+
+#[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
+const fn names() -> [bool; ENTRIES_MAX] {
+    let mut names = [false; ENTRIES_MAX];
+    let mut number = 1;
+    while number < ENTRIES.len() {
+        names[number] = crate::xml::is_name(ENTRIES[number].as_bytes());
+        number += 1;
+    }
+    names
 }
 
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time")]
@@ -123,6 +152,8 @@ mod tests {
         assert_eq!(entry(INHERIT), None);
         assert_eq!(number(ENTRIES[usize::from(INHERIT)]), None);
         assert_eq!(entry(u16::try_from(len()).unwrap()), None);
+        assert!(is_name(number("body").unwrap()) && !is_name(number("urn:xmpp:ping").unwrap()));
+        assert!(!is_name(INHERIT) && !is_name(EMPTY) && !is_name(u16::MAX));
         for unknown in ["", "b", "bo", "bod", "bodyy", "urn:xmpp:sid:9", "http://jabber.org/protocol/muc#nothing"] {
             assert_eq!(number(unknown).is_some(), ENTRIES.contains(&unknown), "{unknown:?}");
         }

@@ -37,8 +37,11 @@ pub struct SlotKey(pub [u8; 16]);
 impl SlotKey {
     /// The slot of an entity, by its prepared address: an account's bare JID, a domain.
     pub fn slot(&self, entity: &str) -> Slot {
-        let hash = siphash24(&self.0, entity.as_bytes());
-        Slot(u16::try_from(hash % u64::from(SLOTS)).unwrap_or(0))
+        Slot(u16::try_from(self.hash(entity) % u64::from(SLOTS)).unwrap_or(0))
+    }
+    /// SipHash-2-4 of the address under this key: the same in every release and on every platform.
+    pub fn hash(&self, entity: &str) -> u64 {
+        siphash24(&self.0, entity.as_bytes())
     }
 }
 

@@ -47,6 +47,7 @@ pub mod stanza;
 pub mod to_core;
 pub mod to_edge;
 pub mod tree;
+pub mod xml;
 
 pub use condition::{SaslCondition, StanzaCondition, StreamCondition};
 pub use jid::{BareJid, FullJid, Jid};

@@ -15,3 +15,14 @@ pub const PREPARE_AGAIN_MAX: usize = 3;
 /// Bytes of a password before SASLprep; longer ones are refused. PBKDF2 hashes a key of any length
 /// first, so only the preparation's work is at stake.
 pub const PASSWORD_BYTES_MAX: usize = 1023;
+
+/// Deepest element of a payload, counted from 1; enforced by the edge on what clients send and by
+/// [`tree::validate`](crate::tree::validate) on what a peer process sends.
+pub const DEPTH_MAX: usize = 64;
+
+/// Attributes of one element: their count takes one byte. Edges refuse far fewer; [`tree::Builder`](crate::tree::Builder)
+/// drops what is more, and [`tree::validate`](crate::tree::validate) refuses it.
+pub const ATTRIBUTES_MAX: usize = 127;
+
+/// Bytes of one element behind its length field, which has three. No frame carries half as much.
+pub const BODY_BYTES_MAX: usize = 0xff_ffff;

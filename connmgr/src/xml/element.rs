@@ -4,7 +4,7 @@
 //! here: end tags match, namespaces resolve, attributes are unique, references and white space are normalised, and all
 //! is counted.
 
-use super::names::{Range, check_declaration, declares, qualified};
+use super::names::{Range, check_declaration, check_local, declares, qualified};
 use super::{CLIENT, Framer, Limits, STREAMS, Scope, XML, XmlError, decode};
 use hearth_wire::tree::write;
 use xmlparser::{ElementEnd, StrSpan, Token, Tokenizer};
@@ -67,7 +67,8 @@ enum Namespace {
 /// Appends exactly one encoded element ([`hearth_wire::tree`]) to `out`. The element names its namespace itself; what is
 /// inside inherits. Adjacent character data is one text. After an error `out` is as long as before.
 ///
-/// Elements of the streams namespace are accepted only as first-level elements other than `<stream/>` itself.
+/// Elements of the streams namespace are accepted only as first-level elements, and nothing named `stream` (of whatever
+/// namespace: the framer cannot know and refuses it so) is accepted there.
 pub fn parse_element(
     bytes: &[u8],
     scope: &Scope,
@@ -178,6 +179,7 @@ impl Parser<'_> {
             return Err(XmlError::TooDeep);
         }
         let name = qualified(span, 1, prefix, local)?;
+        check_local(local.as_str())?;
         let outer = InScope { declarations: self.scratch.declarations.len(), uris: self.scratch.uris.len() };
         self.tag = Some(Tag { prefix: Range::of(prefix), local: Range::of(local), name, outer });
         self.scratch.attributes.clear();
@@ -196,6 +198,7 @@ impl Parser<'_> {
         if declares(prefix.as_str(), local.as_str()).is_some() {
             return self.declaration(prefix, local, value.as_str());
         }
+        check_local(local.as_str())?;
         if self.scratch.attributes.len() >= self.limits.attributes {
             return Err(XmlError::TooManyAttributes);
         }
@@ -258,10 +261,14 @@ impl Parser<'_> {
     }
 
     fn check_element(&self, tag: Tag, uri: &str, first_level: bool) -> Result<(), XmlError> {
+        if uri == XML {
+            return Err(XmlError::XmlElement);
+        }
         if uri == CLIENT && tag.prefix.start != tag.prefix.end {
             return Err(XmlError::ContentPrefix);
         }
-        if uri == STREAMS && (!first_level || tag.local.in_text(self.text) == "stream") {
+        let stream = if first_level { tag.local.in_text(self.text) == "stream" } else { uri == STREAMS };
+        if stream {
             return Err(XmlError::NestedStream);
         }
         Ok(())

@@ -44,6 +44,10 @@ errors! {
     EntityReference => RestrictedXml, "entity reference not allowed";
     /// Not UTF-8, by declaration or by the bytes (RFC 6120 §4.9.3.22, §11.6).
     Encoding => UnsupportedEncoding, "not UTF-8";
+    /// An element of the namespace that `xml` stands for. None is defined, and recipients' parsers differ on it.
+    XmlElement => BadNamespacePrefix, "prefix xml on an element";
+    /// A name that parsers of earlier editions of XML 1.0 refuse: who sends it on would end its recipients' streams.
+    Name => PolicyViolation, "name with unusual characters";
     /// XML 1.1 or the like: XMPP is a profile of XML 1.0 (RFC 6120 §11.8).
     XmlVersion => UnsupportedVersion, "not XML 1.0";
     /// A prefix on an element of `jabber:client` (RFC 6120 §4.8.5).
@@ -52,8 +56,8 @@ errors! {
     TextBetweenStanzas => BadFormat, "text between stanzas";
     /// The root element is not `<stream/>`, or is empty.
     NotAStream => BadFormat, "not a stream header";
-    /// A stream header, or anything of its namespace, inside a stream's elements.
-    NestedStream => BadFormat, "element of the streams namespace inside a stanza";
+    /// A stream header inside a stream, or anything of its namespace inside a stanza.
+    NestedStream => BadFormat, "stream header or element of its namespace where none belongs";
     /// More bytes than [`Limits::bytes`](super::Limits::bytes).
     TooLong => PolicyViolation, "too many bytes";
     /// Deeper than [`Limits::depth`](super::Limits::depth).

@@ -7,7 +7,7 @@
 //!  within a piece
 //!         ┌──────────────────────────── Text ◀─────────────────┐
 //!         ▼                                                    │ depth > 0
-//!  '<' Markup ── name ──▶ StartTag ⇄ Apos, Quot ── '>' ────────┤
+//!  '<' Markup ── name ──▶ StartTag ⇄ Apos, Quot ── '>', '/>' ──┤
 //!         ├───── '/' ───▶ EndTag ──────────────── '>' ─────────┤
 //!         └───── '![' ──▶ CdataOpen ──▶ Cdata ─── ']]>' ───────┘
 //! ```
@@ -68,6 +68,8 @@ enum At {
     Declaration,
     /// In a start tag, outside of attribute values.
     StartTag,
+    /// Behind `/` in a start tag.
+    Slash,
     /// In an attribute value.
     Apos,
     Quot,
@@ -115,6 +117,9 @@ impl Framer {
     }
 
     fn scan(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<(Piece, usize)>, XmlError> {
+        if let At::Refused(error) = self.at {
+            return Err(error);
+        }
         if self.at == At::Outside {
             let Some(first) = buffer.first() else { return Ok(None) };
             if is_space(*first) {
@@ -164,10 +169,12 @@ impl Framer {
             At::StartTag => match self.skip_to(rest, |rest| rest.iter().position(|byte| ends_run_in_tag(*byte))) {
                 Some(b'\'') => self.at = At::Apos,
                 Some(b'"') => self.at = At::Quot,
-                Some(b'>') => return Ok(self.start_tag_ends(window)),
+                Some(b'/') => self.at = At::Slash,
+                Some(b'>') => return self.start_tag_ends(window),
                 Some(_) => return Err(XmlError::Syntax),
                 None => {}
             },
+            At::Slash => return self.empty_tag_ends(*first),
             At::Apos => self.value(rest, b'\'')?,
             At::Quot => self.value(rest, b'"')?,
             At::Text => {
@@ -197,8 +204,7 @@ impl Framer {
                     return Ok(Some(Piece::Declaration));
                 }
             }
-            At::Refused(error) => return Err(error),
-            At::Outside => {}
+            At::Outside | At::Refused(_) => {}
         }
         Ok(None)
     }
@@ -243,12 +249,27 @@ impl Framer {
         Ok(())
     }
 
-    fn start_tag_ends(&mut self, window: &[u8]) -> Option<Piece> {
+    fn start_tag_ends(&mut self, window: &[u8]) -> Result<Option<Piece>, XmlError> {
         if self.stage != Stage::Stream {
             self.stage = Stage::Stream;
-            return Some(Piece::Header);
+            return Ok(Some(Piece::Header));
         }
-        if self.just_read(window, b"/>") { self.end_tag_ends() } else { self.enter_text() }
+        // Its end may never come: a client that thinks the stream restarts would wait, and so would we.
+        if self.depth == 1 && is_stream_tag(window) {
+            return Err(XmlError::NestedStream);
+        }
+        Ok(self.enter_text())
+    }
+
+    fn empty_tag_ends(&mut self, byte: u8) -> Result<Option<Piece>, XmlError> {
+        if byte != b'>' {
+            return Err(XmlError::Syntax);
+        }
+        if self.stage != Stage::Stream {
+            return Err(XmlError::NotAStream); // it would be over as it begins
+        }
+        self.scanned = self.scanned.saturating_add(1);
+        Ok(self.end_tag_ends())
     }
 
     fn enter_text(&mut self) -> Option<Piece> {
@@ -319,7 +340,13 @@ impl Framer {
 }
 
 fn ends_run_in_tag(byte: u8) -> bool {
-    matches!(byte, b'>' | b'\'' | b'"' | b'<')
+    matches!(byte, b'>' | b'\'' | b'"' | b'/' | b'<')
+}
+
+/// Whether the start tag at the beginning of `piece` is named `stream`, whatever its prefix.
+fn is_stream_tag(piece: &[u8]) -> bool {
+    let name = piece.split(|byte| is_space(*byte) || *byte == b'>').next().unwrap_or_default();
+    name.rsplit(|byte| matches!(byte, b':' | b'<')).next() == Some(b"stream")
 }
 
 /// XML 1.0 §2.3: `S`.

@@ -17,7 +17,7 @@ mod element;
 mod error;
 mod framer;
 mod header;
-mod names;
+pub(crate) mod names;
 
 pub use declaration::parse_declaration;
 pub use element::{Scratch, parse_element};

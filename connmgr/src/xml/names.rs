@@ -63,3 +63,40 @@ pub(super) fn check_declaration(prefix: &str, uri: &str) -> Result<(), XmlError>
     };
     if allowed { Ok(()) } else { Err(XmlError::ReservedNamespace) }
 }
+
+/// Letters beyond ASCII that names may have: the large alphabets among those that every edition of XML 1.0 allows. The
+/// fifth edition allows far more, but widespread parsers know the second to fourth, and a recipient whose parser refuses
+/// a stanza loses its stream, each time the stanza is delivered.
+const PORTABLE_LETTERS: [(char, char); 14] = [
+    ('\u{c0}', '\u{d6}'),
+    ('\u{d8}', '\u{f6}'),
+    ('\u{f8}', '\u{131}'),
+    ('\u{14a}', '\u{17e}'),
+    ('\u{3a3}', '\u{3ce}'),
+    ('\u{40e}', '\u{44f}'),
+    ('\u{45e}', '\u{481}'),
+    ('\u{5d0}', '\u{5ea}'),
+    ('\u{621}', '\u{63a}'),
+    ('\u{905}', '\u{939}'),
+    ('\u{3041}', '\u{3094}'),
+    ('\u{30a1}', '\u{30fa}'),
+    ('\u{4e00}', '\u{9fa5}'),
+    ('\u{ac00}', '\u{d7a3}'),
+];
+
+/// Whether a name without prefix reads as one in every edition of XML 1.0 and its namespaces.
+pub(crate) fn is_portable(name: &str) -> bool {
+    let letter = |c: char| {
+        c.is_ascii_alphabetic()
+            || c == '_'
+            || PORTABLE_LETTERS.iter().any(|(first, last)| (*first..=*last).contains(&c))
+    };
+    let mut characters = name.chars();
+    characters.next().is_some_and(letter)
+        && characters.all(|c| c.is_ascii_digit() || matches!(c, '-' | '.') || letter(c))
+}
+
+/// Refuses the local part of a name that xmlparser accepts but not every parser does.
+pub(super) fn check_local(name: &str) -> Result<(), XmlError> {
+    if name.is_ascii() || is_portable(name) { Ok(()) } else { Err(XmlError::Name) }
+}

@@ -3,7 +3,7 @@
 //! Counted by account *and* source prefix, so that a stranger's guesses lock out the stranger and
 //! not the account's owner elsewhere. Names without an account are counted alike.
 
-use super::limits::{ATTEMPTS_MAX, ATTEMPTS_ROWS_MAX, ATTEMPTS_WINDOW_MS};
+use crate::limits::{ATTEMPTS_MAX, ATTEMPTS_ROWS_MAX, ATTEMPTS_WINDOW_MS};
 use crate::tally::{Bounds, Prefix, Tally};
 use hearth_wire::BareJid;
 use std::net::IpAddr;

@@ -15,13 +15,13 @@
 
 pub mod attempts;
 pub mod crypto;
-pub mod limits;
 mod plain;
 mod scram;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::derive::{Derived, Task};
+use crate::limits;
 use crate::random::Random;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -210,7 +210,7 @@ enum Loading {
 impl Exchange {
     /// Draws the nonce. `secret` keys the salts of unknown accounts; it must outlive restarts.
     pub fn new(random: &mut dyn Random, secret: &[u8; 32]) -> Exchange {
-        let mut nonce = [0; limits::NONCE_BYTES];
+        let mut nonce = [0; limits::SCRAM_NONCE_BYTES];
         random.fill_bytes(&mut nonce);
         Exchange { state: State::New, secret: Secret::new(*secret), nonce: BASE64.encode(nonce), account: None }
     }
@@ -377,8 +377,8 @@ fn pretence(hash: Hash, secret: &Secret, account: &BareJid) -> ScramKeys {
         tag.as_ref().iter().copied().take(len).collect::<Vec<u8>>()
     };
     ScramKeys {
-        iterations: limits::ITERATIONS,
-        salt: make(b"salt", limits::SALT_BYTES),
+        iterations: limits::SCRAM_ITERATIONS,
+        salt: make(b"salt", limits::SCRAM_SALT_BYTES),
         stored_key: make(b"stored key", hash.output_len()),
         server_key: make(b"server key", hash.output_len()),
     }
@@ -386,7 +386,7 @@ fn pretence(hash: Hash, secret: &Secret, account: &BareJid) -> ScramKeys {
 
 /// A client's message as text, within its limit.
 fn message(data: &[u8]) -> Result<&str, SaslCondition> {
-    if data.len() > limits::MESSAGE_BYTES_MAX {
+    if data.len() > limits::SASL_MESSAGE_BYTES_MAX {
         return Err(SaslCondition::MalformedRequest);
     }
     std::str::from_utf8(data).map_err(|_| SaslCondition::MalformedRequest)

@@ -1,10 +1,10 @@
 //! Appending a tree by parts, for a caller that keeps the stack of open elements and the buffer itself
-//! and so allocates nothing. [`Builder`](super::Builder) does it with a stack of its own.
+//! whose texts are decoded on the way. Others have [`Builder`](super::Builder).
 //!
 //! Lengths stand before what they measure and are patched behind it: an element's has three bytes; a text's
 //! takes one byte until it is known, and what follows moves up if it needs more.
 
-use super::{ATTRIBUTES_MAX, BODY_BYTES_MAX, ELEMENT, TEXT};
+use super::{ATTRIBUTES_MAX, BODY_BYTES_MAX, ELEMENT, INHERIT, TEXT};
 use crate::dictionary;
 
 /// An element whose end is not yet written.
@@ -24,10 +24,7 @@ pub struct OpenBytes(usize);
 pub fn open(out: &mut Vec<u8>, ns: Option<&str>, name: &str) -> Open {
     out.extend_from_slice(&[ELEMENT, 0, 0, 0]);
     let body = out.len();
-    match ns {
-        None => put_varint(out, u64::from(dictionary::INHERIT) + 1),
-        Some(ns) => put_ref(out, ns),
-    }
+    put_namespace(out, ns);
     put_ref(out, name);
     let attributes = out.len();
     out.push(0);
@@ -117,6 +114,14 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// An element's namespace; `None` is the parent's.
+pub(super) fn put_namespace(out: &mut Vec<u8>, ns: Option<&str>) {
+    match ns {
+        None => out.push(INHERIT),
+        Some(ns) => put_ref(out, ns),
+    }
 }
 
 /// A name or namespace by number if the dictionary has it.

@@ -135,7 +135,7 @@ fn order_and_extensions_of_the_last_message() {
     let known = every(with(|c, r| format!("c={c},r={r},x=1,Y=z=z")));
     assert!(known.iter().all(|seen| matches!(seen, Seen::Success(..))), "unknown extensions pass: {known:?}");
     refused(&MALFORMED, |_, _| String::new());
-    refused(&MALFORMED, |c, s| "x".repeat(limits::MESSAGE_BYTES_MAX) + &c.last(s).0);
+    refused(&MALFORMED, |c, s| "x".repeat(limits::SASL_MESSAGE_BYTES_MAX) + &c.last(s).0);
 }
 
 /// The gs2 header against what the stream is (RFC 5802 §6).
@@ -215,7 +215,7 @@ fn first_message() {
         challenge(world.unbound().start("SCRAM-SHA-256", Some(first.as_bytes())));
     }
     assert_eq!(world.unbound().start("SCRAM-SHA-256", Some(b"n,,n=\xff,r=x")), MALFORMED);
-    let long = format!("n,,n=ada,r={}", "x".repeat(limits::MESSAGE_BYTES_MAX));
+    let long = format!("n,,n=ada,r={}", "x".repeat(limits::SASL_MESSAGE_BYTES_MAX));
     assert_eq!(world.unbound().start("SCRAM-SHA-256", Some(long.as_bytes())), MALFORMED);
 }
 

@@ -108,7 +108,7 @@ impl Stream<'_> {
 }
 
 /// A SCRAM client that does as it is told.
-struct Client {
+pub(crate) struct Client {
     hash: Hash,
     password: &'static str,
     /// The gs2 header, comma at its end included.
@@ -118,12 +118,12 @@ struct Client {
 }
 
 impl Client {
-    fn new(hash: Hash, name: &str, password: &'static str) -> Client {
+    pub(crate) fn new(hash: Hash, name: &str, password: &'static str) -> Client {
         let bare = format!("n={name},r=clientnonce");
         Client { hash, password, header: "n,,".into(), bare, cbind_data: Vec::new() }
     }
 
-    fn bound(mut self, exporter: &[u8]) -> Client {
+    pub(crate) fn bound(mut self, exporter: &[u8]) -> Client {
         self.header = "p=tls-exporter,,".into();
         self.cbind_data = exporter.to_vec();
         self
@@ -134,7 +134,7 @@ impl Client {
         self
     }
 
-    fn first(&self) -> Vec<u8> {
+    pub(crate) fn first(&self) -> Vec<u8> {
         format!("{}{}", self.header, self.bare).into_bytes()
     }
 
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// The answer to a challenge, and the signature to expect.
-    fn last(&self, challenge: &str) -> (String, String) {
+    pub(crate) fn last(&self, challenge: &str) -> (String, String) {
         let nonce = attribute(challenge, "r=");
         self.prove(challenge, &format!("c={},r={nonce}", self.cbind()))
     }

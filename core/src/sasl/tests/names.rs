@@ -86,7 +86,7 @@ fn prepared_names_and_passwords() {
 fn unknown_accounts_are_indistinguishable() {
     let mut world = World::new();
     // The known one as a server would have stored it.
-    world.accounts.insert("ada@example.org".into(), credentials("pencil", limits::ITERATIONS));
+    world.accounts.insert("ada@example.org".into(), credentials("pencil", limits::SCRAM_ITERATIONS));
     for (hash, mechanism, plus) in HASHES {
         for mechanism in [mechanism, plus] {
             let talk = |world: &mut World, name: &str| {
@@ -123,7 +123,7 @@ fn unknown_accounts_are_indistinguishable() {
 #[test]
 fn unknown_accounts_cost_the_same() {
     let mut world = World::new();
-    let real = credentials("pencil", limits::ITERATIONS);
+    let real = credentials("pencil", limits::SCRAM_ITERATIONS);
     let ask = |world: &mut World, found: Option<&Credentials>| {
         let mut exchange = Exchange::new(&mut world.random, &SECRET);
         let mut out = Vec::new();

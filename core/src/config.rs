@@ -1,0 +1,247 @@
+//! The core's configuration file: read once, checked whole, passed down as plain values.
+
+use crate::random::Random;
+use hearth_storage::{Boot, DomainRecord, Fresh, Storage, StoreError};
+use hearth_wire::ids::SlotKey;
+use serde::Deserialize;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Most shards of one core; a shard is a thread.
+pub const SHARDS_MAX: u16 = 256;
+
+/// The file, key by key; `core.toml` shows the defaults.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the store and the sockets.
+    pub data: PathBuf,
+    /// Threads that own accounts.
+    pub shards: u16,
+    /// Domains that are created if the store does not have them; settings here win.
+    pub domains: Vec<Domain>,
+    /// Offer login without TLS to clients that an edge says are on loopback. For load tests.
+    pub clear_login: bool,
+    /// Unix socket for links, relative to `data`; empty for none.
+    pub link_unix: PathBuf,
+    /// TCP address for links; loopback only, since links over TCP are not encrypted yet.
+    pub link_tcp: Option<SocketAddr>,
+    pub log: Log,
+    pub storage: StorageConfig,
+}
+
+/// One domain.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    pub name: String,
+    /// Messages for available sessions are settled without being stored first.
+    #[serde(default)]
+    pub log_off: bool,
+    /// Anybody may create an account (XEP-0077).
+    #[serde(default)]
+    pub registration: bool,
+}
+
+/// What is logged, and how.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The store.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Memory for recently used pages, MiB.
+    pub cache_mib: usize,
+    pub sync: Sync,
+}
+
+impl Default for StorageConfig {
+    fn default() -> StorageConfig {
+        StorageConfig { cache_mib: 4, sync: Sync::Full }
+    }
+}
+
+/// When a write counts as done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sync {
+    /// When the disk has it.
+    Full,
+    /// When the operating system has it: for measuring only, a power loss loses messages.
+    None,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data: PathBuf::from("./hearth-data"),
+            shards: 1,
+            domains: vec![Domain { name: "localhost".to_owned(), log_off: false, registration: false }],
+            clear_login: false,
+            link_unix: PathBuf::from("link.sock"),
+            link_tcp: None,
+            log: Log::default(),
+            storage: StorageConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Config, CoreError> {
+        let text = std::fs::read_to_string(path).map_err(|cause| {
+            CoreError::Config(format!("{}: {cause}: give a readable file with --config", path.display()))
+        })?;
+        Config::parse(&text).map_err(|message| CoreError::Config(format!("{}: {message}", path.display())))
+    }
+
+    /// Checks the text of a file.
+    pub fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What no type can say. The message names key, value and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        if self.shards == 0 || self.shards > SHARDS_MAX {
+            return Err(format!("shards = {}: expected 1 to {SHARDS_MAX}", self.shards));
+        }
+        if self.domains.is_empty() {
+            return Err("domains = []: expected at least one [[domains]] with a name".to_owned());
+        }
+        for domain in &self.domains {
+            let prepared = hearth_wire::jid::prepare_domainpart(&domain.name);
+            if !prepared.is_ok_and(|prepared| *prepared == *domain.name) {
+                return Err(format!("domains.name = {:?}: expected a domain in lower case", domain.name));
+            }
+        }
+        if let Some(address) = self.link_tcp.filter(|address| !address.ip().is_loopback()) {
+            return Err(format!(
+                "link_tcp = \"{address}\": expected a loopback address: links over TCP are not encrypted"
+            ));
+        }
+        if self.link_unix.as_os_str().is_empty() && self.link_tcp.is_none() {
+            return Err("link_unix = \"\" without link_tcp: expected a way for edges to connect".to_owned());
+        }
+        if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
+            return Err(format!("log.level = {:?}: expected error, warn, info, debug or trace", self.log.level));
+        }
+        if !(1..=65_536).contains(&self.storage.cache_mib) {
+            return Err(format!("storage.cache_mib = {}: expected 1 to 65536", self.storage.cache_mib));
+        }
+        Ok(())
+    }
+
+    /// Where edges on this machine connect.
+    pub fn link_unix(&self) -> Option<PathBuf> {
+        (!self.link_unix.as_os_str().is_empty()).then(|| self.data.join(&self.link_unix))
+    }
+
+    /// Where `hearthctl` connects.
+    pub fn control(&self) -> PathBuf {
+        self.data.join("control.sock")
+    }
+
+    pub(crate) fn domain_records(&self) -> Vec<DomainRecord> {
+        let record = |domain: &Domain| DomainRecord {
+            domain: domain.name.clone(),
+            log_off: domain.log_off,
+            registration: domain.registration,
+        };
+        self.domains.iter().map(record).collect()
+    }
+
+    /// Opens the store, creating the folder for its owner alone.
+    pub(crate) fn storage(&self, random: &mut dyn Random) -> Result<(Storage, Boot), StoreError> {
+        let mut fresh = Fresh { slot_key: SlotKey([0; 16]), secret: [0; 32], store_id: [0; 16] };
+        random.fill_bytes(&mut fresh.slot_key.0);
+        random.fill_bytes(&mut fresh.secret);
+        random.fill_bytes(&mut fresh.store_id);
+        let mut store = hearth_storage::StorageConfig::new(&self.data, fresh);
+        store.cache_bytes = self.storage.cache_mib.saturating_mul(1024 * 1024);
+        store.disk.sync = match self.storage.sync {
+            Sync::Full => hearth_storage::Sync::Full,
+            Sync::None => hearth_storage::Sync::None,
+        };
+        Storage::open(&store)
+    }
+}
+
+/// Why a core does not run.
+#[derive(Debug)]
+pub enum CoreError {
+    Config(String),
+    Storage { path: PathBuf, cause: StoreError },
+    Listen { address: String, cause: std::io::Error },
+    Os { doing: &'static str, cause: std::io::Error },
+}
+
+impl CoreError {
+    pub(crate) fn os(doing: &'static str, cause: std::io::Error) -> CoreError {
+        CoreError::Os { doing, cause }
+    }
+
+    /// Distinct per kind; 2 is wrong usage, as argh has it.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CoreError::Config(_) => 3,
+            CoreError::Listen { .. } => 4,
+            CoreError::Storage { .. } => 5,
+            CoreError::Os { .. } => 6,
+        }
+    }
+}
+
+impl fmt::Display for CoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CoreError::Config(message) => f.write_str(message),
+            CoreError::Storage { path, cause } => write!(f, "store in {}: {cause}", path.display()),
+            CoreError::Listen { address, cause } => write!(f, "listen on {address}: {cause}"),
+            CoreError::Os { doing, cause } => write!(f, "{doing}: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for CoreError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_the_default() {
+        assert_eq!(Config::parse(include_str!("../core.toml")).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        let wrong = |text: &str| Config::parse(text).unwrap_err();
+        assert!(wrong("shards = 0").contains("shards = 0"));
+        assert!(wrong("link_tcp = \"192.0.2.1:1\"").contains("loopback"));
+        assert!(wrong("colour = 1").contains("colour"));
+        assert!(wrong("[[domains]]\nname = \"EXAMPLE.org\"").contains("EXAMPLE.org"));
+        assert!(wrong("[log]\nlevel = \"loud\"").contains("loud"));
+    }
+}

@@ -1,0 +1,275 @@
+//! Logins through a shard: frames in, frames out, a real store behind.
+
+use super::*;
+use crate::outputs::Event;
+use crate::sasl::crypto::Hash;
+use crate::sasl::tests::Client;
+use crate::testing::{Core, SOCKETS};
+use hearth_storage::{Ask, Change};
+use hearth_wire::to_core::{Bind, ChannelBinding, Closed, Counter, ToCore};
+
+const ADA: &str = "ada@example.org";
+const DOMAIN: &str = "example.org";
+
+/// What the edge was told, in short.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Told {
+    Challenge(Vec<u8>),
+    Success(String),
+    Failure(SaslCondition, bool),
+    Moved(u16),
+    Bound(String),
+    BindRefused,
+    Closed(Option<StreamCondition>),
+    Other(String),
+}
+
+fn told(world: &mut Core) -> Vec<Told> {
+    let read = |body: &Vec<u8>| match ToEdge::decode(body).unwrap().unwrap() {
+        ToEdge::AuthChallenge(frame) => Told::Challenge(frame.data.to_vec()),
+        ToEdge::AuthSuccess(frame) => Told::Success(frame.account.to_owned()),
+        ToEdge::AuthFailure(frame) => Told::Failure(frame.condition, frame.last),
+        ToEdge::Moved(frame) => Told::Moved(frame.slot.index()),
+        ToEdge::Bound(frame) => Told::Bound(frame.jid.to_owned()),
+        ToEdge::BindRefused(_) => Told::BindRefused,
+        ToEdge::Close(frame) => Told::Closed(frame.condition),
+        other => Told::Other(format!("{other:?}")),
+    };
+    std::mem::take(&mut world.sockets).iter().map(read).collect()
+}
+
+fn auth<'a>(world: &Core, counter: u64, mechanism: &'a str, initial: Option<&'a [u8]>) -> ToCore<'a> {
+    ToCore::Authenticate(Authenticate {
+        counter: SOCKETS + counter,
+        slot: world.shards[0].settings.slot_key.slot(ADA),
+        epoch: 1,
+        domain: DOMAIN,
+        peer: IpAddr::from([192, 0, 2, 1]),
+        security: Security::Tls13,
+        binding: ChannelBinding { tls_exporter: Some(b"exporter"), tls_server_end_point: None },
+        mechanism,
+        initial,
+    })
+}
+
+/// One frame of the edge, and everything that follows from it.
+fn send(world: &mut Core, shard: usize, frame: &ToCore<'_>) {
+    world.frame(shard, frame);
+    world.run();
+}
+
+fn plain(world: &mut Core, shard: usize, counter: u64, name: &str, password: &str) -> Vec<Told> {
+    let initial = format!("\0{name}\0{password}");
+    let frame = auth(world, counter, "PLAIN", Some(initial.as_bytes()));
+    send(world, shard, &frame);
+    told(world)
+}
+
+fn bind(world: &mut Core, shard: usize, counter: u64) -> Vec<Told> {
+    send(world, shard, &ToCore::Bind(Bind { counter: SOCKETS + counter, resource: Some("desk"), credit: 1_000_000 }));
+    told(world)
+}
+
+fn world() -> Core {
+    let mut world = Core::new(1);
+    world.account_with_password(ADA, "pencil");
+    world
+}
+
+fn not_authorized() -> Vec<Told> {
+    vec![Told::Failure(SaslCondition::NotAuthorized, false)]
+}
+
+fn success() -> Vec<Told> {
+    vec![Told::Success(ADA.to_owned())]
+}
+
+#[test]
+fn scram_plus_to_a_bound_resource_costs_one_read() {
+    let mut world = world();
+    let client = Client::new(Hash::Sha256, "ada", "pencil").bound(b"exporter");
+    let first = client.first();
+    world.holding = true;
+    let frame = auth(&world, 1, "SCRAM-SHA-256-PLUS", Some(&first));
+    send(&mut world, 0, &frame);
+    assert!(world.answer_one() && !world.answer_one(), "one question");
+    let Some(Told::Challenge(challenge)) = told(&mut world).pop() else { panic!("no challenge") };
+    let (last, signature) = client.last(std::str::from_utf8(&challenge).unwrap());
+    send(&mut world, 0, &ToCore::AuthResponse(AuthResponse { counter: SOCKETS + 1, data: last.as_bytes() }));
+    let sent = std::mem::take(&mut world.sockets);
+    assert!(
+        matches!(ToEdge::decode(&sent[0]).unwrap().unwrap(), ToEdge::AuthSuccess(AuthSuccess { account: ADA, data: Some(data), .. })
+            if data == signature.as_bytes())
+    );
+    assert_eq!(bind(&mut world, 0, 1), [Told::Bound("ada@example.org/desk".into())]);
+    assert!(!world.answer_one() && !world.derive_one(), "no further question");
+    assert!(world.shards[0].logins.is_empty());
+    assert!(matches!(
+        &world.events[..],
+        [.., Event::LoggedIn { mechanism: "SCRAM-SHA-256-PLUS", .. }, Event::SessionStarted { .. }]
+    ));
+}
+
+#[test]
+fn five_failures_close_the_stream() {
+    let mut world = world();
+    for attempt in 1..=5 {
+        let (name, password) = if attempt % 2 == 0 { ("ada", "wrong") } else { ("eve", "pencil") };
+        let expected = Told::Failure(SaslCondition::NotAuthorized, attempt == 5);
+        assert_eq!(plain(&mut world, 0, 1, name, password), [expected]);
+    }
+    assert!(world.shards[0].logins.is_empty());
+    assert_eq!(plain(&mut world, 0, 2, "ada", "pencil"), success(), "another stream");
+}
+
+#[test]
+fn every_kind_of_failure_counts() {
+    let mut world = world();
+    let failure = |condition, last| vec![Told::Failure(condition, last)];
+    let frame = auth(&world, 1, "X-UNKNOWN", None);
+    send(&mut world, 0, &frame);
+    assert_eq!(told(&mut world), failure(SaslCondition::InvalidMechanism, false));
+    let frame = auth(&world, 1, "PLAIN", None);
+    send(&mut world, 0, &frame);
+    assert_eq!(told(&mut world), [Told::Challenge(Vec::new())]);
+    send(&mut world, 0, &ToCore::AuthAbort(Counter { counter: SOCKETS + 1 }));
+    assert_eq!(told(&mut world), failure(SaslCondition::Aborted, false));
+    send(&mut world, 0, &ToCore::AuthResponse(AuthResponse { counter: SOCKETS + 1, data: b"\0ada\0pencil" }));
+    assert_eq!(told(&mut world), failure(SaslCondition::MalformedRequest, false));
+    // A second <auth/> within an exchange.
+    let frame = auth(&world, 1, "PLAIN", None);
+    send(&mut world, 0, &frame);
+    send(&mut world, 0, &frame);
+    assert_eq!(told(&mut world)[1..], failure(SaslCondition::MalformedRequest, false));
+    assert_eq!(plain(&mut world, 0, 1, "ada", "wrong"), failure(SaslCondition::NotAuthorized, true));
+}
+
+#[test]
+fn nobody_authenticates_twice_or_without_a_door() {
+    let mut world = world();
+    assert_eq!(bind(&mut world, 0, 1), [Told::BindRefused]);
+    assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), success());
+    assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), not_authorized());
+    let ToCore::Authenticate(frame) = auth(&world, 2, "PLAIN", Some(b"\0ada\0pencil")) else { unreachable!() };
+    let in_clear = Authenticate { security: Security::ClearLoopback, ..frame.clone() };
+    send(&mut world, 0, &ToCore::Authenticate(in_clear));
+    assert_eq!(told(&mut world), [Told::Failure(SaslCondition::EncryptionRequired, false)]);
+    send(&mut world, 0, &ToCore::Authenticate(Authenticate { domain: "example.net", ..frame }));
+    assert_eq!(told(&mut world), not_authorized());
+}
+
+/// Guesses are limited by account and source; the owner elsewhere is not kept out, and what is
+/// refused does not say whether the password was right.
+#[test]
+fn guessing_ends() {
+    let mut world = world();
+    for counter in 0..u64::from(limits::ATTEMPTS_MAX) {
+        assert_eq!(plain(&mut world, 0, counter, "ada", "wrong"), not_authorized());
+    }
+    let busy = vec![Told::Failure(SaslCondition::TemporaryAuthFailure, false)];
+    assert_eq!(plain(&mut world, 0, 100, "ada", "wrong"), busy);
+    assert_eq!(plain(&mut world, 0, 101, "ada", "pencil"), busy);
+    assert_eq!(plain(&mut world, 0, 102, "eve", "pencil"), not_authorized(), "another account");
+    let ToCore::Authenticate(frame) = auth(&world, 103, "PLAIN", Some(b"\0ada\0pencil")) else { unreachable!() };
+    let elsewhere = IpAddr::from([198, 51, 100, 1]);
+    send(&mut world, 0, &ToCore::Authenticate(Authenticate { peer: elsewhere, ..frame }));
+    assert_eq!(told(&mut world), success());
+    world.now.mono_ms += limits::ATTEMPTS_WINDOW_MS;
+    assert_eq!(plain(&mut world, 0, 104, "ada", "pencil"), success());
+}
+
+/// Many tries begun before the first one is judged get no more answers than one after the other.
+#[test]
+fn guessing_side_by_side_ends_too() {
+    let mut world = world();
+    world.holding = true;
+    let tries = u64::from(limits::ATTEMPTS_MAX) + 5;
+    for counter in 0..tries {
+        assert_eq!(plain(&mut world, 0, counter, "ada", "wrong"), []);
+    }
+    plain(&mut world, 0, tries, "ada", "pencil");
+    while world.answer_one() {}
+    while world.derive_one() {}
+    let answers = told(&mut world);
+    let count = |condition| answers.iter().filter(|told| **told == Told::Failure(condition, false)).count();
+    assert_eq!(count(SaslCondition::NotAuthorized), limits::ATTEMPTS_MAX as usize);
+    assert_eq!(count(SaslCondition::TemporaryAuthFailure), 6, "{answers:?}");
+}
+
+/// The first message may name someone whose shard is another.
+#[test]
+fn an_account_of_another_shard_moves() {
+    let mut world = Core::new(4);
+    world.account_with_password(ADA, "pencil");
+    let (owner, slot) = (world.owner(ADA), world.shards[0].settings.slot_key.slot(ADA).index());
+    let wrong = (owner + 1) % 4;
+    assert_eq!(plain(&mut world, wrong, 1, "ada", "pencil"), [Told::Moved(slot)]);
+    let frame = auth(&world, 2, "PLAIN", None);
+    send(&mut world, wrong, &frame);
+    assert_eq!(told(&mut world), [Told::Challenge(Vec::new())]);
+    send(&mut world, wrong, &ToCore::AuthResponse(AuthResponse { counter: SOCKETS + 2, data: b"\0ada\0pencil" }));
+    assert_eq!(told(&mut world), [Told::Moved(slot)]);
+    assert_eq!(plain(&mut world, owner, 2, "ada", "pencil"), success());
+    assert!(world.shards[wrong].accounts.is_empty());
+    world.now.mono_ms += limits::LOGIN_IDLE_MS;
+    world.run();
+    assert!(world.shards[wrong].logins.is_empty(), "what went on elsewhere is forgotten");
+}
+
+#[test]
+fn what_comes_late_finds_nothing() {
+    let mut world = world();
+    // The socket closes while its credentials are read, and while its keys are derived.
+    for held in [1, 2] {
+        world.holding = true;
+        plain(&mut world, 0, 7, "ada", "pencil");
+        if held == 2 {
+            assert!(world.answer_one());
+        }
+        send(&mut world, 0, &ToCore::Closed(Closed { counter: SOCKETS + 7, generation: None, clean: false }));
+        while world.answer_one() || world.derive_one() {}
+        assert_eq!(told(&mut world), []);
+        assert!(world.shards[0].logins.is_empty());
+    }
+    // The first of two exchanges on one stream is answered during the second.
+    plain(&mut world, 0, 8, "ada", "pencil");
+    send(&mut world, 0, &ToCore::AuthAbort(Counter { counter: SOCKETS + 8 }));
+    plain(&mut world, 0, 8, "ada", "wrong");
+    world.holding = false;
+    while world.answer_one() || world.derive_one() {}
+    let answers = told(&mut world);
+    assert_eq!(answers, [Told::Failure(SaslCondition::NotAuthorized, false)]);
+}
+
+/// Accounts that do not exist leave nothing behind, those that do are in memory once.
+#[test]
+fn loads_are_shared_and_strangers_forgotten() {
+    let mut world = world();
+    for counter in 0..3 {
+        plain(&mut world, 0, counter, "eve", "x");
+        plain(&mut world, 0, 10 + counter, "ada", "pencil");
+    }
+    assert_eq!(world.shards[0].accounts.len(), 1);
+    let key = world.shards[0].accounts.find(ADA).unwrap();
+    assert_eq!(world.shards[0].accounts.get(key).unwrap().pins, 3);
+    for counter in 10..13 {
+        send(&mut world, 0, &ToCore::Closed(Closed { counter: SOCKETS + counter, generation: None, clean: true }));
+    }
+    assert_eq!(world.shards[0].accounts.get(key).unwrap().pins, 0);
+}
+
+/// A store that fails is not a wrong password.
+#[test]
+fn storage_trouble_is_temporary() {
+    let mut world = world();
+    // The shard's epoch is fenced: its questions are answered, its reads too, so break the read.
+    world.holding = true;
+    plain(&mut world, 0, 1, "ada", "pencil");
+    world.fail_one();
+    assert_eq!(told(&mut world), [Told::Failure(SaslCondition::TemporaryAuthFailure, false)]);
+    world.holding = false;
+    assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), success());
+    let deleted = Ask::Apply { changes: vec![Change::DeleteAccount { account: BareJid::parse(ADA).unwrap() }] };
+    world.ask_store(&BareJid::parse(ADA).unwrap(), deleted);
+    assert_eq!(plain(&mut world, 0, 2, "ada", "pencil"), not_authorized());
+}

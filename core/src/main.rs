@@ -1,0 +1,63 @@
+//! `hearth-core`: arguments, configuration, run, exit code.
+
+use hearth_core::config::{Config, CoreError, LogFormat};
+use hearth_core::runtime::{self, StopHandle};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The core of Hearth, an XMPP server: owns accounts, rosters, presence and routing; edges
+/// (hearth-connmgr) connect to it.
+///
+/// Example: hearth-core --config core.toml
+///
+/// Exit codes: 0 stopped, 2 usage, 3 configuration, 4 address in use, 5 store, 6 operating system.
+#[derive(argh::FromArgs)]
+struct Arguments {
+    /// configuration file (TOML); without it the defaults of core.toml hold
+    #[argh(option)]
+    config: Option<PathBuf>,
+    /// check the configuration and exit
+    #[argh(switch)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = argh::from_env();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one line an operator sees when it does not start")]
+fn complain(error: &CoreError) {
+    eprintln!("hearth-core: {error}");
+}
+
+fn start(arguments: &Arguments) -> Result<(), CoreError> {
+    let config = match &arguments.config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    if arguments.check {
+        return Ok(());
+    }
+    log_to_stderr(&config);
+    let stop = StopHandle::new();
+    runtime::stop_on_signals(&stop)?;
+    runtime::run(&config, |ready| tracing::info!(event = "ready", control = %ready.control.display()), &stop)
+}
+
+fn log_to_stderr(config: &Config) {
+    let log = tracing_subscriber::fmt().with_env_filter(config.log.level.as_str()).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,194 @@
+//! The socket under a link: frames out of what was read, one write per turn.
+
+use hearth_wire::codec::{self, WireError};
+use hearth_wire::to_core::ToCore;
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use std::io::{self, Read, Write};
+
+/// A link's connection: Unix, or TCP on loopback.
+pub(crate) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Socket {
+    pub(crate) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Socket::Unix(stream) => stream,
+            Socket::Tcp(stream) => stream,
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Unix(stream) => stream.read(buffer),
+            Socket::Tcp(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Unix(stream) => stream.write(bytes),
+            Socket::Tcp(stream) => stream.write(bytes),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Why a link's connection is over.
+#[derive(Debug)]
+pub(crate) enum LinkLost {
+    Closed,
+    Io(io::Error),
+    Wire(WireError),
+    Silent,
+    Asked,
+}
+
+impl std::fmt::Display for LinkLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LinkLost::Closed => f.write_str("closed by the edge"),
+            LinkLost::Io(error) => write!(f, "{error}"),
+            LinkLost::Wire(error) => write!(f, "{error}"),
+            LinkLost::Silent => f.write_str("silent for too long"),
+            LinkLost::Asked => f.write_str("closed by the core"),
+        }
+    }
+}
+
+/// Most bytes read from one link per turn, so that one busy edge does not hold up the others.
+const READ_PER_TURN: usize = 512 * 1024;
+/// What one read asks for.
+const READ_CHUNK: usize = 64 * 1024;
+
+/// Buffers of one link.
+pub(crate) struct LinkIo {
+    pub(crate) socket: Socket,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    pub(crate) last_received_ms: u64,
+    pub(crate) last_sent_ms: u64,
+    /// More is there to read than one turn takes.
+    pub(crate) readable: bool,
+    /// The socket takes no more for now; an event will say when it does.
+    pub(crate) blocked: bool,
+    /// To be closed once the output is out.
+    pub(crate) closing: bool,
+}
+
+impl LinkIo {
+    pub(crate) fn new(socket: Socket, now_ms: u64) -> LinkIo {
+        LinkIo {
+            socket,
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            last_received_ms: now_ms,
+            last_sent_ms: now_ms,
+            readable: true,
+            blocked: false,
+            closing: false,
+        }
+    }
+
+    /// Reads what is there, a bounded share, and hands each whole frame to `handle`.
+    pub(crate) fn read(&mut self, now_ms: u64, mut handle: impl FnMut(ToCore<'_>, usize)) -> Result<(), LinkLost> {
+        let mut taken = 0;
+        while self.readable && taken < READ_PER_TURN {
+            let before = self.input.len();
+            self.input.resize(before.saturating_add(READ_CHUNK), 0);
+            let space = self.input.get_mut(before..).unwrap_or_default();
+            let got = self.socket.read(space);
+            self.input.truncate(before.saturating_add(*got.as_ref().unwrap_or(&0)));
+            match got {
+                Ok(0) => {
+                    self.frames(&mut handle)?;
+                    return Err(LinkLost::Closed);
+                }
+                Ok(bytes) => {
+                    taken = taken.saturating_add(bytes);
+                    self.last_received_ms = now_ms;
+                    self.frames(&mut handle)?;
+                    // A short read emptied the socket: the next event tells of more.
+                    if bytes < READ_CHUNK {
+                        self.readable = false;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LinkLost::Io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn frames(&mut self, handle: &mut impl FnMut(ToCore<'_>, usize)) -> Result<(), LinkLost> {
+        let mut at = 0;
+        loop {
+            let rest = self.input.get(at..).unwrap_or_default();
+            let Some((frame, used)) = codec::split(rest, codec::FRAME_BYTES_MAX).map_err(LinkLost::Wire)? else {
+                break;
+            };
+            if let Some(frame) = ToCore::decode(frame).map_err(LinkLost::Wire)? {
+                handle(frame, used);
+            }
+            at = at.saturating_add(used);
+        }
+        self.input.drain(..at.min(self.input.len()));
+        if self.input.is_empty() && self.input.capacity() > 2 * READ_CHUNK {
+            self.input = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Puts frames behind what waits, leaving `frames` empty and, where possible, with its room.
+    pub(crate) fn push(&mut self, frames: &mut Vec<u8>) {
+        if self.output.is_empty() {
+            std::mem::swap(&mut self.output, frames);
+        } else {
+            self.output.extend_from_slice(frames);
+            frames.clear();
+        }
+    }
+
+    /// Writes as much as the socket takes.
+    pub(crate) fn write(&mut self, now_ms: u64) -> Result<(), LinkLost> {
+        while !self.blocked && self.written < self.output.len() {
+            match self.socket.write(self.output.get(self.written..).unwrap_or_default()) {
+                Ok(0) => return Err(LinkLost::Closed),
+                Ok(bytes) => {
+                    self.written = self.written.saturating_add(bytes);
+                    self.last_sent_ms = now_ms;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LinkLost::Io(error)),
+            }
+        }
+        if self.written >= self.output.len() {
+            self.output.clear();
+            self.written = 0;
+            if self.output.capacity() > 4 * READ_CHUNK {
+                self.output = Vec::new();
+            }
+            if self.closing {
+                return Err(LinkLost::Asked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing waits to be written.
+    pub(crate) fn drained(&self) -> bool {
+        self.output.is_empty()
+    }
+}

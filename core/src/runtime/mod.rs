@@ -1,0 +1,341 @@
+//! The shell around the shards: threads, sockets, storage, clock. Nothing here decides anything
+//! about XMPP.
+
+mod acceptor;
+mod control_socket;
+mod link_io;
+mod mail;
+mod shard_thread;
+
+use crate::Now;
+use crate::config::{Config, CoreError};
+use crate::derive::Pool;
+use crate::domain::Domains;
+use crate::outputs::{Event, Outputs};
+use crate::random::Random;
+use crate::shard::{Settings, Shard};
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use hearth_storage::{Answer, Ask, Boot, Change, Question, Storage};
+use hearth_wire::ids::ShardIndex;
+use mail::{Mail, Mailbox};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Instant, SystemTime};
+
+const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);
+
+/// Stack of a shard's thread: its loops are iterative, so little is enough.
+const SHARD_STACK_BYTES: usize = 512 * 1024;
+
+/// The time of one process: milliseconds since it started, and UTC.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the runtime owns the clock")]
+    fn start() -> Clock {
+        Clock { start: Instant::now() }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the runtime owns the clock")]
+    pub(crate) fn now(&self) -> Now {
+        let utc = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now {
+            mono_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            utc_ms: u64::try_from(utc.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The operating system's randomness.
+pub struct OsRandom(SystemRandom);
+
+impl OsRandom {
+    pub fn new() -> OsRandom {
+        OsRandom(SystemRandom::new())
+    }
+}
+
+impl Default for OsRandom {
+    fn default() -> OsRandom {
+        OsRandom::new()
+    }
+}
+
+impl Random for OsRandom {
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        // Without randomness nothing here is safe, so the process must not go on.
+        if self.0.fill(out).is_err() {
+            tracing::error!(event = "no_randomness", next = "the operating system's random source failed");
+            std::process::abort();
+        }
+    }
+}
+
+/// Ends a running core, from any thread.
+#[derive(Clone, Default)]
+pub struct StopHandle {
+    stopping: Arc<AtomicBool>,
+    wake: crossbeam_wake::Wake,
+}
+
+impl StopHandle {
+    pub fn new() -> StopHandle {
+        StopHandle::default()
+    }
+
+    /// Asks; [`run`] returns when all is stored and closed.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.wake.wake();
+    }
+}
+
+/// A one-shot signal between threads.
+mod crossbeam_wake {
+    use crossbeam_channel::{Receiver, Sender, bounded};
+
+    #[derive(Clone)]
+    pub(super) struct Wake(Sender<()>, Receiver<()>);
+
+    impl Default for Wake {
+        fn default() -> Wake {
+            let (sender, receiver) = bounded(1);
+            Wake(sender, receiver)
+        }
+    }
+
+    impl Wake {
+        pub(super) fn wake(&self) {
+            // Full means that it is signalled already.
+            let _ = self.0.try_send(());
+        }
+        pub(super) fn wait(&self) {
+            let _ = self.1.recv();
+        }
+    }
+}
+
+/// Where a running core can be reached.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    pub link_unix: Option<PathBuf>,
+    pub link_tcp: Option<SocketAddr>,
+    pub control: PathBuf,
+    pub shards: u16,
+}
+
+/// Runs a core until `stop`; `ready` is called once, when edges may dial.
+pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Result<(), CoreError> {
+    let clock = Clock::start();
+    let (storage, boot, domains) = open_storage(config)?;
+    let shards = config.shards.max(1);
+    let mut polls = Vec::new();
+    let mut mailboxes: Vec<Mailbox> = Vec::new();
+    for _ in 0..shards {
+        let poll = mio::Poll::new().map_err(|cause| CoreError::os("create an event queue", cause))?;
+        let (mailbox, inbox) =
+            Mailbox::new(&poll, WAKE_TOKEN).map_err(|cause| CoreError::os("create an event queue", cause))?;
+        polls.push((poll, inbox));
+        mailboxes.push(mailbox);
+    }
+    let to_shards = mailboxes.clone();
+    let storage = storage
+        .start(shards, move |shard: ShardIndex, answers| {
+            if let Some(mailbox) = to_shards.get(usize::from(shard)) {
+                mailbox.send(Mail::Answers(answers));
+            }
+        })
+        .map_err(|cause| CoreError::Storage { path: config.data.clone(), cause })?;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+    let pool = Arc::new(Pool::start(workers).map_err(|cause| CoreError::os("start a thread", cause))?);
+    let (acceptor, at) = listen(config, &mailboxes)?;
+    let control = control_socket::Control { shards: mailboxes.clone(), slot_key: boot.slot_key };
+    let control_listener = bind_unix_std(&at.control)?;
+
+    let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();
+    for (index, (poll, inbox)) in (0..shards).zip(polls) {
+        let settings = Settings {
+            index,
+            shards,
+            slot_key: boot.slot_key,
+            secret: boot.secret,
+            epoch: boot.epoch,
+            clear_login: config.clear_login,
+        };
+        let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
+        let thread = shard_thread::ShardThread {
+            index,
+            shard: Shard::new(settings, domains.clone(), Box::new(OsRandom::new())),
+            poll,
+            inbox,
+            own,
+            peers: mailboxes.clone(),
+            storage: storage.clone(),
+            pool: pool.clone(),
+            clock,
+            links: BTreeMap::new(),
+            next_link: 0,
+            controls: BTreeMap::new(),
+            next_control: 1,
+            out: Outputs::default(),
+            stopping: false,
+        };
+        threads.push(spawn(format!("shard-{index}"), move || thread.run())?);
+    }
+    let accept_stop = Arc::new(AtomicBool::new(false));
+    let accept_waker = acceptor.waker();
+    let accept = spawn("acceptor".to_owned(), {
+        let stop = accept_stop.clone();
+        move || acceptor.run(&stop)
+    })?;
+    // Ends with the process: it holds nothing that must be closed.
+    spawn("control".to_owned(), move || {
+        control.serve(&control_listener);
+        Ok(())
+    })?;
+
+    ready(&at);
+    while !stop.stopping.load(Ordering::Acquire) {
+        stop.wake.wait();
+    }
+    accept_stop.store(true, Ordering::Release);
+    let _ = accept_waker.wake();
+    join(accept);
+    for mailbox in &mailboxes {
+        mailbox.send(Mail::Stop);
+    }
+    threads.into_iter().for_each(join);
+    storage.shutdown().map_err(|cause| CoreError::Storage { path: config.data.clone(), cause })?;
+    for path in at.link_unix.iter().chain([&at.control]) {
+        // A socket file that is gone already is as good.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// SIGTERM and SIGINT stop the core.
+pub fn stop_on_signals(stop: &StopHandle) -> Result<(), CoreError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+        .map_err(|cause| CoreError::os("wait for signals", cause))?;
+    let stop = stop.clone();
+    spawn("signals".to_owned(), move || {
+        if signals.forever().next().is_some() {
+            stop.stop();
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn spawn(
+    name: String,
+    body: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<std::io::Result<()>>, CoreError> {
+    Builder::new()
+        .name(name)
+        .stack_size(SHARD_STACK_BYTES)
+        .spawn(body)
+        .map_err(|cause| CoreError::os("start a thread", cause))
+}
+
+fn join(thread: JoinHandle<std::io::Result<()>>) {
+    let name = thread.thread().name().unwrap_or("thread").to_owned();
+    match thread.join() {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => tracing::error!(event = "thread_failed", thread = name, cause = %cause),
+        Err(_) => tracing::error!(event = "thread_panicked", thread = name),
+    }
+}
+
+/// Opens the store and makes its domains those of the configuration.
+fn open_storage(config: &Config) -> Result<(Storage, Boot, Domains), CoreError> {
+    let failed = |cause| CoreError::Storage { path: config.data.clone(), cause };
+    let (storage, boot) = config.storage(&mut OsRandom::new()).map_err(failed)?;
+    let mut records = boot.domains.clone();
+    let mut changes = Vec::new();
+    for domain in config.domain_records() {
+        if !records.contains(&domain) {
+            changes.push(Change::PutDomain { domain: domain.clone() });
+            records.retain(|record| record.domain != domain.domain);
+            records.push(domain);
+        }
+    }
+    if let Some(first) = records.first().filter(|_| !changes.is_empty()) {
+        let slot = boot.slot_key.slot(&first.domain);
+        let question = Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } };
+        if let Answer::Failed(cause) = storage.answer(question).answer {
+            return Err(failed(cause));
+        }
+    }
+    Ok((storage, boot, Domains::new(records)))
+}
+
+fn listen(config: &Config, mailboxes: &[Mailbox]) -> Result<(acceptor::Acceptor, Ready), CoreError> {
+    let unix = match config.link_unix() {
+        Some(path) => {
+            let listener = bind_unix_std(&path)?;
+            listener.set_nonblocking(true).map_err(|cause| CoreError::os("listen for links", cause))?;
+            Some((mio::net::UnixListener::from_std(listener), path))
+        }
+        None => None,
+    };
+    let tcp = match config.link_tcp {
+        Some(address) => Some(
+            mio::net::TcpListener::bind(address)
+                .map_err(|cause| CoreError::Listen { address: address.to_string(), cause })?,
+        ),
+        None => None,
+    };
+    let link_tcp = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    let (unix, link_unix) = unix.unzip();
+    let acceptor = acceptor::Acceptor::new(unix, tcp, mailboxes.to_vec())
+        .map_err(|cause| CoreError::os("listen for links", cause))?;
+    Ok((acceptor, Ready { link_unix, link_tcp, control: config.control(), shards: config.shards.max(1) }))
+}
+
+/// Listens on a Unix socket. The store's lock shows that a file in the way is of a dead process.
+fn bind_unix_std(path: &Path) -> Result<std::os::unix::net::UnixListener, CoreError> {
+    let listen = |cause| CoreError::Listen { address: path.display().to_string(), cause };
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(listen(cause)),
+    }
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(listen)?;
+    let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, only_owner).map_err(listen)?;
+    Ok(listener)
+}
+
+/// One line per event, addresses but never bodies or secrets.
+fn log_event(shard: ShardIndex, event: &Event) {
+    match event {
+        Event::EdgeUp { link, edge, event_loop } => {
+            tracing::info!(event = "edge_up", shard, link = link.0, edge, event_loop);
+        }
+        Event::EdgeDown { link, edge, sessions } => {
+            tracing::warn!(event = "edge_down", shard, link = link.0, edge, sessions);
+        }
+        Event::EdgeRefused { link, reason } => tracing::warn!(event = "edge_refused", shard, link = link.0, reason),
+        Event::LoggedIn { account, mechanism } => tracing::debug!(event = "logged_in", shard, account, mechanism),
+        Event::LoginFailed { account, source, condition } => {
+            let source = source.map(tracing::field::display);
+            tracing::info!(event = "login_failed", shard, account, source, condition = condition.element());
+        }
+        Event::SessionStarted { jid } => tracing::debug!(event = "session_started", shard, session = jid),
+        Event::SessionEnded { jid, reason } => tracing::debug!(event = "session_ended", shard, session = jid, reason),
+        Event::SessionDetached { jid, held_bytes } => {
+            tracing::warn!(event = "session_detached", shard, session = jid, held_bytes);
+        }
+        Event::StorageFailed { doing, cause } => tracing::error!(event = "storage_failed", shard, doing, cause),
+        Event::AccountChanged { account, change } => tracing::info!(event = "account_changed", shard, account, change),
+    }
+}

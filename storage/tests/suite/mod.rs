@@ -1,0 +1,435 @@
+//! What every pair of stores must do, whatever it is made of.
+
+use hearth_storage::{
+    Append, Blob, Change, ChangeSet, Credentials, Denied, DomainRecord, LogId, LogMarks, LogStore, NewRecord, Refusal,
+    RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
+};
+use hearth_wire::BareJid;
+use hearth_wire::ids::{IngestId, Slot, StreamId};
+use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
+use std::sync::Arc;
+
+pub(crate) type Pair = (Arc<dyn SmallStore>, Arc<dyn LogStore>);
+
+/// A place that keeps a pair of stores. `open` is called again after both were closed and dropped.
+pub(crate) trait Home {
+    fn open(&mut self) -> Pair;
+}
+
+pub(crate) fn jid(text: &str) -> BareJid {
+    BareJid::parse(text).unwrap()
+}
+
+pub(crate) fn slot(index: u16) -> Slot {
+    Slot::new(index).unwrap()
+}
+
+pub(crate) fn keys(byte: u8) -> ScramKeys {
+    ScramKeys { iterations: 10_000, salt: vec![byte; 16], stored_key: vec![byte; 32], server_key: vec![byte; 32] }
+}
+
+pub(crate) fn credentials(generation: u64) -> Credentials {
+    Credentials { generation, sha1: keys(1), sha256: keys(2) }
+}
+
+pub(crate) fn create(account: &str) -> Change {
+    Change::CreateAccount { account: jid(account), credentials: credentials(1) }
+}
+
+pub(crate) fn item(contact: &str) -> RosterItem {
+    RosterItem {
+        contact: contact.into(),
+        name: Some("Grace".into()),
+        groups: vec!["Friends".into(), "Navy".into()],
+        subscription: Subscription::Both,
+        ask: false,
+        approved: true,
+    }
+}
+
+pub(crate) fn put_item(account: &str, contact: &str) -> Change {
+    Change::PutRosterItem { account: jid(account), item: item(contact) }
+}
+
+pub(crate) fn message(body: &str) -> SharedStanza {
+    SharedStanza::new(&Stanza { id: Some(body), ..Stanza::new(StanzaKind::Message, StanzaType::Chat) })
+}
+
+pub(crate) fn append(account: &str, body: &str) -> Append {
+    let ingest = Some(IngestId { stream: StreamId([3; 16]), number: 5 });
+    let record = NewRecord { account: jid(account), ingest, received_ms: 1_000, stanza: message(body) };
+    Append { slot: slot(1), epoch: 1, record }
+}
+
+/// A set for slot 1 under the newest epoch there is.
+pub(crate) fn set(changes: Vec<Change>) -> ChangeSet {
+    ChangeSet { slot: slot(1), epoch: 1_000, changes }
+}
+
+fn apply(store: &dyn SmallStore, changes: Vec<Change>) -> Result<(), Denied> {
+    apply_born(store, changes, LogId(0))
+}
+
+fn apply_born(store: &dyn SmallStore, changes: Vec<Change>, born_at: LogId) -> Result<(), Denied> {
+    let outcomes = store.apply(&[set(changes)], born_at);
+    assert_eq!(outcomes.len(), 1);
+    outcomes.into_iter().next().unwrap()
+}
+
+fn bodies(log: &dyn LogStore, account: &str, after: LogId, limit: u32) -> Vec<String> {
+    let records = log.read(&jid(account), after, limit).unwrap();
+    records.iter().map(|record| record.stanza.view().id.unwrap().to_owned()).collect()
+}
+
+const REFUSED_EXISTS: Result<(), Denied> = Err(Denied::Refused(Refusal::Exists));
+const REFUSED_NO_ACCOUNT: Result<(), Denied> = Err(Denied::Refused(Refusal::NoAccount));
+const REFUSED_FENCED: Denied = Denied::Refused(Refusal::Fenced);
+
+/// Runs everything.
+pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
+    let small_cases: &[fn(&mut dyn Home)] = &[
+        snapshot_holds_all_that_was_put,
+        account_is_deleted_whole,
+        preconditions_see_earlier_changes_of_their_set,
+        bad_set_leaves_the_others_of_its_batch,
+        older_epochs_are_fenced,
+        epochs_grow_over_restarts,
+        domains_and_listing,
+        blobs_are_bounded,
+        accounts_that_share_a_prefix_stay_apart,
+    ];
+    let log_cases: &[fn(&mut dyn Home)] = &[
+        log_pages_in_order,
+        log_keeps_records_whole,
+        log_ids_grow_over_restarts,
+        log_marks,
+        log_fences,
+        log_page_is_bounded_in_bytes,
+        later_account_of_a_name_does_not_see_the_earlier_ones_messages,
+    ];
+    for case in small_cases.iter().chain(log_cases) {
+        case(&mut *new_home());
+    }
+}
+
+fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let account = jid("ada@example.org");
+    assert_eq!(store.load(slot(1), &account).unwrap(), None);
+    let request = StoredRequest { contact: "eve@example.org".into(), stanza: vec![1, 2], received_ms: 9 };
+    let marks = LogMarks { low_water: LogId(70), undelivered: vec![LogId(3), LogId(5)] };
+    let roster = ["bob@example.org", "grace@example.org"];
+    apply(
+        &*store,
+        vec![
+            create("ada@example.org"),
+            put_item("ada@example.org", roster[1]),
+            put_item("ada@example.org", roster[0]),
+            put_item("ada@example.org", "gone@example.org"),
+            Change::RemoveRosterItem { account: account.clone(), contact: jid("gone@example.org") },
+            Change::PutRosterVersion { account: account.clone(), version: 12 },
+            Change::PutRequest { account: account.clone(), request: request.clone() },
+            Change::PutMarks { account: account.clone(), marks: marks.clone() },
+            Change::SetCredentials { account: account.clone(), credentials: credentials(2) },
+            Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![7; 300_000]) },
+        ],
+    )
+    .unwrap();
+    let check = |store: &dyn SmallStore| {
+        let snapshot = store.load(slot(1), &account).unwrap().unwrap();
+        assert_eq!(snapshot.credentials, credentials(2));
+        assert_eq!(snapshot.roster, roster.map(item));
+        assert_eq!(snapshot.roster_version, 12);
+        assert_eq!(snapshot.requests, std::slice::from_ref(&request));
+        assert_eq!(snapshot.marks, marks);
+        assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), Some(vec![7; 300_000]));
+    };
+    check(&*store);
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    check(&*store);
+    apply(
+        &*store,
+        vec![
+            Change::RemoveRequest { account: account.clone(), contact: jid("eve@example.org") },
+            Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: None },
+        ],
+    )
+    .unwrap();
+    assert_eq!(store.load(slot(1), &account).unwrap().unwrap().requests, []);
+    assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
+}
+
+fn account_is_deleted_whole(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let account = jid("ada@example.org");
+    let vcard = Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![1]) };
+    let marks = LogMarks { low_water: LogId(9), undelivered: vec![LogId(1)] };
+    let put_marks = Change::PutMarks { account: account.clone(), marks };
+    apply(&*store, vec![create("ada@example.org"), put_item("ada@example.org", "b@c"), vcard, put_marks]).unwrap();
+    apply(&*store, vec![Change::DeleteAccount { account: account.clone() }]).unwrap();
+    assert_eq!(store.load(slot(1), &account).unwrap(), None);
+    assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
+    assert!(store.list_accounts("example.org", None, 10).unwrap().is_empty());
+    assert_eq!(store.born_at(slot(1), &account).unwrap(), None);
+    assert_eq!(apply(&*store, vec![Change::DeleteAccount { account: account.clone() }]), REFUSED_NO_ACCOUNT);
+    apply(&*store, vec![create("ada@example.org")]).unwrap();
+    let snapshot = store.load(slot(1), &account).unwrap().unwrap();
+    assert_eq!((snapshot.roster, snapshot.marks), (vec![], LogMarks::default()));
+}
+
+fn preconditions_see_earlier_changes_of_their_set(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let (ada, bob) = ("ada@example.org", "bob@example.org");
+    let delete = || Change::DeleteAccount { account: jid(ada) };
+    assert_eq!(apply(&*store, vec![create(ada), create(ada)]), REFUSED_EXISTS);
+    assert_eq!(apply(&*store, vec![create(ada), create(bob), create(ada)]), REFUSED_EXISTS);
+    assert_eq!(apply(&*store, vec![create(ada), delete(), put_item(ada, bob)]), REFUSED_NO_ACCOUNT);
+    assert_eq!(apply(&*store, vec![create(bob), put_item(ada, bob)]), REFUSED_NO_ACCOUNT);
+    assert!(store.list_accounts("example.org", None, 10).unwrap().is_empty());
+    apply(&*store, vec![create(ada)]).unwrap();
+    apply(&*store, vec![delete(), create(ada), put_item(ada, bob)]).unwrap();
+    assert_eq!(store.load(slot(1), &jid(ada)).unwrap().unwrap().roster, [item(bob)]);
+}
+
+fn bad_set_leaves_the_others_of_its_batch(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let (ada, bob) = ("ada@example.org", "bob@example.org");
+    let long = vec![0; limits::BLOB_BYTES_MAX + 1];
+    let too_long = Change::PutBlob { account: jid(ada), blob: Blob::VCard, bytes: Some(long) };
+    let outcomes = store.apply(
+        &[
+            set(vec![create(ada)]),
+            set(vec![put_item(ada, "x@y"), create(ada)]),
+            set(vec![put_item(ada, "z@y"), too_long]),
+            set(vec![create(bob)]),
+        ],
+        LogId(0),
+    );
+    assert_eq!(outcomes[0], Ok(()));
+    assert_eq!(outcomes[1], REFUSED_EXISTS);
+    assert!(matches!(outcomes[2], Err(Denied::Failed(StoreError::TooLarge { .. }))));
+    assert_eq!(outcomes[3], Ok(()));
+    assert_eq!(store.load(slot(1), &jid(ada)).unwrap().unwrap().roster, []);
+    assert!(store.load(slot(1), &jid(bob)).unwrap().is_some());
+}
+
+fn older_epochs_are_fenced(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let boot = store.boot().unwrap();
+    let set = |slot_index, epoch, changes| ChangeSet { slot: slot(slot_index), epoch, changes };
+    let apply = |set: ChangeSet| store.apply(&[set], LogId(0)).remove(0);
+    assert_eq!(apply(set(1, boot.epoch - 1, vec![create("a@b")])), Err(REFUSED_FENCED));
+    assert_eq!(apply(set(1, boot.epoch, vec![create("a@b")])), Ok(()));
+    // A new owner takes slot 1 without changing anything.
+    assert_eq!(apply(set(1, boot.epoch + 5, vec![])), Ok(()));
+    assert_eq!(apply(set(1, boot.epoch + 4, vec![put_item("a@b", "c@d")])), Err(REFUSED_FENCED));
+    assert_eq!(apply(set(2, boot.epoch, vec![create("e@b")])), Ok(()));
+    // The refused one of two takers of slot 3 in one batch changes nothing.
+    let both = [set(3, boot.epoch + 9, vec![create("f@b")]), set(3, boot.epoch + 8, vec![put_item("f@b", "c@d")])];
+    assert_eq!(store.apply(&both, LogId(0)), [Ok(()), Err(REFUSED_FENCED)]);
+}
+
+fn epochs_grow_over_restarts(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let first = store.boot().unwrap();
+    let taken = ChangeSet { slot: slot(9), epoch: first.epoch + 100, changes: vec![] };
+    assert_eq!(store.apply(&[taken], LogId(0)), [Ok(())]);
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    let second = store.boot().unwrap();
+    assert!(second.epoch > first.epoch + 100, "{} {}", second.epoch, first.epoch);
+    assert_eq!((second.slot_key, second.secret), (first.slot_key, first.secret));
+    assert!(store.boot().unwrap().epoch > second.epoch);
+}
+
+fn domains_and_listing(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let domain = |name: &str| DomainRecord { domain: name.to_owned(), log_off: true, registration: false };
+    let put = |name| Change::PutDomain { domain: domain(name) };
+    apply(&*store, vec![put("b.org"), put("a.org"), put("c.org"), Change::RemoveDomain { domain: "c.org".into() }])
+        .unwrap();
+    assert_eq!(store.boot().unwrap().domains, [domain("a.org"), domain("b.org")]);
+    let names = ["a@a.org", "b@a.org", "c@a.org", "a@a.orgs", "z@b.org"];
+    for (index, name) in names.iter().enumerate() {
+        let set =
+            ChangeSet { slot: slot(4000 - u16::try_from(index).unwrap()), epoch: 5_000, changes: vec![create(name)] };
+        assert_eq!(store.apply(&[set], LogId(0)), [Ok(())]);
+    }
+    let list = |domain, after: Option<&str>, limit| -> Vec<String> {
+        let listed = store.list_accounts(domain, after.map(jid).as_ref(), limit).unwrap();
+        listed.iter().map(|account| account.as_str().to_owned()).collect()
+    };
+    assert_eq!(list("a.org", None, 100), ["a@a.org", "b@a.org", "c@a.org"]);
+    assert_eq!(list("a.org", None, 2), ["a@a.org", "b@a.org"]);
+    assert_eq!(list("a.org", Some("b@a.org"), 2), ["c@a.org"]);
+    assert_eq!(list("a.org", Some("bb@a.org"), 2), ["c@a.org"]);
+    assert_eq!(list("a.org", Some("c@a.org"), 2), [""; 0]);
+    assert_eq!(list("a.org", None, 0), [""; 0]);
+    assert_eq!(list("org", None, 9), [""; 0]);
+}
+
+fn blobs_are_bounded(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let put = |len| Change::PutBlob { account: jid("a@b"), blob: Blob::VCard, bytes: Some(vec![1; len]) };
+    apply(&*store, vec![create("a@b"), put(limits::BLOB_BYTES_MAX)]).unwrap();
+    let refused = apply(&*store, vec![put(limits::BLOB_BYTES_MAX + 1)]);
+    assert!(matches!(refused, Err(Denied::Failed(StoreError::TooLarge { .. }))));
+    let kept = store.load_blob(slot(1), &jid("a@b"), Blob::VCard).unwrap().unwrap();
+    assert_eq!(kept.len(), limits::BLOB_BYTES_MAX);
+}
+
+fn accounts_that_share_a_prefix_stay_apart(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let names = ["a@b", "a@b.c", "a@b.cd", "aa@b"];
+    apply(&*store, names.map(create).to_vec()).unwrap();
+    apply(&*store, names.map(|name| put_item(name, &format!("of-{name}"))).to_vec()).unwrap();
+    apply(&*store, vec![Change::DeleteAccount { account: jid("a@b") }]).unwrap();
+    assert_eq!(store.load(slot(1), &jid("a@b")).unwrap(), None);
+    for name in &names[1..] {
+        let snapshot = store.load(slot(1), &jid(name)).unwrap().unwrap();
+        assert_eq!(snapshot.roster, [item(&format!("of-{name}"))]);
+        assert_eq!(store.load(slot(2), &jid(name)).unwrap(), None, "another slot");
+    }
+}
+
+fn append_all(log: &dyn LogStore, batch: &[Append]) -> Vec<LogId> {
+    let ids = log.append(batch).into_iter().map(|outcome| outcome.unwrap()).collect();
+    log.tidy();
+    ids
+}
+
+fn log_pages_in_order(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let batch: Vec<Append> =
+        (0..20).map(|n| append(if n % 2 == 0 { "a@b" } else { "c@d" }, &format!("m{n}"))).collect();
+    let mut ids = append_all(&*log, &batch[..7]);
+    ids.extend(append_all(&*log, &batch[7..]));
+    assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    let even: Vec<String> = (0..20).step_by(2).map(|n| format!("m{n}")).collect();
+    assert_eq!(bodies(&*log, "a@b", LogId(0), 100), even);
+    assert_eq!(bodies(&*log, "a@b", LogId(0), 3), even[..3]);
+    assert_eq!(bodies(&*log, "a@b", ids[4], 3), even[3..6]);
+    assert_eq!(bodies(&*log, "a@b", ids[5], 3), even[3..6], "between two of its ids");
+    assert_eq!(bodies(&*log, "a@b", ids[18], 3), [""; 0]);
+    assert_eq!(bodies(&*log, "a@b", LogId(0), 0), [""; 0]);
+    assert_eq!(bodies(&*log, "nobody@d", LogId(0), 9), [""; 0]);
+}
+
+fn log_keeps_records_whole(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let mut appends = [append("a@b", "one"), append("a@b", "two")];
+    appends[1].record.ingest = None;
+    appends[1].record.received_ms = u64::MAX;
+    let ids = append_all(&*log, &appends);
+    let records = log.read(&jid("a@b"), LogId(0), 9).unwrap();
+    for ((record, append), id) in records.iter().zip(&appends).zip(ids) {
+        let NewRecord { ingest, received_ms, stanza, .. } = &append.record;
+        assert_eq!((&record.ingest, &record.received_ms, &record.stanza), (ingest, received_ms, stanza));
+        assert_eq!(record.id, id);
+    }
+    assert_eq!(records.len(), 2);
+    let long = "x".repeat(limits::STANZA_BYTES_MAX);
+    let outcomes = log.append(&[append("a@b", &long), append("a@b", "three")]);
+    assert!(matches!(outcomes[0], Err(Denied::Failed(StoreError::TooLarge { .. }))));
+    assert!(outcomes[1].is_ok());
+    assert_eq!(bodies(&*log, "a@b", LogId(0), 9), ["one", "two", "three"]);
+}
+
+fn log_ids_grow_over_restarts(home: &mut dyn Home) {
+    let mut newest = LogId(0);
+    for round in 0..4 {
+        let (store, log) = home.open();
+        assert_eq!(bodies(&*log, "a@b", LogId(0), 99).len(), round * 2);
+        assert!(log.head() >= newest);
+        for _ in 0..2 {
+            let id = append_all(&*log, &[append("a@b", "m")])[0];
+            assert!(id > newest);
+            newest = id;
+            assert!(log.head() >= id);
+        }
+        store.close().unwrap();
+        log.close().unwrap();
+    }
+}
+
+fn log_marks(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let above = |account, mark| log.any_above(&jid(account), mark).unwrap();
+    assert!(!above("a@b", LogId(0)));
+    let before = log.head();
+    let ids = append_all(&*log, &[append("a@b", "1"), append("c@d", "2"), append("a@b", "3"), append("c@d", "4")]);
+    assert!(above("a@b", LogId(0)) && above("a@b", before) && above("a@b", ids[0]) && above("a@b", ids[1]));
+    assert!(!above("a@b", ids[2]) && !above("a@b", ids[3]) && !above("a@b", log.head()));
+    assert!(above("c@d", ids[2]) && !above("e@f", LogId(0)));
+}
+
+fn log_fences(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let at = |slot_index, epoch| Append { slot: slot(slot_index), epoch, ..append("a@b", "m") };
+    log.fence(None, 5);
+    log.fence(Some(slot(2)), 8);
+    log.fence(Some(slot(2)), 7);
+    let outcomes = log.append(&[at(1, 4), at(1, 5), at(2, 7), at(2, 8), at(2, 9)]);
+    let refused: Vec<bool> = outcomes.iter().map(|outcome| *outcome == Err(REFUSED_FENCED)).collect();
+    assert_eq!(refused, [true, false, true, false, false]);
+    assert_eq!(bodies(&*log, "a@b", LogId(0), 9).len(), 3);
+}
+
+fn log_page_is_bounded_in_bytes(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let long = "x".repeat(limits::READ_BYTES_MAX / 3);
+    append_all(&*log, &[append("a@b", &long), append("a@b", &long), append("a@b", &long), append("a@b", "last")]);
+    let page = log.read(&jid("a@b"), LogId(0), 9).unwrap();
+    assert_eq!(page.len(), 2, "the third would pass the limit with what surrounds it");
+    let page = log.read(&jid("a@b"), page[1].id, 9).unwrap();
+    assert_eq!(page.len(), 2);
+    let whole = "x".repeat(limits::STANZA_BYTES_MAX - 100);
+    append_all(&*log, &[append("c@d", &whole), append("c@d", "next")]);
+    let page = log.read(&jid("c@d"), LogId(0), 9).unwrap();
+    assert!(!page.is_empty());
+}
+
+fn later_account_of_a_name_does_not_see_the_earlier_ones_messages(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let (storage, boot) = hearth_storage::Storage::new(store, log).unwrap();
+    let account = jid("ada@example.org");
+    let ask = |ask| {
+        let question = hearth_storage::Question { id: 1, slot: slot(1), epoch: boot.epoch, ask };
+        storage.answer(question).answer
+    };
+    use hearth_storage::{Answer, Ask};
+    let read = || match ask(Ask::ReadLog { account: account.clone(), after: LogId(0), limit: 9 }) {
+        Answer::Records(records) => records.len(),
+        other => panic!("{other:?}"),
+    };
+    let say = || {
+        assert!(matches!(ask(Ask::Append { record: append("ada@example.org", "m").record }), Answer::Appended(_)));
+    };
+    let load = || match ask(Ask::Load { account: account.clone() }) {
+        Answer::Loaded(Some(snapshot)) => (snapshot.log_above_mark, snapshot.marks),
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(ask(Ask::Apply { changes: vec![create("ada@example.org")] }), Answer::Applied));
+    say();
+    assert_eq!((read(), load().0), (1, true));
+    assert!(matches!(
+        ask(Ask::Apply { changes: vec![Change::DeleteAccount { account: account.clone() }] }),
+        Answer::Applied
+    ));
+    assert_eq!(read(), 0);
+    assert!(matches!(ask(Ask::Apply { changes: vec![create("ada@example.org")] }), Answer::Applied));
+    let (above, marks) = load();
+    assert_eq!((read(), above, marks.undelivered), (0, false, vec![]));
+    say();
+    assert_eq!((read(), load().0), (1, true));
+    // Not even marks that a confused shard stores bring the old ones back.
+    let marks = LogMarks { low_water: LogId(0), undelivered: vec![LogId(1)] };
+    let put_marks = Change::PutMarks { account: account.clone(), marks };
+    assert!(matches!(ask(Ask::Apply { changes: vec![put_marks] }), Answer::Applied));
+    assert!(load().1.undelivered.is_empty() && load().1.low_water > LogId(0));
+}

@@ -1,0 +1,33 @@
+//! The load program: many XMPP clients on one thread, and what they cost the server.
+//!
+//! ```text
+//! scenario/*  what is done and measured      ── begin, send ──▶ net.rs    mio loop, all connections
+//!     ▲                                                          │ bytes
+//!     │ Event (event.rs)                     transport.rs socket, TLS   login.rs, scram.rs negotiation
+//!     └────────────────────────────────────── scan.rs whole elements ◀─┘
+//! probe.rs   CPU and memory of the server's processes     report.rs   table, JSON, comparison
+//! ```
+//!
+//! The server's figures are what counts. What the load program spends on its own work it tries to
+//! spend outside of what it measures, but both share a machine: rates and tails depend on that, CPU time per
+//! unit of work and bytes per session hardly do.
+
+mod args;
+mod error;
+mod event;
+mod histogram;
+mod limits;
+mod login;
+mod net;
+mod probe;
+mod report;
+mod scan;
+mod scenario;
+mod scram;
+mod timer;
+mod transport;
+
+pub use args::{Args, Scenario};
+pub use error::LoadError;
+pub use report::{Report, comparison};
+pub use scenario::run;

@@ -1,0 +1,154 @@
+//! Figures of a run: a table for people, one JSON line for programs, and a table of several runs side by side.
+
+use super::histogram::Histogram;
+use super::probe::Processes;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// One measured number.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+}
+
+/// All that a run found out.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was run, with the options that matter.
+    pub(crate) title: String,
+    /// Whose figures these are, in a comparison.
+    pub(crate) label: String,
+    pub(crate) figures: Vec<Figure>,
+    /// What the reader must know about the figures.
+    pub(crate) notes: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
+        self.figures.push(Figure { name: name.into(), value, unit });
+    }
+
+    /// A cost for each process, and their sum if there are several.
+    pub(crate) fn add_costs(&mut self, name: &str, processes: &Processes, costs: &[f64], unit: &'static str) {
+        if let [_, _, ..] = costs {
+            for (process, cost) in processes.0.iter().zip(costs) {
+                self.add(format!("{name}, {}", process.name), *cost, unit);
+            }
+        }
+        if !costs.is_empty() {
+            self.add(name, costs.iter().sum(), unit);
+        }
+    }
+
+    pub(crate) fn add_latency(&mut self, name: &str, latency: &Histogram) {
+        for (suffix, share) in [("p50", 0.5), ("p99", 0.99)] {
+            self.add(format!("{name} {suffix}"), latency.quantile_ms(share), "ms");
+        }
+        self.add(format!("{name} max"), latency.max_ms(), "ms");
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let width = self.figures.iter().map(|figure| figure.name.len()).max().unwrap_or(0);
+        let mut text = format!("{}\n", self.title);
+        for figure in &self.figures {
+            let _ = writeln!(text, "  {:width$}  {:>12} {}", figure.name, number(figure.value), figure.unit);
+        }
+        for note in &self.notes {
+            let _ = writeln!(text, "  note: {note}");
+        }
+        text
+    }
+
+    /// For programs: one line.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let figures: Vec<Value> = self
+            .figures
+            .iter()
+            .map(|figure| json!({"name": figure.name, "value": figure.value, "unit": figure.unit}))
+            .collect();
+        json!({"title": self.title, "label": self.label, "figures": figures, "notes": self.notes}).to_string()
+    }
+}
+
+/// Reports side by side, one column for each label, from their JSON lines: a Markdown table in the order of
+/// first appearance. Lines that are no report are passed over.
+#[must_use]
+pub fn comparison(lines: &str) -> String {
+    let mut labels: Vec<String> = Vec::new();
+    let mut rows: Vec<(String, String)> = Vec::new();
+    let mut cells: BTreeMap<(String, String), f64> = BTreeMap::new();
+    for report in lines.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok()) {
+        let text = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
+        let (title, label) = (text(&report, "title"), text(&report, "label"));
+        if !labels.contains(&label) {
+            labels.push(label.clone());
+        }
+        let figures = report.get("figures").and_then(Value::as_array);
+        for figure in figures.into_iter().flatten().filter_map(Value::as_object) {
+            let row = (format!("{title}: {}", text(figure, "name")), text(figure, "unit"));
+            if let Some(value) = figure.get("value").and_then(Value::as_f64) {
+                cells.insert((row.0.clone(), label.clone()), value);
+            }
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+    }
+    let mut text = format!("| | unit | {} |\n|---|---|{}\n", labels.join(" | "), "---|".repeat(labels.len()));
+    for (name, unit) in rows {
+        let _ = write!(text, "| {name} | {unit} |");
+        for label in &labels {
+            let cell = cells.get(&(name.clone(), label.clone())).map_or("–".to_owned(), |value| number(*value));
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Three or four significant digits.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(label: &str, figures: &[(&str, f64)]) -> Report {
+        let mut report = Report { title: "chat".into(), label: label.into(), ..Report::default() };
+        for (name, value) in figures {
+            report.add(*name, *value, "ms");
+        }
+        report
+    }
+
+    #[test]
+    fn runs_side_by_side() {
+        let lines = [report("a", &[("p50", 0.1234), ("p99", 250.4)]), report("b", &[("p99", 12.34)])];
+        let lines = lines.map(|report| report.json()).join("\nnoise\n");
+        let wanted = "| | unit | a | b |\n|---|---|---|---|\n\
+                      | chat: p50 | ms | 0.123 | – |\n| chat: p99 | ms | 250 | 12.3 |\n";
+        assert_eq!(comparison(&lines), wanted);
+    }
+
+    #[test]
+    fn costs_by_process_and_in_sum() {
+        let mut report = Report::default();
+        report.add_costs("cpu", &"edge=1,core=2".parse().unwrap(), &[1.0, 0.5], "s");
+        report.add_costs("mem", &"3".parse().unwrap(), &[7.0], "B");
+        let found: Vec<_> = report.figures.iter().map(|figure| (figure.name.as_str(), figure.value)).collect();
+        assert_eq!(found, [("cpu, edge", 1.0), ("cpu, core", 0.5), ("cpu", 1.5), ("mem", 7.0)]);
+    }
+}

@@ -1,0 +1,74 @@
+//! What XML can say, as far as writing it needs.
+
+/// Whether all characters are XML's (XML 1.0 §2.2): no controls but tab, line feed and carriage
+/// return, neither U+FFFE nor U+FFFF.
+pub fn is_text(text: &str) -> bool {
+    let control = |byte: u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    // Without an early end, so that the compiler looks at many bytes at once.
+    let (controls, top) = text.bytes().fold((false, 0), |(any, top), byte| (any | control(byte), byte.max(top)));
+    // U+FFFE and U+FFFF are EF BF BE and EF BF BF.
+    !controls && (top < 0xef || !text.contains(['\u{fffe}', '\u{ffff}']))
+}
+
+/// Whether bytes are UTF-8 and all their characters XML's.
+pub fn is_text_bytes(bytes: &[u8]) -> bool {
+    is_printable_ascii(bytes) || std::str::from_utf8(bytes).is_ok_and(is_text)
+}
+
+/// Whether all bytes are between 0x20 and 0x7f, eight at a time.
+fn is_printable_ascii(bytes: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    // The top bit of a byte says: not ASCII, or less than a space (which borrows).
+    let bits = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk));
+    let bits = bits.fold(0, |bits, chunk| bits | chunk | (chunk.wrapping_sub(EACH * 0x20) & !chunk));
+    let rest = rest.iter().fold(true, |all, byte| all & (0x20..0x80).contains(byte));
+    bits & (EACH * 0x80) == 0 && rest
+}
+
+/// Whether this is a name without a colon (Namespaces in XML §3), its ASCII part exactly. Of what
+/// lies beyond ASCII not all may stand in a name, and the edge refuses that in what clients send; but
+/// no delimiter is among it, so what is written stays well-formed to all but the pedantic.
+pub const fn is_name(name: &[u8]) -> bool {
+    const fn starts(byte: u8) -> bool {
+        byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+    }
+    let Some((first, mut rest)) = name.split_first() else { return false };
+    let mut all = starts(*first);
+    while let Some((byte, more)) = rest.split_first() {
+        all &= starts(*byte) || byte.is_ascii_digit() || matches!(*byte, b'-' | b'.');
+        rest = more;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_byte_at_every_place() {
+        for byte in 0..=0xff {
+            for at in 0..20 {
+                let mut bytes = [b'a'; 20];
+                bytes[at] = byte;
+                let valid = matches!(byte, 9 | 10 | 13 | 0x20..0x80);
+                assert_eq!(is_text_bytes(&bytes), valid, "{byte:#x} at {at}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_what_the_standard_says(text in any::<String>(), more in "[ -~\t\r\n\u{fff0}-\u{ffff}]{0,20}") {
+            for text in [&text, &more] {
+                let xml = text.chars().all(|c| {
+                    matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+                });
+                prop_assert_eq!(is_text(text), xml);
+                prop_assert_eq!(is_text_bytes(text.as_bytes()), xml);
+            }
+        }
+    }
+}
