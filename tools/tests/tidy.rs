@@ -93,8 +93,14 @@ fn nothing_unfinished() {
 
 #[test]
 fn no_trailing_space_and_a_final_newline() {
-    nothing(lines_that(|_, line| line.ends_with([' ', '\t', '\r'])), "white space at the end of a line");
+    // A corpus holds bytes as they come over the wire.
+    let ours = |name: &str| !name.contains("/corpus/");
+    nothing(
+        lines_that(|name, line| ours(name) && line.ends_with([' ', '\t', '\r'])),
+        "white space at the end of a line",
+    );
     let open = files().into_iter().filter(|(_, text)| !text.is_empty() && !text.ends_with('\n')).map(|(name, _)| name);
+    let open = open.filter(|name| ours(name));
     nothing(open.collect(), "no newline at the end");
 }
 
