@@ -50,6 +50,8 @@ pub struct Account {
     pub log: AccountLog,
     /// When the last session, login or stanza was here, `Now::mono_ms`.
     pub used_ms: u64,
+    /// Removed from storage; stays here, unlisted, until what still refers to it has been answered.
+    pub gone: bool,
 }
 
 /// Where the account stands in its log, and stanzas that wait for appends.
@@ -175,6 +177,7 @@ impl Account {
             sessions: Vec::new(),
             log: AccountLog::default(),
             used_ms: 0,
+            gone: false,
         }
     }
 

@@ -55,12 +55,17 @@ impl Accounts {
     }
 
     pub fn remove(&mut self, key: AccountKey) -> Option<Account> {
-        let account = self.slab.remove(key.0)?;
+        self.unlist(key);
+        self.slab.remove(key.0).map(|account| *account)
+    }
+
+    /// Its address names it no more; whoever has the key still finds it.
+    pub fn unlist(&mut self, key: AccountKey) {
+        let Some(account) = self.slab.get(key.0) else { return };
         let hash = self.hasher.hash_one(account.jid.as_str());
         if let Ok(entry) = self.by_jid.find_entry(hash, |index| *index == key.0) {
             entry.remove();
         }
-        Some(*account)
     }
 
     pub fn len(&self) -> usize {
@@ -99,6 +104,8 @@ mod tests {
         assert_eq!(accounts.find("user7@x"), None);
         assert_eq!(accounts.find("user8@x"), Some(keys[8]));
         assert_eq!(accounts.insert(Account::loading(jid(7), slot)), keys[7]);
+        accounts.unlist(keys[7]);
+        assert_eq!((accounts.find("user7@x"), accounts.get(keys[7]).is_some()), (None, true));
         let swept: usize = (0..10).map(|_| accounts.sweep(10).len()).sum();
         assert_eq!((swept, accounts.len()), (100, 100));
     }

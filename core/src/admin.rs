@@ -3,11 +3,10 @@
 
 use crate::control::{Command, ControlId, Done, Refused, RefusedKind, Reply, SessionInfo, Status};
 use crate::cx::Cx;
-use crate::derive::{Derived, Task};
-use crate::outputs::Event;
+use crate::provision::{self, Outcome};
 use crate::sasl;
 use crate::session::SessionKey;
-use hearth_storage::{Answer, Ask, Change, Credentials, Refusal, ScramKeys};
+use hearth_storage::{Answer, Ask};
 use hearth_wire::{BareJid, StreamCondition};
 
 /// Runs one command.
@@ -73,77 +72,46 @@ fn status(cx: &Cx<'_>) -> Status {
     }
 }
 
-/// Derives the keys off the shard, then creates the account or replaces its credentials.
+/// Makes the account, or gives it another password.
 fn set_password(cx: &mut Cx<'_>, id: ControlId, text: &str, password: &str, create: bool) {
     let Some(jid) = account(cx, id, text) else { return };
     let Some(password) = sasl::prepare_password(password) else {
         let message = "the password is empty or has characters that no client can type (SASLprep)".to_owned();
         return refuse(cx, id, RefusedKind::BadRequest, message, "choose another password");
     };
-    let task = Task::store(password, cx.shard.random.as_mut());
-    cx.derive(
-        task,
-        Box::new(move |cx, derived| match derived {
-            Derived::Both { sha1, sha256 } => store_keys(cx, id, jid, sha1, sha256, create),
-            Derived::Keys(_) | Derived::Busy => {
-                let message = "the server is busy deriving keys".to_owned();
-                refuse(cx, id, RefusedKind::Unavailable, message, "try again in a moment");
-            }
-        }),
-    );
-}
-
-fn store_keys(cx: &mut Cx<'_>, id: ControlId, jid: BareJid, sha1: ScramKeys, sha256: ScramKeys, create: bool) {
-    // Milliseconds since 1970 grow over deletions too, so a generation never comes back.
-    let credentials = Credentials { generation: cx.now.utc_ms, sha1, sha256 };
-    let change = match create {
-        true => Change::CreateAccount { account: jid.clone(), credentials },
-        false => Change::SetCredentials { account: jid.clone(), credentials },
-    };
-    apply(cx, id, jid, change, if create { "created" } else { "password changed" });
+    let then = report(id, jid.clone());
+    if create {
+        provision::create(cx, jid, password, then);
+    } else {
+        provision::set_password(cx, jid, password, None, then);
+    }
 }
 
 fn delete(cx: &mut Cx<'_>, id: ControlId, text: &str) {
     let Some(jid) = account(cx, id, text) else { return };
-    let change = Change::DeleteAccount { account: jid.clone() };
-    apply(cx, id, jid, change, "deleted");
+    provision::remove(cx, jid.clone(), report(id, jid));
 }
 
-/// One stored change of an account by the operator. What is in memory goes: sessions of a deleted
-/// or re-keyed account end.
-fn apply(cx: &mut Cx<'_>, id: ControlId, jid: BareJid, change: Change, what: &'static str) {
-    let slot = cx.shard.settings.slot_key.slot(jid.as_str());
-    let ends_sessions = !matches!(change, Change::CreateAccount { .. });
-    cx.ask(
-        slot,
-        Ask::Apply { changes: vec![change] },
-        Box::new(move |cx, answer| match answer {
-            Answer::Applied => {
-                if ends_sessions {
-                    end_sessions(cx, jid.as_str(), StreamCondition::NotAuthorized);
-                }
-                cx.event(Event::AccountChanged { account: jid.to_string(), change: what });
-                reply(cx, id, Done::Done {});
-            }
-            Answer::Refused(Refusal::Exists) => {
-                let next = "use `hearthctl user password` to change its password";
-                refuse(cx, id, RefusedKind::Exists, format!("{jid} exists already"), next);
-            }
-            Answer::Refused(_) => {
-                refuse(
-                    cx,
-                    id,
-                    RefusedKind::NotFound,
-                    format!("there is no account {jid}"),
-                    "see `hearthctl user list`",
-                );
-            }
-            other => {
-                let cause = if let Answer::Failed(error) = other { error.to_string() } else { "no answer".to_owned() };
-                refuse(cx, id, RefusedKind::Unavailable, format!("storage: {cause}"), "mend the storage and try again");
-            }
-        }),
-    );
+/// Says how a change of an account ended.
+fn report(id: ControlId, jid: BareJid) -> provision::Then {
+    Box::new(move |cx, outcome| match outcome {
+        Outcome::Done => reply(cx, id, Done::Done {}),
+        Outcome::Exists => {
+            let next = "use `hearthctl user password` to change its password";
+            refuse(cx, id, RefusedKind::Exists, format!("{jid} exists already"), next);
+        }
+        Outcome::NoAccount => {
+            refuse(cx, id, RefusedKind::NotFound, format!("there is no account {jid}"), "see `hearthctl user list`");
+        }
+        Outcome::Busy => {
+            let message = "the server is busy deriving keys, or another change of this account is under way".to_owned();
+            refuse(cx, id, RefusedKind::Unavailable, message, "try again in a moment");
+        }
+        Outcome::Failed(cause) => {
+            let message = format!("storage: {cause}");
+            refuse(cx, id, RefusedKind::Unavailable, message, "mend the storage and try again");
+        }
+    })
 }
 
 fn list(cx: &mut Cx<'_>, id: ControlId, domain: String, after: Option<&str>, limit: u32) {

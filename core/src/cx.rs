@@ -12,6 +12,7 @@ use crate::shard::{Shard, ThenDerived};
 use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot};
+use std::collections::VecDeque;
 
 /// One input's context.
 pub struct Cx<'a> {
@@ -177,8 +178,24 @@ impl Cx<'_> {
 
     /// Answers all that waits for an account that is not there, and drops it.
     fn forget(&mut self, key: AccountKey, condition: hearth_wire::StanzaCondition) {
-        let Some(account) = self.shard.accounts.remove(key) else { return };
-        for work in account.queue {
+        if let Some(account) = self.shard.accounts.remove(key) {
+            self.answer_absent(account.queue, condition);
+        }
+    }
+
+    /// The account was removed from storage: nothing finds it any more, what waits for it is
+    /// answered. It leaves memory when what still refers to it is answered too.
+    pub fn retire(&mut self, key: AccountKey) {
+        self.shard.accounts.unlist(key);
+        let Some(account) = self.account_mut(key) else { return };
+        account.gone = true;
+        account.log.dirty = false;
+        let queue = std::mem::take(&mut account.queue);
+        self.answer_absent(queue, hearth_wire::StanzaCondition::ServiceUnavailable);
+    }
+
+    fn answer_absent(&mut self, queue: VecDeque<Work>, condition: hearth_wire::StanzaCondition) {
+        for work in queue {
             match work {
                 Work::Call(f) => f(self, None),
                 Work::Inbound { stanza, origin } => self.refuse(&stanza, origin, condition),
@@ -218,7 +235,7 @@ impl Cx<'_> {
             }
             account.used_ms = now_ms;
             let Some(work) = account.queue.pop_front() else {
-                account.queue = std::collections::VecDeque::new();
+                account.queue = VecDeque::new();
                 // A write may have kept what the account is owed waiting.
                 return crate::message::advance(self, key);
             };
@@ -330,6 +347,9 @@ impl Cx<'_> {
             return;
         }
         account.log.dirty = false;
+        if account.gone {
+            return;
+        }
         let (slot, jid, marks) = (account.slot, account.jid.clone(), account.log.marks.clone());
         let changes = vec![Change::PutMarks { account: jid, marks }];
         self.ask(

@@ -5,6 +5,7 @@ use crate::features;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
+use crate::register;
 use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
 use hearth_wire::ids::{ShardIndex, Slot};
@@ -75,7 +76,7 @@ fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
             let mut tree = Builder::new();
             sasl::features(Offer { security, exporter }, &mut tree);
             if domain.registration {
-                tree.open(Some("http://jabber.org/features/iq-register"), "register").close();
+                register::write_feature(&mut tree);
             }
             tree.finish()
         };

@@ -3,7 +3,7 @@
 use crate::cx::Cx;
 use crate::iq::Iq;
 use crate::session::SessionKey;
-use crate::{disco, legacy_session, ping, vcard, version};
+use crate::{disco, legacy_session, ping, register, vcard, version};
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
@@ -14,6 +14,7 @@ pub const ALL: &[&Feature] = &[
     &disco::CAPS_FEATURE,
     &disco::FEATURE,
     &ping::FEATURE,
+    &register::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];

@@ -72,6 +72,12 @@ impl Waiting {
         cx.settle(self.origin);
     }
 
+    /// Answers with an error that does not repeat the question.
+    pub fn refuse_bare(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
+        send(cx, self.asker, reply::bare_error(&self.stanza.view(), condition));
+        cx.settle(self.origin);
+    }
+
     /// Answers with an error.
     pub fn refuse(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
         if let Some(error) = reply::error(&self.stanza.view(), condition, None) {

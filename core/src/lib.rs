@@ -36,6 +36,7 @@ pub mod offline;
 pub mod outputs;
 pub mod ping;
 pub mod presence;
+pub mod provision;
 pub mod random;
 pub mod register;
 pub mod reply;

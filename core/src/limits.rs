@@ -98,3 +98,14 @@ pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
 pub const DERIVE_QUEUE_MAX: usize = 1024;
 /// Bytes of a vCard as a tree: a photo in base64 and some lines. Reached: `policy-violation`.
 pub const VCARD_BYTES_MAX: usize = 256 * 1024;
+
+/// Accounts one source prefix may ask for in-band (XEP-0077 §3.1), the refused for conflict among
+/// them, within [`REGISTRATIONS_WINDOW_MS`]. Reached: `resource-constraint`, wait.
+pub const REGISTRATIONS_MAX: u32 = 10;
+
+/// How long a registration counts, milliseconds from the first of them.
+pub const REGISTRATIONS_WINDOW_MS: u64 = 60 * 60 * 1000;
+
+/// Source prefixes that registered of late, per shard. Reached: the one that began longest ago
+/// makes room.
+pub const REGISTRATIONS_ROWS_MAX: usize = 4 * 1024;

@@ -14,7 +14,7 @@ use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::sasl::{Exchange, Input, Mechanism, Output};
 use hearth_storage::Credentials;
-use hearth_wire::to_core::{AuthResponse, Authenticate, PreAuthIq, Security};
+use hearth_wire::to_core::{AuthResponse, Authenticate, Security};
 use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, Moved, ToEdge};
 use hearth_wire::{BareJid, SaslCondition, StreamCondition};
 use std::net::IpAddr;
@@ -66,10 +66,9 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
         cx.out.frame(link, &ToEdge::AuthFailure(AuthFailure { counter, condition, last: false }));
         return;
     }
-    let refused = if cx.shard.logins.get(&(link, counter)).is_some_and(|login| login.account.is_some()) {
-        // §6.3.3: nobody authenticates twice on one stream.
-        Some(SaslCondition::NotAuthorized)
-    } else if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
+    // An edge asks again only if it dropped our success because the client had aborted meanwhile.
+    release(cx, link, counter);
+    let refused = if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
         Some(SaslCondition::EncryptionRequired)
     } else if !cx.shard.domains.contains(frame.domain) {
         Some(SaslCondition::NotAuthorized)
@@ -127,13 +126,16 @@ fn on_word(cx: &mut Cx<'_>, link: LinkId, counter: u64, input: Input<'_>, otherw
     }
 }
 
-/// An iq before authentication came.
-pub fn on_pre_auth_iq(_cx: &mut Cx<'_>, _link: LinkId, _frame: &PreAuthIq<'_>) {}
-
 /// The socket closed, or its link is gone.
 pub fn on_closed(cx: &mut Cx<'_>, link: LinkId, counter: u64) {
-    let Some(login) = cx.shard.logins.remove(&(link, counter)) else { return };
-    if let Some(account) = login.account.and_then(|key| cx.account_mut(key)) {
+    release(cx, link, counter);
+    cx.shard.logins.remove(&(link, counter));
+}
+
+/// The socket is nobody's any more; the account may leave memory.
+fn release(cx: &mut Cx<'_>, link: LinkId, counter: u64) {
+    let account = cx.shard.logins.get_mut(&(link, counter)).and_then(|login| login.account.take());
+    if let Some(account) = account.and_then(|key| cx.account_mut(key)) {
         account.pins = account.pins.saturating_sub(1);
     }
 }
@@ -279,6 +281,7 @@ fn fail(
     condition: SaslCondition,
 ) {
     let now_ms = cx.now.mono_ms;
+    release(cx, link, counter);
     let login = cx.shard.logins.entry((link, counter)).or_default();
     login.used_ms = now_ms;
     login.attempt = None;

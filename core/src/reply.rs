@@ -40,6 +40,15 @@ pub fn error(stanza: &Stanza<'_>, condition: StanzaCondition, text: Option<&str>
     }))
 }
 
+/// As [`error`], without the original payload: for requests that carry a password. The stanza is a
+/// request.
+pub fn bare_error(iq: &Stanza<'_>, condition: StanzaCondition) -> SharedStanza {
+    let mut tree = Builder::new();
+    error_element(&mut tree, condition, None);
+    let answer = Stanza { id: iq.id, to: iq.from, from: iq.to, ..Stanza::new(iq.kind, StanzaType::Error) };
+    SharedStanza::new(&Stanza { payload: &tree.finish(), ..answer })
+}
+
 /// The result that answers an iq (RFC 6120 §8.2.3), with this payload.
 pub fn result(iq: &Stanza<'_>, payload: &[u8]) -> SharedStanza {
     SharedStanza::new(&Stanza {

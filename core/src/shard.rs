@@ -20,14 +20,17 @@ use crate::link::{Link, LinkId};
 use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
 use crate::random::Random;
+use crate::register;
 use crate::route::{Current, PeerMessage};
 use crate::sasl::attempts::Attempts;
 use crate::session::{Session, SessionKey};
 use crate::slab::Slab;
+use crate::tally::{Prefix, Tally};
 use hearth_storage::{Answered, QuestionId};
+use hearth_wire::BareJid;
 use hearth_wire::ids::{ShardIndex, SlotEpoch, SlotKey};
 use hearth_wire::to_core::ToCore;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a shard is told at construction and never changes.
 #[derive(Clone, Debug)]
@@ -96,6 +99,10 @@ pub struct Shard {
     pub logins: BTreeMap<(LinkId, u64), Login>,
     /// Failures of late, so that nobody guesses for long.
     pub attempts: Attempts,
+    /// Accounts that are being made or re-keyed: one change at a time.
+    pub rekeying: BTreeSet<BareJid>,
+    /// Registrations of late, by source.
+    pub registrations: Tally<Prefix>,
     /// Serial number of the next SASL exchange.
     pub next_attempt: u64,
     pub accounts: Accounts,
@@ -135,6 +142,8 @@ impl Shard {
             links: BTreeMap::new(),
             logins: BTreeMap::new(),
             attempts: Attempts::new(),
+            rekeying: BTreeSet::new(),
+            registrations: Tally::new(crate::register::BOUNDS),
             next_attempt: 0,
             sessions: Slab::default(),
             by_socket: hashbrown::HashMap::default(),
@@ -227,7 +236,7 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
         ToCore::Authenticate(frame) => login::on_authenticate(cx, link, frame),
         ToCore::AuthResponse(frame) => login::on_response(cx, link, frame),
         ToCore::AuthAbort(frame) => login::on_abort(cx, link, frame.counter),
-        ToCore::PreAuthIq(frame) => login::on_pre_auth_iq(cx, link, frame),
+        ToCore::PreAuthIq(frame) => register::on_pre_auth_iq(cx, link, frame),
         ToCore::Bind(frame) => bind::on_bind(cx, link, frame),
         ToCore::Stanza(frame) => {
             edges::on_received(cx, link, bytes);

@@ -1,6 +1,7 @@
 //! Logins through a shard: frames in, frames out, a real store behind.
 
 use super::*;
+use crate::control::{Command, Done, Reply};
 use crate::outputs::Event;
 use crate::sasl::crypto::Hash;
 use crate::sasl::tests::Client;
@@ -145,11 +146,16 @@ fn every_kind_of_failure_counts() {
 }
 
 #[test]
-fn nobody_authenticates_twice_or_without_a_door() {
+fn nobody_binds_unproved_or_comes_by_a_closed_door() {
     let mut world = world();
     assert_eq!(bind(&mut world, 0, 1), [Told::BindRefused]);
+    // A second time only for an edge that did not take the first: then nothing of the first is left.
     assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), success());
-    assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), not_authorized());
+    assert_eq!(plain(&mut world, 0, 1, "ada", "wrong"), not_authorized());
+    assert_eq!(bind(&mut world, 0, 1), [Told::BindRefused]);
+    assert_eq!(plain(&mut world, 0, 1, "ada", "pencil"), success());
+    let key = world.shards[0].accounts.find(ADA).unwrap();
+    assert_eq!(world.shards[0].accounts.get(key).unwrap().pins, 1);
     let ToCore::Authenticate(frame) = auth(&world, 2, "PLAIN", Some(b"\0ada\0pencil")) else { unreachable!() };
     let in_clear = Authenticate { security: Security::ClearLoopback, ..frame.clone() };
     send(&mut world, 0, &ToCore::Authenticate(in_clear));
@@ -239,6 +245,25 @@ fn what_comes_late_finds_nothing() {
     while world.answer_one() || world.derive_one() {}
     let answers = told(&mut world);
     assert_eq!(answers, [Told::Failure(SaslCondition::NotAuthorized, false)]);
+}
+
+/// A password that was changed while an exchange with the old one ran proves nothing.
+#[test]
+fn an_old_password_does_not_slip_through() {
+    let mut world = world();
+    let client = Client::new(Hash::Sha256, "ada", "pencil");
+    let first = client.first();
+    // With -PLUS on offer and a client that cannot bind.
+    let frame = auth(&world, 1, "SCRAM-SHA-256", Some(&first));
+    send(&mut world, 0, &frame);
+    let Some(Told::Challenge(challenge)) = told(&mut world).pop() else { panic!("no challenge") };
+    world.command(0, Command::UserPassword { account: ADA.to_owned(), password: "brush".to_owned() });
+    assert_eq!(world.replies.pop(), Some((0, Reply::Ok(Done::Done {}))));
+    let (last, _) = client.last(std::str::from_utf8(&challenge).unwrap());
+    send(&mut world, 0, &ToCore::AuthResponse(AuthResponse { counter: SOCKETS + 1, data: last.as_bytes() }));
+    assert_eq!(told(&mut world), not_authorized());
+    assert_eq!(plain(&mut world, 0, 2, "ada", "pencil"), not_authorized());
+    assert_eq!(plain(&mut world, 0, 3, "ada", "brush"), success());
 }
 
 /// Accounts that do not exist leave nothing behind, those that do are in memory once.

@@ -1,11 +1,174 @@
 //! In-band registration (XEP-0077): accounts made before login where a domain allows it, passwords
 //! changed and accounts removed by their owners.
+//!
+//! A request with a password in it is never sent back with its error (§3.3).
 
 mod query;
+#[cfg(test)]
+mod tests;
 
+use crate::cx::Cx;
+use crate::features::{Feature, IqHandler, Scope, Spec};
+use crate::iq::{Iq, Waiting};
+use crate::limits;
+use crate::link::LinkId;
+use crate::provision::{self, Outcome};
+use crate::reply;
+use crate::tally::{Bounds, Prefix};
+use hearth_wire::stanza::{SharedStanza, Stanza};
+use hearth_wire::to_core::{PreAuthIq, Security};
+use hearth_wire::to_edge::{Moved, PreAuthReply, ToEdge};
+use hearth_wire::tree::{self, Builder};
+use hearth_wire::{BareJid, StanzaCondition};
 pub use query::{Request, Submitted, write_feature, write_fields};
 
 /// Namespace of the questions.
 pub const NS_REGISTER: &str = "jabber:iq:register";
 /// Namespace of the stream feature.
 pub const NS_FEATURE: &str = "http://jabber.org/features/iq-register";
+
+/// Of [`crate::shard::Shard::registrations`].
+pub const BOUNDS: Bounds = Bounds {
+    events_max: limits::REGISTRATIONS_MAX,
+    window_ms: limits::REGISTRATIONS_WINDOW_MS,
+    rows_max: limits::REGISTRATIONS_ROWS_MAX,
+};
+
+/// After login: what is on file, another password, no account any more.
+pub const FEATURE: Feature = Feature {
+    spec: Spec::Xep(77, "2.4"),
+    disco_server: &[NS_REGISTER],
+    iq: &[IqHandler { ns: NS_REGISTER, element: "query", scopes: &[Scope::Server, Scope::Account], run: on_iq }],
+    ..Feature::EMPTY
+};
+
+fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
+    let asker = iq.asker.and_then(|key| cx.session(key).map(|session| (key, session.generation, session.jid.bare())));
+    let Some((session, generation, own)) = asker else { return Err(StanzaCondition::NotAllowed) };
+    match Request::parse(iq.is_set(), &iq.question) {
+        Ok(Request::Fields) => {
+            let mut fields = Builder::new();
+            write_fields(Some(&own), &mut fields);
+            iq.reply(cx, &fields.finish());
+        }
+        Ok(Request::Submit(submitted)) => {
+            let waiting = iq.wait(cx);
+            match submitted.into_password(&own) {
+                Ok(password) => {
+                    let then = Box::new(move |cx: &mut Cx<'_>, outcome| settle(cx, waiting, &outcome));
+                    provision::set_password(cx, own, password, Some((session, generation)), then);
+                }
+                Err(condition) => waiting.refuse_bare(cx, condition),
+            }
+        }
+        Ok(Request::Remove) => {
+            let waiting = iq.wait(cx);
+            provision::remove(cx, own, Box::new(move |cx, outcome| settle(cx, waiting, &outcome)));
+        }
+        Err(condition) => iq.wait(cx).refuse_bare(cx, condition),
+    }
+    Ok(())
+}
+
+fn settle(cx: &mut Cx<'_>, waiting: Waiting, outcome: &Outcome) {
+    match refusal(outcome) {
+        None => waiting.reply(cx, &[]),
+        Some(condition) => waiting.refuse_bare(cx, condition),
+    }
+}
+
+fn refusal(outcome: &Outcome) -> Option<StanzaCondition> {
+    match outcome {
+        Outcome::Done => None,
+        Outcome::Exists => Some(StanzaCondition::Conflict),
+        Outcome::NoAccount => Some(StanzaCondition::RegistrationRequired),
+        // Both may go better later: type `wait`.
+        Outcome::Busy | Outcome::Failed(_) => Some(StanzaCondition::ResourceConstraint),
+    }
+}
+
+/// An iq before authentication came (§3.1): from anybody, so every step is bounded.
+pub fn on_pre_auth_iq(cx: &mut Cx<'_>, link: LinkId, frame: &PreAuthIq<'_>) {
+    let Ok(stanza) = Stanza::decode(frame.stanza) else { return };
+    if !stanza.is_request() || tree::validate(stanza.payload, tree::DEPTH_MAX).is_err() {
+        return;
+    }
+    let counter = frame.counter;
+    let answered = match pre_auth(cx, link, frame, &stanza) {
+        Ok(Some(payload)) => Some(reply::result(&stanza, &payload)),
+        Ok(None) => None,
+        Err(condition) => Some(reply::bare_error(&stanza, condition)),
+    };
+    if let Some(answer) = answered {
+        send(cx, link, counter, &answer);
+    }
+}
+
+fn send(cx: &mut Cx<'_>, link: LinkId, counter: u64, answer: &SharedStanza) {
+    cx.out.frame(link, &ToEdge::PreAuthReply(PreAuthReply { counter, stanza: answer.bytes() }));
+}
+
+/// The answer's payload, or `None` if it comes later.
+fn pre_auth(
+    cx: &mut Cx<'_>,
+    link: LinkId,
+    frame: &PreAuthIq<'_>,
+    stanza: &Stanza<'_>,
+) -> Result<Option<Vec<u8>>, StanzaCondition> {
+    let open = cx.shard.domains.get(frame.domain).is_some_and(|domain| domain.registration);
+    let question = reply::question(stanza)?;
+    if !open || !question.is(NS_REGISTER, "query") || stanza.to.is_some_and(|to| to != frame.domain) {
+        return Err(StanzaCondition::ServiceUnavailable);
+    }
+    if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
+        return Err(StanzaCondition::NotAuthorized);
+    }
+    match Request::parse(stanza.ty == hearth_wire::stanza::StanzaType::Set, &question)? {
+        Request::Fields => {
+            let mut fields = Builder::new();
+            write_fields(None, &mut fields);
+            Ok(Some(fields.finish()))
+        }
+        // §3.2: there is nobody yet who could leave.
+        Request::Remove => Err(StanzaCondition::UnexpectedRequest),
+        Request::Submit(submitted) => {
+            let (account, password) = submitted.into_account(frame.domain)?;
+            register(cx, link, frame, stanza, account, password).map(|()| None)
+        }
+    }
+}
+
+fn register(
+    cx: &mut Cx<'_>,
+    link: LinkId,
+    frame: &PreAuthIq<'_>,
+    stanza: &Stanza<'_>,
+    account: BareJid,
+    password: crate::sasl::crypto::Secret,
+) -> Result<(), StanzaCondition> {
+    let (source, now_ms, counter) = (Prefix::of(frame.peer), cx.now.mono_ms, frame.counter);
+    if !cx.shard.registrations.may(&source, now_ms) {
+        return Err(StanzaCondition::ResourceConstraint);
+    }
+    cx.shard.registrations.count(source, now_ms);
+    let slot = cx.shard.settings.slot_key.slot(account.as_str());
+    if cx.shard.slot_owner(slot) != cx.shard.settings.index {
+        cx.out.frame(link, &ToEdge::Moved(Moved { counter, slot }));
+        return Ok(());
+    }
+    // The answer needs the envelope only.
+    let envelope = SharedStanza::new(&Stanza { payload: &[], ..*stanza });
+    provision::create(
+        cx,
+        account,
+        password,
+        Box::new(move |cx, outcome| {
+            let answer = match refusal(&outcome) {
+                None => reply::result(&envelope.view(), &[]),
+                Some(condition) => reply::bare_error(&envelope.view(), condition),
+            };
+            send(cx, link, counter, &answer);
+        }),
+    );
+    Ok(())
+}

@@ -545,6 +545,11 @@ impl Core {
     }
 }
 
+/// An encoded stanza, written as in [`Core::take`].
+pub(crate) fn text(encoded: &[u8]) -> String {
+    xml::render(&Stanza::decode(encoded).unwrap(), &Overlay::default())
+}
+
 /// The payload of one stanza written as in [`Core::send`].
 pub(crate) fn stanza(text: &str) -> SharedStanza {
     let encoded = xml::stanzas(text);

@@ -1,0 +1,197 @@
+//! The life of an account: made, re-keyed, removed, by its owner or by the operator.
+//!
+//! ```text
+//!  create    ─Derive─▶ keys ─CreateAccount─▶ done
+//!  re-key    ─Derive─▶ keys ─SetCredentials─▶ other sessions and pending logins end ─▶ done
+//!  remove    ─DeleteAccount─▶ done ─▶ sessions end ─▶ subscriptions end ─▶ forgotten
+//! ```
+//! One change of credentials per account at a time, so that two of them end in the order they came.
+
+use crate::account::AccountKey;
+use crate::cx::Cx;
+use crate::derive::{Derived, Task};
+use crate::login;
+use crate::outputs::Event;
+use crate::sasl::crypto::Secret;
+use crate::session::SessionKey;
+use hearth_storage::{Answer, Ask, Change, Credentials, Refusal, Subscription};
+use hearth_wire::ids::Generation;
+use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
+use hearth_wire::{BareJid, StreamCondition};
+
+#[cfg(test)]
+mod tests;
+
+/// How a change ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is durable.
+    Done,
+    Exists,
+    NoAccount,
+    /// Try again in a moment: the workers are busy, or another change of this account is under way.
+    Busy,
+    /// Storage could not; nothing was changed.
+    Failed(String),
+}
+
+/// What is done with the outcome.
+pub type Then = Box<dyn FnOnce(&mut Cx<'_>, Outcome) + Send>;
+
+/// Makes an account with a prepared password.
+pub fn create(cx: &mut Cx<'_>, jid: BareJid, password: Secret, then: Then) {
+    with_keys(cx, jid, password, then, |cx, jid, credentials, then| {
+        let slot = cx.shard.settings.slot_key.slot(jid.as_str());
+        let change = Change::CreateAccount { account: jid.clone(), credentials };
+        cx.ask(
+            slot,
+            Ask::Apply { changes: vec![change] },
+            Box::new(move |cx, answer| {
+                let outcome = outcome(&answer);
+                if outcome == Outcome::Done {
+                    changed(cx, &jid, "created");
+                }
+                if let Answer::Failed(error) = answer {
+                    cx.event(Event::StorageFailed { doing: "create an account", cause: error.to_string() });
+                }
+                finish(cx, &jid, outcome, then);
+            }),
+        );
+    });
+}
+
+/// Gives an account another password, prepared. All its streams end but `keep`: whoever holds them
+/// may have the old one.
+pub fn set_password(
+    cx: &mut Cx<'_>,
+    jid: BareJid,
+    password: Secret,
+    keep: Option<(SessionKey, Generation)>,
+    then: Then,
+) {
+    with_keys(cx, jid, password, then, move |cx, jid, mut credentials, then| {
+        cx.with_account(&jid.clone(), move |cx, key| {
+            let Some(key) = key else {
+                let outcome = absent(cx, &jid);
+                return finish(cx, &jid, outcome, then);
+            };
+            let before = cx.account(key).map_or(0, |account| account.credentials_generation);
+            credentials.generation = credentials.generation.max(before.saturating_add(1));
+            let generation = credentials.generation;
+            let change = Change::SetCredentials { account: jid.clone(), credentials };
+            cx.write(key, vec![change], move |cx, answer| {
+                let outcome = outcome(&answer);
+                if outcome == Outcome::Done {
+                    if let Some(account) = cx.account_mut(key) {
+                        account.credentials_generation = generation;
+                    }
+                    let keep = keep.filter(|(session, at)| cx.session_at(*session, *at).is_some());
+                    close_streams(cx, key, keep.map(|(session, _)| session), "password changed");
+                    changed(cx, &jid, "password changed");
+                }
+                finish(cx, &jid, outcome, then);
+            });
+        });
+    });
+}
+
+/// Removes an account and everything stored of it. `then` runs before its sessions end, so that the
+/// one that asked gets its answer.
+pub fn remove(cx: &mut Cx<'_>, jid: BareJid, then: Then) {
+    cx.with_account(&jid.clone(), move |cx, key| {
+        let Some(key) = key else {
+            let outcome = absent(cx, &jid);
+            return then(cx, outcome);
+        };
+        cx.write(key, vec![Change::DeleteAccount { account: jid.clone() }], move |cx, answer| {
+            let outcome = outcome(&answer);
+            let done = outcome == Outcome::Done;
+            then(cx, outcome);
+            if done {
+                close_streams(cx, key, None, "account removed");
+                end_subscriptions(cx, key, &jid);
+                cx.retire(key);
+                changed(cx, &jid, "deleted");
+            }
+        });
+    });
+}
+
+/// Derives what is stored of a password, unless another change of the account is under way.
+fn with_keys(
+    cx: &mut Cx<'_>,
+    jid: BareJid,
+    password: Secret,
+    then: Then,
+    store: impl FnOnce(&mut Cx<'_>, BareJid, Credentials, Then) + Send + 'static,
+) {
+    if !cx.shard.rekeying.insert(jid.clone()) {
+        return then(cx, Outcome::Busy);
+    }
+    let task = Task::store(password, cx.shard.random.as_mut());
+    cx.derive(
+        task,
+        Box::new(move |cx, derived| match derived {
+            Derived::Both { sha1, sha256 } => {
+                // Milliseconds since 1970 grow over deletions too, so a generation never comes back.
+                store(cx, jid, Credentials { generation: cx.now.utc_ms, sha1, sha256 }, then);
+            }
+            Derived::Keys(_) | Derived::Busy => finish(cx, &jid, Outcome::Busy, then),
+        }),
+    );
+}
+
+fn finish(cx: &mut Cx<'_>, jid: &BareJid, outcome: Outcome, then: Then) {
+    cx.shard.rekeying.remove(jid);
+    then(cx, outcome);
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    match answer {
+        Answer::Applied => Outcome::Done,
+        Answer::Refused(Refusal::Exists) => Outcome::Exists,
+        Answer::Refused(Refusal::NoAccount) => Outcome::NoAccount,
+        Answer::Refused(Refusal::Fenced) => Outcome::Busy,
+        Answer::Failed(error) => Outcome::Failed(error.to_string()),
+        Answer::Loaded(_) | Answer::Blob(_) | Answer::Appended(_) | Answer::Records(_) | Answer::Accounts(_) => {
+            Outcome::Failed("an answer to another question".to_owned())
+        }
+    }
+}
+
+/// Why `with_account` had none: its queue may be full.
+fn absent(cx: &Cx<'_>, jid: &BareJid) -> Outcome {
+    if cx.shard.accounts.find(jid.as_str()).is_some() { Outcome::Busy } else { Outcome::NoAccount }
+}
+
+fn changed(cx: &mut Cx<'_>, jid: &BareJid, change: &'static str) {
+    cx.event(Event::AccountChanged { account: jid.to_string(), change });
+}
+
+/// XEP-0077 §3.2: `not-authorized`, to every stream of the account but one.
+fn close_streams(cx: &mut Cx<'_>, key: AccountKey, keep: Option<SessionKey>, reason: &'static str) {
+    let sessions = cx.account(key).map(|account| account.sessions.clone()).unwrap_or_default();
+    for session in sessions.into_iter().filter(|session| Some(*session) != keep) {
+        cx.close_session(session, Some(StreamCondition::NotAuthorized), reason);
+    }
+    login::close_all(cx, key, StreamCondition::NotAuthorized);
+}
+
+/// XEP-0077 §3.2: whoever was subscribed, or asked to be, learns that it is over.
+fn end_subscriptions(cx: &mut Cx<'_>, key: AccountKey, jid: &BareJid) {
+    let Some(account) = cx.account_mut(key) else { return };
+    let (roster, requests) = (std::mem::take(&mut account.roster), std::mem::take(&mut account.requests));
+    let mut tell = |contact: &str, ty: StanzaType| {
+        let stanza = Stanza { from: Some(jid.as_str()), to: Some(contact), ..Stanza::new(StanzaKind::Presence, ty) };
+        cx.route(SharedStanza::new(&stanza), None);
+    };
+    for item in &roster {
+        if item.ask || matches!(item.subscription, Subscription::To | Subscription::Both) {
+            tell(&item.contact, StanzaType::Unsubscribe);
+        }
+        if matches!(item.subscription, Subscription::From | Subscription::Both) {
+            tell(&item.contact, StanzaType::Unsubscribed);
+        }
+    }
+    requests.iter().for_each(|request| tell(&request.contact, StanzaType::Unsubscribed));
+}

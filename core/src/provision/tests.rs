@@ -1,0 +1,201 @@
+//! Accounts re-keyed and removed, by their owners and by the operator.
+
+use super::*;
+use crate::control::{Command, Done, RefusedKind, Reply};
+use crate::limits;
+use crate::testing::{Client, Core, SOCKETS};
+use hearth_wire::to_core::{Authenticate, ChannelBinding, Security, ToCore};
+use hearth_wire::to_edge::ToEdge;
+use std::net::IpAddr;
+
+const ADA: &str = "ada@example.org";
+
+/// Ada at two desks, her password `pencil`.
+fn core() -> (Core, Client, Client) {
+    let mut core = Core::new(2);
+    core.account_with_password(ADA, "pencil");
+    let desk = core.login("ada@example.org/desk");
+    let phone = core.login("ada@example.org/phone");
+    (core, desk, phone)
+}
+
+fn change(id: &str, password: &str) -> String {
+    format!(
+        "<iq type='set' id='{id}' to='example.org'><query xmlns='jabber:iq:register'>\
+         <username>ada</username><password>{password}</password></query></iq>"
+    )
+}
+
+const REMOVE: &str = "<iq type='set' id='r'><query xmlns='jabber:iq:register'><remove/></query></iq>";
+
+/// Whether PLAIN lets Ada in; leaves an authenticated socket behind if it does.
+fn enters(core: &mut Core, counter: u64, password: &str) -> bool {
+    let shard = core.owner(ADA);
+    let initial = format!("\0ada\0{password}");
+    let frame = Authenticate {
+        counter: SOCKETS + counter,
+        slot: core.shards[0].settings.slot_key.slot(ADA),
+        epoch: 1,
+        domain: "example.org",
+        peer: IpAddr::from([192, 0, 2, 1]),
+        security: Security::Tls13,
+        binding: ChannelBinding { tls_exporter: None, tls_server_end_point: None },
+        mechanism: "PLAIN",
+        initial: Some(initial.as_bytes()),
+    };
+    core.frame(shard, &ToCore::Authenticate(frame));
+    core.run();
+    std::mem::take(&mut core.sockets)
+        .iter()
+        .any(|body| matches!(ToEdge::decode(body), Ok(Some(ToEdge::AuthSuccess(_)))))
+}
+
+/// XEP-0077 §3.3, and nobody who holds the old password stays.
+#[test]
+fn a_new_password_ends_the_other_streams() {
+    let (mut core, desk, phone) = core();
+    assert!(enters(&mut core, 1, "pencil"));
+    core.send(desk, &change("c", "brush"));
+    assert_eq!(core.take(desk), ["<iq type='result' id='c' from='example.org' to='ada@example.org/desk'/>"]);
+    assert_eq!((core.closed(desk), core.closed(phone)), (None, Some(Some(StreamCondition::NotAuthorized))));
+    let closed = std::mem::take(&mut core.sockets);
+    assert!(matches!(ToEdge::decode(&closed[0]), Ok(Some(ToEdge::Close(close)))
+        if close.counter == SOCKETS + 1 && close.condition == Some(StreamCondition::NotAuthorized)));
+    assert_eq!(core.unsettled(desk), 0);
+    assert!(!enters(&mut core, 2, "pencil"));
+    assert!(enters(&mut core, 3, "brush"));
+    // And it is stored: another shard of memory knows it too.
+    core.send(desk, &change("d", "pencil"));
+    assert!(enters(&mut core, 4, "pencil") && core.closed(desk).is_none());
+}
+
+/// An error never shows the password again.
+#[test]
+fn errors_keep_the_password_to_themselves() {
+    let (mut core, desk, phone) = core();
+    let named = |name: &str| change("c", "brush").replace(">ada<", &format!(">{name}<"));
+    for (request, condition) in [
+        (named("grace"), "<error type='cancel'><not-allowed"),
+        (change("c", ""), "<error type='modify'><bad-request"),
+        (change("c", "\u{ad}"), "<error type='modify'><not-acceptable"),
+        (change("c", "brush").replace("username>", "name>"), "<error type='modify'><bad-request"),
+    ] {
+        core.send(desk, &request);
+        let answer = core.take(desk).pop().unwrap();
+        assert!(answer.contains(condition) && !answer.contains("query"), "{answer}");
+    }
+    core.failing = true;
+    core.send(desk, &change("c", "brush"));
+    let answer = core.take(desk).pop().unwrap();
+    assert!(answer.contains("<error type='wait'><resource-constraint") && !answer.contains("brush"), "{answer}");
+    core.failing = false;
+    assert!(enters(&mut core, 1, "pencil") && core.closed(phone).is_none(), "nothing was changed");
+}
+
+/// Two changes at a time could end in either order: the second waits for the client to ask again.
+#[test]
+fn one_change_at_a_time() {
+    let (mut core, desk, _) = core();
+    core.holding = true;
+    core.send(desk, &(change("c", "brush") + &change("d", "chalk")));
+    let answers = core.take(desk);
+    assert!(answers[0].contains("id='d'") && answers[0].contains("resource-constraint"), "{answers:?}");
+    while core.derive_one() || core.answer_one() {}
+    assert_eq!(core.take(desk), ["<iq type='result' id='c' from='example.org' to='ada@example.org/desk'/>"]);
+    core.holding = false;
+    assert!(enters(&mut core, 1, "brush"));
+    assert!(core.shards.iter().all(|shard| shard.rekeying.is_empty()));
+}
+
+#[test]
+fn what_is_on_file() {
+    let (mut core, desk, _) = core();
+    core.send(desk, "<iq type='get' id='f'><query xmlns='jabber:iq:register'/></iq>");
+    assert_eq!(
+        core.take(desk),
+        ["<iq type='result' id='f' to='ada@example.org/desk'><query xmlns='jabber:iq:register'><registered/>\
+          <instructions>Give your username and a new password.</instructions><username>ada</username><password/>\
+          </query></iq>"]
+    );
+}
+
+/// XEP-0077 §3.2: the answer first, then every stream ends and nothing is left.
+#[test]
+fn a_removed_account_is_gone() {
+    let (mut core, desk, phone) = core();
+    let grace = core.login("grace@example.org/lab");
+    assert!(enters(&mut core, 1, "pencil"));
+    core.send(
+        desk,
+        "<iq type='set' id='x'><query xmlns='jabber:iq:register'><remove/><username>ada</username></query></iq>",
+    );
+    assert!(core.take(desk)[0].contains("bad-request"));
+    core.send(desk, REMOVE);
+    assert_eq!(core.take(desk), ["<iq type='result' id='r' to='ada@example.org/desk'/>"]);
+    let ended = Some(Some(StreamCondition::NotAuthorized));
+    assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
+    assert_eq!(core.sockets.len(), 1, "the one that was not bound yet ends too");
+    let jid = BareJid::parse(ADA).unwrap();
+    assert!(matches!(core.ask_store(&jid, Ask::Load { account: jid.clone() }), Answer::Loaded(None)));
+    core.sockets.clear();
+    assert!(!enters(&mut core, 2, "pencil"));
+    core.send(grace, "<message to='ada@example.org' type='chat' id='m'><body>there?</body></message>");
+    assert!(core.take(grace)[0].contains("service-unavailable"));
+    core.advance(limits::ACCOUNT_IDLE_MS + limits::MARKS_STORE_MS);
+    core.advance(limits::MARKS_STORE_MS);
+    assert!(core.shards.iter().all(|shard| shard.accounts.len() <= 1), "only grace is in memory");
+    // Somebody else may take the name and finds nothing of it.
+    core.account_with_password(ADA, "chalk");
+    assert!(!enters(&mut core, 3, "pencil") && enters(&mut core, 4, "chalk"));
+}
+
+#[test]
+fn a_removal_that_fails_removes_nothing() {
+    let (mut core, desk, phone) = core();
+    core.failing = true;
+    core.send(desk, REMOVE);
+    assert!(core.take(desk)[0].contains("<error type='wait'><resource-constraint"));
+    core.failing = false;
+    assert_eq!((core.closed(desk), core.closed(phone)), (None, None));
+    assert!(enters(&mut core, 1, "pencil"));
+}
+
+/// What was under way for the account when it went is answered and refers to nobody else's.
+#[test]
+fn what_waits_for_a_removed_account_is_refused() {
+    let (mut core, desk, _) = core();
+    let grace = core.login("grace@example.org/lab");
+    core.holding = true;
+    core.send(desk, REMOVE);
+    core.send(grace, "<message to='ada@example.org' type='chat' id='m'><body>there?</body></message>");
+    assert_eq!(core.take(grace), [""; 0]);
+    core.holding = false;
+    core.answer();
+    assert!(core.take(grace)[0].contains("service-unavailable"));
+    assert_eq!(core.unsettled(grace), 0);
+}
+
+#[test]
+fn the_operator_does_the_same() {
+    let (mut core, desk, phone) = core();
+    let shard = core.owner(ADA);
+    let command = |core: &mut Core, command| {
+        core.command(shard, command);
+        core.replies.pop().unwrap().1
+    };
+    let done = Reply::Ok(Done::Done {});
+    let account = || ADA.to_owned();
+    let add = || Command::UserAdd { account: account(), password: "chalk".to_owned() };
+    let refused = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::Exists);
+    assert!(refused(command(&mut core, add())));
+    assert_eq!(command(&mut core, Command::UserPassword { account: account(), password: "brush".to_owned() }), done);
+    let ended = Some(Some(StreamCondition::NotAuthorized));
+    assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
+    assert!(enters(&mut core, 1, "brush") && !enters(&mut core, 2, "pencil"));
+    assert_eq!(command(&mut core, Command::UserDelete { account: account() }), done);
+    let absent = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::NotFound);
+    assert!(absent(command(&mut core, Command::UserDelete { account: account() })));
+    assert!(absent(command(&mut core, Command::UserPassword { account: account(), password: "x".to_owned() })));
+    assert_eq!(command(&mut core, add()), done);
+    assert!(enters(&mut core, 3, "chalk"));
+}
