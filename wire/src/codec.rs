@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// No frame is longer, so that neither side buffers more than this for one peer. A stanza of
-/// 256 KiB of XML stays under 512 KiB as a tree; a multicast adds at most 4,096 targets.
-pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub use crate::limits::FRAME_BYTES_MAX;
 
 /// Bytes of the length prefix.
 pub const PREFIX_BYTES: usize = 4;
@@ -53,30 +51,38 @@ pub fn split(buffer: &[u8], max: usize) -> Result<Option<(&[u8], usize)>, WireEr
     Ok(rest.get(..len).map(|frame| (frame, PREFIX_BYTES.saturating_add(len))))
 }
 
-/// Appends one frame. The body is written in place behind a prefix that is patched afterwards.
-pub(crate) fn append<T: Serialize>(out: &mut Vec<u8>, kind: u8, body: &T) {
-    let start = out.len();
-    out.extend_from_slice(&[0; PREFIX_BYTES]);
-    out.push(kind);
-    struct Tail<'a>(&'a mut Vec<u8>);
-    impl postcard::ser_flavors::Flavor for Tail<'_> {
-        type Output = ();
-        fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-            self.0.push(byte);
-            Ok(())
-        }
-        fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-            self.0.extend_from_slice(bytes);
-            Ok(())
-        }
-        fn finalize(self) -> postcard::Result<()> {
-            Ok(())
-        }
+/// Lets postcard append to a buffer that others wrote to and will write to.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Tail<'_> {
+    type Output = ();
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
     }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Appends a value without prefix or kind.
+pub(crate) fn append_body<T: Serialize>(out: &mut Vec<u8>, body: &T) {
     // Serialising our own structs into memory has no failure: no maps of unknown length, no I/O.
     let done = postcard::serialize_with_flavor(body, Tail(out));
     debug_assert!(done.is_ok());
+}
+
+/// Appends one frame. The body is written in place behind a prefix that is patched afterwards.
+pub(crate) fn append<T: Serialize>(out: &mut Vec<u8>, kind: u8, body: &T) {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind]);
+    append_body(out, body);
     let len = out.len().saturating_sub(start).saturating_sub(PREFIX_BYTES);
+    debug_assert!(len <= FRAME_BYTES_MAX, "a frame of {len} bytes, which the peer will refuse");
     if let Some(prefix) = out.get_mut(start..start.saturating_add(PREFIX_BYTES)) {
         prefix.copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
     }
@@ -95,7 +101,11 @@ macro_rules! frames {
         pub enum $name<'a> { $($(#[$vdoc])* $variant($body)),+ }
 
         impl<'a> $name<'a> {
-            /// Appends this frame, with its length prefix, to `out`.
+            /// Number and name of every kind this build knows.
+            pub const KINDS: &'static [(u8, &'static str)] = &[$(($number, stringify!($variant))),+];
+
+            /// Appends this frame, with its length prefix, to `out`. Keeping it under
+            /// [`FRAME_BYTES_MAX`](crate::codec::FRAME_BYTES_MAX) is the sender's business.
             pub fn encode(&self, out: &mut Vec<u8>) {
                 match self { $($name::$variant(body) => $crate::codec::append(out, $number, body)),+ }
             }
@@ -108,6 +118,11 @@ macro_rules! frames {
                     $($number => Some($name::$variant($crate::codec::body($number, body)?)),)+
                     _ => None,
                 })
+            }
+
+            /// The frame's kind as it is written on the link.
+            pub fn kind(&self) -> u8 {
+                match self { $($name::$variant(_) => $number),+ }
             }
 
             /// The frame's name, for logs and wire dumps.

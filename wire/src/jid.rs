@@ -46,19 +46,35 @@ pub enum Jid {
 
 /// Splits into localpart, domainpart and resourcepart (RFC 7622 §3.1), preparing nothing.
 pub fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
-    let (bare, resource) = match text.split_once('/') {
-        Some((bare, resource)) => (bare, Some(resource)),
-        None => (text, None),
-    };
-    match bare.split_once('@') {
-        Some((local, domain)) => (Some(local), domain, resource),
-        None => (None, bare, resource),
+    let (mut at, mut slash) = (None, None);
+    for (place, byte) in text.bytes().enumerate() {
+        match byte {
+            b'@' if at.is_none() => at = Some(place),
+            b'/' => {
+                slash = Some(place);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let (bare, resource) = cut(text, slash);
+    match cut(bare, at) {
+        (local, Some(domain)) => (Some(local), domain, resource),
+        (domain, None) => (None, domain, resource),
     }
 }
 
 /// The bare address in the text of a bare or full one: `bare_str(to) == account.as_str()`.
 pub fn bare_str(text: &str) -> &str {
-    text.split_once('/').map_or(text, |(bare, _)| bare)
+    cut(text, text.bytes().position(|byte| byte == b'/')).0
+}
+
+/// The text before and behind the ASCII character at `place`.
+fn cut(text: &str, place: Option<usize>) -> (&str, Option<&str>) {
+    match place {
+        Some(place) => (text.get(..place).unwrap_or(text), text.get(place.saturating_add(1)..)),
+        None => (text, None),
+    }
 }
 
 /// Parses and prepares a bare or full address (RFC 7622 §3) where its text is all that is needed: text that is

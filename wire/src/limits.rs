@@ -26,3 +26,15 @@ pub const ATTRIBUTES_MAX: usize = 127;
 
 /// Bytes of one element behind its length field, which has three. No frame carries half as much.
 pub const BODY_BYTES_MAX: usize = 0xff_ffff;
+
+/// Bytes of one frame behind its length prefix, so that neither side buffers more than this for one
+/// peer. A stanza of 256 KiB of XML stays under 512 KiB as a tree. Longer: the link is closed.
+pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Targets of one `Multicast`; more recipients take more frames. A frame with more does not decode.
+/// With long addresses fewer fit ([`FRAME_BYTES_MAX`], [`Target::bytes_max`](crate::to_edge::Target::bytes_max)).
+pub const MULTICAST_TARGETS_MAX: usize = 4096;
+
+/// Targets that a frame may make its reader allocate room for before it has shown one: what a frame
+/// says of itself is not yet true.
+pub const TARGETS_UNSEEN_MAX: usize = 16;

@@ -122,18 +122,33 @@ impl<'a> Stanza<'a> {
 
     /// The encoded form.
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_allocvec(self).unwrap_or_default()
+        // Kind, type, four options and five lengths.
+        let texts = [self.id, self.to, self.from, self.lang].map(|text| text.map_or(0, str::len));
+        let bytes = texts.into_iter().fold(self.payload.len().saturating_add(24), usize::saturating_add);
+        let mut out = Vec::with_capacity(bytes);
+        self.encode_into(&mut out);
+        out
     }
 
-    /// Appends the encoded form to a buffer in use.
+    /// Appends the encoded form.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        // The flavor takes a buffer and gives it back: no allocation of its own.
-        *out = postcard::to_extend(self, std::mem::take(out)).unwrap_or_default();
+        crate::codec::append_body(out, self);
     }
 
-    /// Reads an encoded stanza. The payload's tokens are not walked: see [`crate::tree::validate`].
+    /// Reads an encoded stanza; bytes behind it belong to a later release. Neither the payload's
+    /// tokens nor the characters of the envelope are looked at: see [`Stanza::validate`].
     pub fn decode(bytes: &'a [u8]) -> Result<Stanza<'a>, WireError> {
-        postcard::from_bytes(bytes).map_err(|_| WireError::BadStanza)
+        postcard::take_from_bytes(bytes).map(|(stanza, _)| stanza).map_err(|_| WireError::BadStanza)
+    }
+
+    /// Whether what a peer or a disk says is a stanza can be rendered: XML's characters only in the
+    /// envelope, and a payload by [`crate::tree::validate`].
+    pub fn validate(&self) -> Result<(), WireError> {
+        let texts = [self.id, self.to, self.from, self.lang];
+        if !texts.into_iter().flatten().all(|text| crate::xml::is_text_bytes(text.as_bytes())) {
+            return Err(WireError::BadStanza);
+        }
+        crate::tree::validate(self.payload, crate::tree::DEPTH_MAX)
     }
 
     /// True for the kinds of iq that must be answered (RFC 6120 §8.2.3).
@@ -152,10 +167,9 @@ impl SharedStanza {
         SharedStanza(stanza.encode().into())
     }
 
-    /// Takes bytes of a peer or a disk if they decode, tokens included.
+    /// Takes bytes of a peer or a disk if they decode and validate.
     pub fn from_bytes(bytes: &[u8]) -> Result<SharedStanza, WireError> {
-        let stanza = Stanza::decode(bytes)?;
-        crate::tree::validate(stanza.payload, crate::tree::DEPTH_MAX)?;
+        Stanza::decode(bytes)?.validate()?;
         Ok(SharedStanza(bytes.into()))
     }
 

@@ -3,9 +3,13 @@
 use crate::codec::frames;
 use crate::condition::{SaslCondition, StanzaCondition, StreamCondition};
 use crate::ids::{Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
+use crate::limits::TARGETS_UNSEEN_MAX;
 use crate::stanza::Overlay;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
 
+pub use crate::limits::MULTICAST_TARGETS_MAX;
 pub use crate::to_core::{Counter, Heartbeat, LinkCredit};
 
 frames! {
@@ -159,6 +163,26 @@ pub struct Target<'a> {
     pub overlay: Overlay<'a>,
 }
 
+impl Target<'_> {
+    /// At most so many bytes of a frame: for whoever fills a [`Multicast`] up to its limit.
+    pub fn bytes_max(&self) -> usize {
+        // Four numbers of 64 bits, and the overlay's two or three tags; then each text behind its length.
+        let overlay = &self.overlay;
+        let delay = overlay.delay.map_or(0, |delay| delay.from.len().saturating_add(2 * VARINT_BYTES_MAX));
+        let stanza_id = overlay.stanza_id.map_or([0; 2], |id| [id.id, id.by].map(text_bytes_max));
+        let carbon = overlay.carbon.map_or([0; 2], |carbon| [carbon.from, carbon.to].map(text_bytes_max));
+        let parts = [5 * VARINT_BYTES_MAX, overlay.to.map_or(0, text_bytes_max), delay];
+        parts.into_iter().chain(stanza_id).chain(carbon).fold(0, usize::saturating_add)
+    }
+}
+
+/// Bytes of the longest varint of 64 bits.
+const VARINT_BYTES_MAX: usize = 10;
+
+fn text_bytes_max(text: &str) -> usize {
+    text.len().saturating_add(VARINT_BYTES_MAX)
+}
+
 /// A stanza for one session.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Deliver<'a> {
@@ -168,16 +192,38 @@ pub struct Deliver<'a> {
     pub stanza: &'a [u8],
 }
 
-/// Most targets of one `Multicast`; more recipients take more frames.
-pub const MULTICAST_TARGETS_MAX: usize = 4096;
-
 /// One stanza for many sessions of one event loop.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Multicast<'a> {
-    #[serde(borrow)]
+    /// At most [`MULTICAST_TARGETS_MAX`].
+    #[serde(borrow, deserialize_with = "targets")]
     pub targets: Vec<Target<'a>>,
     #[serde(with = "serde_bytes")]
     pub stanza: &'a [u8],
+}
+
+/// Reads targets without believing the count in front of them: serde would set aside a megabyte for
+/// a frame of ten bytes.
+fn targets<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Target<'a>>, D::Error> {
+    struct Targets;
+    impl<'de> Visitor<'de> for Targets {
+        type Value = Vec<Target<'de>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the targets of a multicast")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Target<'de>>, A::Error> {
+            let count = seq.size_hint().unwrap_or(0);
+            if count > MULTICAST_TARGETS_MAX {
+                return Err(A::Error::custom("too many targets"));
+            }
+            let mut targets = Vec::with_capacity(count.min(TARGETS_UNSEEN_MAX));
+            while let Some(target) = seq.next_element()? {
+                targets.push(target);
+            }
+            Ok(targets)
+        }
+    }
+    deserializer.deserialize_seq(Targets)
 }
 
 /// Close the stream, with a stream error if there is a condition, behind all that was sent.
