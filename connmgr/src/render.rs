@@ -148,10 +148,8 @@ pub fn stamp(ms: u64, out: &mut Vec<u8>) {
     let (era, of_era) = (since_0000_03 / 146_097, since_0000_03 % 146_097);
     let leap_days = (of_era / 1_460).saturating_add(of_era / 146_096).saturating_sub(of_era / 36_524);
     let year_of_era = of_era.saturating_sub(leap_days) / 365;
-    let day_of_year = of_era
-        .saturating_sub(year_of_era.saturating_mul(365))
-        .saturating_sub(year_of_era / 4)
-        .saturating_add(year_of_era / 100);
+    let days_before = year_of_era.saturating_mul(365).saturating_add(year_of_era / 4).saturating_sub(year_of_era / 100);
+    let day_of_year = of_era.saturating_sub(days_before);
     let month_from_march = day_of_year.saturating_mul(5).saturating_add(2) / 153;
     let day = day_of_year.saturating_sub(month_from_march.saturating_mul(153).saturating_add(2) / 5).saturating_add(1);
     let month = if month_from_march < 10 { month_from_march.saturating_add(3) } else { month_from_march - 9 };
@@ -325,3 +323,6 @@ fn element(name: &str, ns: &str, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.push(b'>');
 }
+
+#[cfg(test)]
+mod tests;

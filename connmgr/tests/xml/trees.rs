@@ -119,7 +119,9 @@ pub(crate) fn encode(tree: &Tree) -> Vec<u8> {
         }
         for one in &tree.inside {
             match one {
-                Inside::Text(text) => drop(builder.text(text)),
+                Inside::Text(text) => {
+                    builder.text(text);
+                }
                 Inside::Element(element) => put(element, Some(&tree.ns), builder),
             }
         }
