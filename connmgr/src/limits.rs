@@ -11,7 +11,7 @@ impl Limits {
 
     /// What an authenticated client may send in one stanza: avatars and key bundles pass.
     /// Reached: `policy-violation`. The tree of a stanza stays under [`hearth_wire::codec::FRAME_BYTES_MAX`] with room
-    /// for its envelope; it can only be larger than its XML when long namespace names are used again and again.
+    /// for its envelope; it outgrows its XML when elements are tiny or long namespace names are used again and again.
     pub const AUTHENTICATED: Limits = Limits {
         bytes: 256 * 1024,
         depth: DEPTH_MAX,
