@@ -93,6 +93,11 @@ pub const ATTEMPTS_WINDOW_MS: u64 = 5 * 60 * 1000;
 /// one that began longest ago makes room.
 pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
 
+/// Wrong passwords by PLAIN from one source prefix, whatever the accounts, within
+/// [`ATTEMPTS_WINDOW_MS`]: each costs a worker 1.3 ms and the stranger nothing. Reached: PLAIN from
+/// there is `temporary-auth-failure`; SCRAM, which costs the client more than the server, goes on.
+pub const PLAIN_FAILURES_MAX: u32 = 300;
+
 /// Derivations that wait for a worker: at 1.3 ms each, what two workers finish in about two thirds
 /// of a second. Reached: a login is `temporary-auth-failure`.
 pub const DERIVE_QUEUE_MAX: usize = 1024;

@@ -9,10 +9,12 @@
 
 use crate::account::AccountKey;
 use crate::cx::{Cx, StorageFailed};
+use crate::derive::Task;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::sasl::{Exchange, Input, Mechanism, Output};
+use crate::tally::{Bounds, Prefix};
 use hearth_storage::Credentials;
 use hearth_wire::to_core::{AuthResponse, Authenticate, Security};
 use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, Moved, ToEdge};
@@ -21,6 +23,13 @@ use std::net::IpAddr;
 
 #[cfg(test)]
 mod tests;
+
+/// Of [`crate::shard::Shard::plain_failures`].
+pub const PLAIN_BOUNDS: Bounds = Bounds {
+    events_max: limits::PLAIN_FAILURES_MAX,
+    window_ms: limits::ATTEMPTS_WINDOW_MS,
+    rows_max: limits::ATTEMPTS_ROWS_MAX,
+};
 
 /// A socket that is not bound yet.
 #[derive(Default)]
@@ -176,9 +185,7 @@ fn feed(cx: &mut Cx<'_>, asker: Asker, input: Input<'_>) {
                 cx.out.frame(link, &ToEdge::AuthChallenge(AuthChallenge { counter, data: &data }));
             }
             Output::LoadCredentials(jid) => load(cx, asker, &jid),
-            Output::Derive(task) => {
-                cx.derive(task, Box::new(move |cx, derived| feed(cx, asker, Input::Derived(derived))));
-            }
+            Output::Derive(task) => derive(cx, asker, task),
             Output::Success { account, data } => on_proved(cx, asker, account, data),
             Output::Failure(condition) => on_failure(cx, asker, condition),
         }
@@ -200,6 +207,15 @@ fn load(cx: &mut Cx<'_>, asker: Asker, jid: &BareJid) {
         return feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure));
     }
     cx.load_credentials(jid, move |cx, found| on_loaded(cx, asker, found));
+}
+
+/// PLAIN: the workers' time is everybody's.
+fn derive(cx: &mut Cx<'_>, asker: Asker, task: Task) {
+    let Some(source) = attempt(cx, asker).map(|attempt| attempt.source) else { return };
+    if !cx.shard.plain_failures.may(&Prefix::of(source), cx.now.mono_ms) {
+        return feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure));
+    }
+    cx.derive(task, Box::new(move |cx, derived| feed(cx, asker, Input::Derived(derived))));
 }
 
 fn on_loaded(cx: &mut Cx<'_>, asker: Asker, found: Result<Option<Credentials>, StorageFailed>) {
@@ -259,7 +275,7 @@ fn succeed(
 /// The exchange failed: counted against the source if it was a guess at this account.
 fn on_failure(cx: &mut Cx<'_>, asker: Asker, condition: SaslCondition) {
     let Some(attempt) = attempt(cx, asker) else { return };
-    let (source, claimed) = (attempt.source, attempt.exchange.claimed().cloned());
+    let (source, mechanism, claimed) = (attempt.source, attempt.mechanism, attempt.exchange.claimed().cloned());
     let mut condition = condition;
     if let Some(jid) = claimed.as_ref().filter(|_| condition == SaslCondition::NotAuthorized) {
         // Above the limit a wrong password is answered like a right one.
@@ -267,6 +283,9 @@ fn on_failure(cx: &mut Cx<'_>, asker: Asker, condition: SaslCondition) {
             condition = SaslCondition::TemporaryAuthFailure;
         }
         cx.shard.attempts.failed(jid, source, cx.now.mono_ms);
+        if mechanism == Mechanism::Plain.name() {
+            cx.shard.plain_failures.count(Prefix::of(source), cx.now.mono_ms);
+        }
     }
     fail(cx, asker.link, asker.counter, claimed.as_ref(), Some(source), condition);
 }

@@ -99,6 +99,8 @@ pub struct Shard {
     pub logins: BTreeMap<(LinkId, u64), Login>,
     /// Failures of late, so that nobody guesses for long.
     pub attempts: Attempts,
+    /// Wrong passwords by PLAIN of late, by source.
+    pub plain_failures: Tally<Prefix>,
     /// Accounts that are being made or re-keyed: one change at a time.
     pub rekeying: BTreeSet<BareJid>,
     /// Registrations of late, by source.
@@ -142,6 +144,7 @@ impl Shard {
             links: BTreeMap::new(),
             logins: BTreeMap::new(),
             attempts: Attempts::new(),
+            plain_failures: Tally::new(login::PLAIN_BOUNDS),
             rekeying: BTreeSet::new(),
             registrations: Tally::new(crate::register::BOUNDS),
             next_attempt: 0,

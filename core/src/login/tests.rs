@@ -184,6 +184,25 @@ fn guessing_ends() {
     assert_eq!(plain(&mut world, 0, 104, "ada", "pencil"), success());
 }
 
+/// Sprayed over many names the guesses stop costing key derivations; SCRAM goes on.
+#[test]
+fn spraying_ends() {
+    let mut world = world();
+    for counter in 0..u64::from(limits::PLAIN_FAILURES_MAX) {
+        assert_eq!(plain(&mut world, 0, counter, &format!("user{counter}"), "x"), not_authorized());
+    }
+    world.holding = true;
+    plain(&mut world, 0, 1000, "ada", "pencil");
+    assert!(world.answer_one() && !world.derive_one());
+    assert_eq!(told(&mut world), [Told::Failure(SaslCondition::TemporaryAuthFailure, false)]);
+    world.holding = false;
+    let frame = auth(&world, 1001, "SCRAM-SHA-1", Some(b"n,,n=ada,r=nonce"));
+    send(&mut world, 0, &frame);
+    assert!(matches!(told(&mut world)[..], [Told::Challenge(_)]));
+    world.now.mono_ms += limits::ATTEMPTS_WINDOW_MS;
+    assert_eq!(plain(&mut world, 0, 1002, "ada", "pencil"), success());
+}
+
 /// Many tries begun before the first one is judged get no more answers than one after the other.
 #[test]
 fn guessing_side_by_side_ends_too() {
