@@ -145,7 +145,7 @@ struct Write {
     offset: u64,
     before: Vec<u8>,
     len_before: u64,
-    /// `None`: the file was only cut or grown to this length.
+    /// What was written; `Err`: the file was only cut or grown to this length.
     after: Result<Vec<u8>, u64>,
 }
 
@@ -229,20 +229,26 @@ impl Plan {
 }
 
 impl Write {
-    fn file(&self) -> io::Result<File> {
-        OpenOptions::new().write(true).open(&self.path)
+    /// `None`: it was removed since.
+    fn file(&self) -> io::Result<Option<File>> {
+        match OpenOptions::new().write(true).open(&self.path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn undo(&self) -> io::Result<()> {
-        let file = self.file()?;
+        let Some(file) = self.file()? else { return Ok(()) };
         file.set_len(self.len_before)?;
         file.write_all_at(&self.before, self.offset)
     }
 
     fn redo(&self, keep: &mut impl FnMut(usize) -> usize) -> io::Result<()> {
+        let Some(file) = self.file()? else { return Ok(()) };
         match &self.after {
-            Ok(bytes) => self.file()?.write_all_at(bytes.get(..keep(bytes.len())).unwrap_or(bytes), self.offset),
-            Err(len) if keep(1) > 0 => self.file()?.set_len(*len),
+            Ok(bytes) => file.write_all_at(bytes.get(..keep(bytes.len())).unwrap_or(bytes), self.offset),
+            Err(len) if keep(1) > 0 => file.set_len(*len),
             Err(_) => Ok(()),
         }
     }

@@ -36,6 +36,7 @@
 
 pub mod disk;
 mod engine;
+pub mod faulty;
 pub mod limits;
 pub mod log;
 pub mod memory;
@@ -45,7 +46,7 @@ mod runtime;
 mod store;
 mod tables;
 
-pub use disk::{DirLock, Disk, Sync};
+pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
 pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
