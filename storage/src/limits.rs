@@ -68,7 +68,7 @@ pub const UNSYNCED_BYTES_KEPT: usize = 256 * 1024;
 pub const PROBE_BYTES: usize = 1024 * 1024;
 
 /// Milliseconds between attempts to open a `hearth.redb` that fails to open.
-pub const REOPEN_PAUSE_MS: u64 = 500;
+pub const REOPEN_PAUSE_MS: u64 = 100;
 
 /// Bytes after which a segment of the log is sealed, unless configured. Its index is in memory until
 /// then: 12 bytes a record and some 20 an account.

@@ -100,3 +100,77 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
         Some(_) | None => Err(StoreError::Corrupt { what: format!("{what} record") }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Credentials, DomainRecord, LogId, LogMarks, ScramKeys};
+    use proptest::prelude::*;
+
+    fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
+        let bytes = encode(value);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expected, "the stored form has changed: that needs a new version");
+        let read: T = decode("test", &bytes).unwrap();
+        assert_eq!(encode(&read), bytes);
+        let later = [&[RECORD_VERSION + 1], &bytes[1..]].concat();
+        assert_eq!(decode::<T>("test", &later).err(), Some(StoreError::UnknownVersion { found: 2, known: 1 }));
+        for short in 0..bytes.len() {
+            assert!(decode::<T>("test", &bytes[..short]).is_err());
+        }
+        assert!(decode::<T>("test", &[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn stored_bytes_stay_what_they_are() {
+        let keys = |byte| ScramKeys {
+            iterations: 10_000,
+            salt: vec![byte; 2],
+            stored_key: vec![byte + 1; 3],
+            server_key: vec![byte + 2; 3],
+        };
+        let item = RosterItem {
+            contact: "in the key".into(),
+            name: Some("Ada".into()),
+            groups: vec!["x".into(), "yz".into()],
+            subscription: Subscription::From,
+            ask: true,
+            approved: false,
+        };
+        let request = StoredRequest { contact: "in the key".into(), stanza: vec![9, 8], received_ms: 300 };
+        check(&AccountRecord { born_at: 300 }, "01ac02");
+        check(
+            &Credentials { generation: 2, sha1: keys(1), sha256: keys(4) },
+            "0102904e0201010302020203030303904e0204040305050503060606",
+        );
+        check(&300u64, "01ac02");
+        check(&LogMarks { low_water: LogId(5), undelivered: vec![LogId(1), LogId(300)] }, "01050201ac02");
+        check(&RosterItemRecord::of(&item), "01010341646102017802797a020100");
+        check(&RequestRecord::of(&request), "01ac02020908");
+        check(&BlobRecord { bytes: vec![1, 2, 3] }, "0103010203");
+        check(
+            &StoreRecord { slot_key: [1; 16], secret: [2; 32], store_id: [3; 16] },
+            "0101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303",
+        );
+        check(&DomainRecord { domain: "a.b".to_owned(), log_off: true, registration: false }, "0103612e620100");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn arbitrary_bytes_do_not_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            for _ in 0..2 {
+                let _ = decode::<AccountRecord>("test", &bytes);
+                let _ = decode::<Credentials>("test", &bytes);
+                let _ = decode::<u64>("test", &bytes);
+                let _ = decode::<LogMarks>("test", &bytes);
+                let _ = decode::<RosterItemRecord>("test", &bytes);
+                let _ = decode::<RequestRecord>("test", &bytes);
+                let _ = decode::<BlobRecord>("test", &bytes);
+                let _ = decode::<StoreRecord>("test", &bytes);
+                let _ = decode::<DomainRecord>("test", &bytes);
+                bytes.insert(0, RECORD_VERSION);
+            }
+        }
+    }
+}

@@ -15,6 +15,8 @@
 //! walked faster than anyone notices and goes without.
 
 mod backend;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use crate::disk::{Disk, io_error};

@@ -415,3 +415,27 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
     *fences = Fences { boot: epoch, taken: Default::default() };
     Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_keys_stay_what_they_are() {
+        let slot = Slot::new(0x0203).unwrap();
+        let account = BareJid::parse("a@b").unwrap();
+        assert_eq!(section_key(slot, &account, SECTION_ACCOUNT, ""), b"\x02\x03a@b\x00\x01");
+        assert_eq!(section_key(slot, &account, SECTION_CREDENTIALS, ""), b"\x02\x03a@b\x00\x02");
+        assert_eq!(section_key(slot, &account, SECTION_VERSION, ""), b"\x02\x03a@b\x00\x03");
+        assert_eq!(section_key(slot, &account, SECTION_MARKS, ""), b"\x02\x03a@b\x00\x04");
+        assert_eq!(section_key(slot, &account, SECTION_ROSTER, "c@d"), b"\x02\x03a@b\x00\x05c@d");
+        assert_eq!(section_key(slot, &account, SECTION_REQUEST, "c@d"), b"\x02\x03a@b\x00\x06c@d");
+        assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
+        assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
+        assert_eq!(range_end(b"x\x00"), b"x\x01");
+        assert_eq!(
+            (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS),
+            (&b"schema"[..], &b"store"[..], &b"epoch"[..], &b"commits"[..])
+        );
+    }
+}
