@@ -147,6 +147,38 @@ fn full_device_is_refused_and_recovers() {
 }
 
 #[test]
+fn what_a_failed_batch_left_is_not_found_by_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(DiskFaults::default());
+    let disk = Disk { faults: Some(faults.clone()), ..Disk::default() };
+    let log = open_with(dir.path(), disk, LogConfig::default());
+    add(&log, "a@b", "one").unwrap();
+    // The first of two is written whole.
+    faults.set_space(Some(80));
+    assert!(log.append(&[append("a@b", "lost"), append("a@b", "lost")])[0].is_err());
+    drop(log);
+    assert_eq!(texts(&open(dir.path()), "a@b"), ["one"]);
+}
+
+#[test]
+fn what_a_killed_process_had_not_synced_is_synced_before_it_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(DiskFaults::default());
+    let disk = Disk { faults: Some(faults.clone()), ..Disk::default() };
+    let log = open_with(dir.path(), disk.clone(), LogConfig::default());
+    add(&log, "a@b", "one").unwrap();
+    let (file, end) = log.visible().active.as_ref().map(|a| (a.file.clone(), a.contents.end)).unwrap();
+    let mut bytes = Vec::new();
+    let Append { slot, record, .. } = append("a@b", "two");
+    record::encode(&Keys::new(STORE), log_id(1, end), slot, &record, &mut bytes);
+    file.write_all_at(&bytes, u64::from(end)).unwrap();
+    drop((log, file));
+    assert_eq!(texts(&open_with(dir.path(), disk, LogConfig::default()), "a@b"), ["one", "two"]);
+    faults.cut_power(|_| 0).unwrap();
+    assert_eq!(texts(&open(dir.path()), "a@b"), ["one", "two"]);
+}
+
+#[test]
 fn index_is_made_again_when_missing_or_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { segment_bytes: 200, ..LogConfig::default() };
