@@ -52,6 +52,7 @@ impl Buffers {
 
 /// Buffers for reuse.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "a connection holds its buffers by one pointer; boxes move in and out whole")]
 pub(crate) struct Pool(Vec<Box<Buffers>>);
 
 impl Pool {

@@ -126,7 +126,7 @@ impl Directory {
 
     /// A domain is served, or changed its features. False if the frame was refused.
     pub fn on_domain(&mut self, frame: &to_edge::Domain<'_>) -> bool {
-        if self.domains.get(frame.domain).is_none() && self.domains.len() >= DOMAINS_MAX {
+        if !self.domains.contains_key(frame.domain) && self.domains.len() >= DOMAINS_MAX {
             return false;
         }
         match Domain::new(frame) {

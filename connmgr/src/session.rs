@@ -250,8 +250,11 @@ fn stanza_kind(element: &Element<'_>) -> Result<StanzaKind, StreamCondition> {
             _ => {}
         }
     }
-    // RFC 6120 §4.9.3.24
-    Err(StreamCondition::UnsupportedStanzaType)
+    // RFC 6120 §4.8.3 and §4.9.3.24
+    Err(match element.ns() {
+        "jabber:server" => StreamCondition::InvalidNamespace,
+        _ => StreamCondition::UnsupportedStanzaType,
+    })
 }
 
 /// The attributes that all stanzas have, read in one pass.

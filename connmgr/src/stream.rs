@@ -16,6 +16,8 @@
 
 mod negotiation;
 mod sasl;
+#[cfg(test)]
+mod tests;
 
 use crate::directory::Hosted;
 use crate::render;
