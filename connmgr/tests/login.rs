@@ -1,5 +1,8 @@
 //! From connect to close over plain sockets, with the core's side of the link beside.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fixture fails its test")]
+#![allow(clippy::disallowed_methods, reason = "the world around an edge has threads and clocks")]
+
 mod common;
 
 use common::{Core, Edge, HEADER, Peer, Rules, Seen};

@@ -3,6 +3,8 @@
 //! The core here knows nothing of XMPP: it answers frames by a few fixed rules and records what came, so that
 //! tests can say what an edge sent and make it receive anything a core might send.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fixture fails its test")]
+#![allow(clippy::disallowed_methods, reason = "the world around an edge has threads and clocks")]
 
 use hearth_connmgr::config::{Config, CoreAddress, Listener, ListenerTls, SelfSigned};
 use hearth_connmgr::{StopHandle, run};

@@ -1,0 +1,193 @@
+//! STARTTLS and direct TLS over sockets, by a rustls client.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fixture fails its test")]
+#![allow(clippy::disallowed_methods, reason = "the world around an edge has threads and clocks")]
+
+mod common;
+
+use common::{Core, Edge, HEADER, PATIENCE, Peer, Rules, Seen};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Shakes hands on a connected socket; the peer, and the client's own `tls-exporter` value.
+fn secure(
+    mut socket: TcpStream,
+    version: &'static rustls::SupportedProtocolVersion,
+    alpn: &[&[u8]],
+) -> std::io::Result<(Peer, Option<[u8; 32]>)> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let mut tls = ClientConnection::new(Arc::new(config), "test.example".try_into().unwrap()).unwrap();
+    while tls.is_handshaking() {
+        tls.complete_io(&mut socket)?;
+    }
+    let exporter = (version.version == rustls::ProtocolVersion::TLSv1_3)
+        .then(|| tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap());
+    Ok((Peer::over(StreamOwned::new(tls, socket)), exporter))
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// Sends `text` on a plain socket and reads until `wanted`.
+fn plain(socket: &mut TcpStream, text: &str, wanted: &str) -> String {
+    socket.write_all(text.as_bytes()).unwrap();
+    let mut got = String::new();
+    let mut chunk = [0; 4096];
+    while !got.contains(wanted) {
+        match socket.read(&mut chunk).unwrap() {
+            0 => panic!("end of stream; wanted {wanted:?}, got {got:?}"),
+            n => got.push_str(std::str::from_utf8(&chunk[..n]).unwrap()),
+        }
+    }
+    got
+}
+
+const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+
+fn authenticated_with(core: &Core) -> (Option<Vec<u8>>, bool) {
+    match core.wait("Authenticate", |seen| matches!(seen, Seen::Authenticate { .. })) {
+        Seen::Authenticate { exporter, clear, .. } => (exporter, clear),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn starttls_is_required_and_bound_to_the_login() {
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    let mut socket = connect(edge.starttls);
+    let offer = plain(&mut socket, HEADER, "</stream:features>");
+    assert!(offer.contains("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"), "{offer}");
+    assert!(!offer.contains("mechanism"), "{offer}");
+    plain(&mut socket, STARTTLS, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    let (mut peer, exporter) = secure(socket, &rustls::version::TLS13, &[]).unwrap();
+    peer.send(HEADER);
+    let offer = peer.expect("</stream:features>");
+    assert!(offer.contains("X-BOUND") && !offer.contains("starttls"), "{offer}");
+    peer.login("desk");
+    let (theirs, clear) = authenticated_with(&core);
+    assert!(!clear);
+    assert_eq!(theirs.as_deref(), exporter.as_ref().map(|exporter| &exporter[..]));
+    peer.send("<message to='a@test.example'><body>secret</body></message></stream:stream>");
+    core.wait("stanza", |seen| matches!(seen, Seen::Stanza { .. }));
+    assert!(peer.rest().ends_with("</stream:stream>"));
+}
+
+#[test]
+fn direct_tls_with_and_without_alpn() {
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    for alpn in [&[][..], &[&b"xmpp-client"[..]]] {
+        let (mut peer, exporter) = secure(connect(edge.direct), &rustls::version::TLS13, alpn).unwrap();
+        peer.send(HEADER);
+        assert!(peer.expect("</stream:features>").contains("X-BOUND"));
+        peer.login("desk");
+        assert_eq!(authenticated_with(&core).0.as_deref(), exporter.as_ref().map(|exporter| &exporter[..]));
+    }
+    assert!(secure(connect(edge.direct), &rustls::version::TLS13, &[b"h2"]).is_err());
+}
+
+#[test]
+fn tls_1_2_offers_no_channel_binding() {
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    let (mut peer, _) = secure(connect(edge.direct), &rustls::version::TLS12, &[]).unwrap();
+    peer.send(HEADER);
+    assert!(peer.expect("</stream:features>").contains("X-TLS"));
+    peer.login("desk");
+    assert_eq!(authenticated_with(&core), (None, false));
+}
+
+#[test]
+fn large_stanzas_pass_both_ways_inside_tls() {
+    use hearth_wire::stanza::{Stanza, StanzaKind, StanzaType};
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    let (mut peer, _) = secure(connect(edge.direct), &rustls::version::TLS13, &[]).unwrap();
+    peer.send(HEADER);
+    peer.expect("</stream:features>");
+    peer.login("desk");
+    let body = "0123456789".repeat(20_000);
+    peer.send(&format!("<message><body>{body}</body></message>"));
+    core.wait("stanza", |seen| matches!(seen, Seen::Stanza { xml, .. } if xml.contains(&body)));
+    let mut tree = hearth_wire::tree::Builder::new();
+    tree.leaf(None, "body", &body);
+    let payload = tree.finish();
+    let stanza = Stanza { payload: &payload, ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
+    core.deliver("user@test.example/desk", &stanza);
+    peer.expect(&format!("<body>{body}</body></message>"));
+    core.wait("report", |seen| matches!(seen, Seen::Written { entry: 1, .. }));
+}
+
+#[test]
+fn nothing_in_the_clear_is_taken_for_encrypted() {
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    for behind in ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHVzZXIAc2VjcmV0</auth>", " ", "<"]
+    {
+        let mut peer = Peer::connect(edge.starttls);
+        peer.send(HEADER);
+        peer.expect("</stream:features>");
+        peer.send(&format!("{STARTTLS}{behind}"));
+        let rest = peer.rest();
+        assert!(rest.starts_with("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), "{behind:?}: {rest}");
+    }
+    // In two segments it falls into the handshake, which fails.
+    let mut peer = Peer::connect(edge.starttls);
+    peer.send(HEADER);
+    peer.expect("</stream:features>");
+    peer.send(STARTTLS);
+    peer.expect("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    let mut socket = connect(edge.starttls);
+    plain(&mut socket, HEADER, "</stream:features>");
+    plain(&mut socket, STARTTLS, "<proceed");
+    socket.write_all(HEADER.as_bytes()).unwrap();
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("stream"), "{rest:?}");
+    assert_eq!(core.count(|seen| matches!(seen, Seen::Authenticate { .. })), 0);
+}
