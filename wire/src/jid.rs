@@ -88,7 +88,10 @@ pub fn prepare(text: &str) -> Result<Cow<'_, str>, JidMalformed> {
     // A domainpart may lose a final dot and otherwise be the same.
     let length = [&local, &resource].into_iter().flatten().fold(domain.len(), |n, part| n.saturating_add(part.len()));
     let marks = usize::from(local.is_some()).saturating_add(usize::from(resource.is_some()));
-    if same(&local) && matches!(domain, Prepared::Same(_)) && same(&resource) && length.saturating_add(marks) == text.len()
+    if same(&local)
+        && matches!(domain, Prepared::Same(_))
+        && same(&resource)
+        && length.saturating_add(marks) == text.len()
     {
         return Ok(Cow::Borrowed(text));
     }
@@ -420,18 +423,26 @@ as_text!(BareJid, FullJid, Jid);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     #[test]
     fn preparing_text_is_parsing() {
-        for text in
-            ["a@b.example/c", "b.example", "A@b.example", "a@B.example/C", "b.example.", "a@b.example./c", "b/", "@b", "ö@b"]
-        {
+        for text in [
+            "a@b.example/c",
+            "b.example",
+            "A@b.example",
+            "a@B.example/C",
+            "b.example.",
+            "a@b.example./c",
+            "b/",
+            "@b",
+            "ö@b",
+        ] {
             let parsed = Jid::parse(text).map(|jid| jid.as_str().to_owned());
             assert_eq!(prepare(text).map(Cow::into_owned), parsed, "{text}");
         }
         assert!(matches!(prepare("a@b.example/c d"), Ok(Cow::Borrowed(_))));
     }
-    use std::collections::HashMap;
 
     /// RFC 7622 §3.5, table 1 and table 2; the order of the examples is the standard's.
     #[test]
