@@ -158,7 +158,7 @@ impl EventLoop {
             return Some(Duration::ZERO);
         }
         let mut at = self.cx.links.iter().map(crate::link::Link::next_ms).min().unwrap_or(u64::MAX);
-        if waiting && !self.full {
+        if waiting && self.has_room() {
             at = at.min(self.accept_after_ms);
         }
         if !self.cx.wheel.is_empty() {
@@ -206,7 +206,7 @@ impl EventLoop {
         if self.cx.now.mono_ms < self.accept_after_ms {
             return;
         }
-        if self.full && self.clients.len() >= self.connections_max / 10 * ACCEPT_RESUME_TENTHS {
+        if !self.has_room() {
             return;
         }
         self.full = false;
@@ -231,6 +231,11 @@ impl EventLoop {
                 }
             }
         }
+    }
+
+    /// False from the moment the cap is reached until enough clients have left.
+    fn has_room(&self) -> bool {
+        !self.full || self.clients.len().saturating_mul(10) < self.connections_max.saturating_mul(ACCEPT_RESUME_TENTHS)
     }
 
     /// Takes a connection in, or closes it by dropping it.

@@ -38,6 +38,8 @@ pub struct Rules {
     /// Answer `Authenticate` and `Bind`.
     pub answer: bool,
     pub registration: bool,
+    /// Answer no heartbeat.
+    pub silent: bool,
 }
 
 impl Default for Rules {
@@ -49,6 +51,7 @@ impl Default for Rules {
             settle: true,
             answer: true,
             registration: false,
+            silent: false,
         }
     }
 }
@@ -262,7 +265,9 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
             Seen::Hello { shard: f.shard, event_loop: f.event_loop }
         }
         ToCore::Heartbeat(_) => {
-            ToEdge::Heartbeat(Heartbeat {}).encode(out);
+            if !rules.silent {
+                ToEdge::Heartbeat(Heartbeat {}).encode(out);
+            }
             Seen::Heartbeat
         }
         ToCore::LinkCredit(_) => return None,
@@ -454,6 +459,8 @@ impl<T: Read + Write + Send> Pipe for T {}
 /// A blocking client.
 pub struct Peer {
     pipe: Box<dyn Pipe>,
+    /// The socket itself where there is no TLS on it.
+    socket: Option<TcpStream>,
     /// Received and not yet expected.
     pub text: String,
 }
@@ -467,11 +474,12 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         socket.set_nodelay(true).unwrap();
-        Peer::over(socket)
+        let other = socket.try_clone().unwrap();
+        Peer { socket: Some(other), ..Peer::over(socket) }
     }
 
     pub fn over(pipe: impl Pipe + 'static) -> Peer {
-        Peer { pipe: Box::new(pipe), text: String::new() }
+        Peer { pipe: Box::new(pipe), socket: None, text: String::new() }
     }
 
     pub fn send(&mut self, text: &str) {
@@ -481,6 +489,31 @@ impl Peer {
 
     pub fn try_send(&mut self, text: &str) -> std::io::Result<()> {
         self.pipe.write_all(text.as_bytes())
+    }
+
+    /// What lies in the socket now, without waiting: `None` if nothing, `Some(0)` at the end.
+    fn peek(&self) -> Option<usize> {
+        let socket = self.socket.as_ref().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut chunk = [0; 65536];
+        let found = socket.peek(&mut chunk);
+        socket.set_nonblocking(false).unwrap();
+        match found {
+            Ok(n) if n > 0 && chunk[..n].ends_with(b"</stream:stream>") => Some(0),
+            Ok(n) => Some(n),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(0),
+        }
+    }
+
+    /// Whether the stream has ended, by its closing tag or by its connection.
+    pub fn ended(&self) -> bool {
+        self.peek() == Some(0)
+    }
+
+    /// Whether anything came.
+    pub fn has_text(&self) -> bool {
+        self.peek().is_some()
     }
 
     /// Reads until `wanted` has come; returns and forgets everything up to its end.
