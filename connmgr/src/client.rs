@@ -44,9 +44,10 @@ pub(crate) struct Client {
     unread: bool,
     /// The client's half is known to end behind them.
     peer_closed: bool,
-    /// Is in [`Shared::dirty`], in [`Shared::unreported`].
+    /// Is in [`Shared::dirty`], in [`Shared::unreported`], in [`crate::link::Link::waiting`].
     dirty: bool,
     unreported: bool,
+    waits_for_link: bool,
     /// Login or linger must be done by then.
     deadline: Tick,
     last_read: Tick,
@@ -101,6 +102,7 @@ impl Client {
             peer_closed: false,
             dirty: false,
             unreported: false,
+            waits_for_link: false,
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
             last_read: cx.tick,
             wheel_at: NEVER,
@@ -166,6 +168,12 @@ impl Client {
         }
     }
 
+    /// The link has room again.
+    pub(crate) fn on_link_room(&mut self, cx: &mut Shared) {
+        self.waits_for_link = false;
+        cx.again.push(place(self.counter));
+    }
+
     /// Credit came back, the core answered, or the last turn left something.
     pub(crate) fn resume(&mut self, cx: &mut Shared) {
         if self.life == Life::Open && self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty()) {
@@ -187,20 +195,22 @@ impl Client {
         match self.life {
             Life::Open => {
                 let bound = matches!(self.stream, Stream::Bound(_));
-                self.stream.reads() && (!bound || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0))
+                let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
+                self.stream.reads() && (!bound || (!self.waits_for_link && room()))
             }
             Life::Lingering => true,
             Life::Finishing | Life::Dead => false,
         }
     }
 
-    /// If the link has no room, asks it to call again.
+    /// The link has no room: it calls again when it has more. See [`Client::resume`].
     fn wait_for_link(&mut self, cx: &mut Shared) {
-        let place = place(self.counter);
-        if let Some(link) = self.shard.and_then(|shard| cx.link(shard))
-            && !link.waiting.contains(&place)
-        {
-            link.waiting.push(place);
+        if self.waits_for_link {
+            return;
+        }
+        if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
+            link.waiting.push(place(self.counter));
+            self.waits_for_link = true;
         }
     }
 
@@ -353,7 +363,6 @@ impl Client {
                     let bytes = rest.get(..len).unwrap_or_default();
                     if !self.on_piece(piece, bytes, rest.len() > len, cx) {
                         framed = len;
-                        self.wait_for_link(cx);
                         break;
                     }
                     used = used.saturating_add(len);
@@ -461,6 +470,10 @@ impl Client {
                 true
             }
             Ok(Taken::NoCredit) => false,
+            Ok(Taken::NoLinkCredit) => {
+                self.wait_for_link(cx);
+                false
+            }
             Err(condition) => {
                 self.input(Input::Refused { condition, text: "" }, cx);
                 true

@@ -303,8 +303,9 @@ impl EventLoop {
             let Some(link) = self.cx.link(shard) else { continue };
             match link.flush(now) {
                 Ok(true) => {
-                    let waiting = std::mem::take(&mut link.waiting);
-                    self.cx.again.extend(waiting);
+                    for place in std::mem::take(&mut link.waiting) {
+                        self.with(place, Client::on_link_room);
+                    }
                 }
                 Ok(false) => {}
                 Err(error) => self.on_link_lost(shard, &error),

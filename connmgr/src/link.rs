@@ -96,6 +96,8 @@ pub(crate) struct Link {
     redial_pause_ms: u64,
     /// Clients that are not read because this link has no room.
     pub(crate) waiting: Vec<u32>,
+    /// There is more room than when they were told to wait.
+    freed: bool,
 }
 
 impl Link {
@@ -117,6 +119,7 @@ impl Link {
             redial_at_ms: 0,
             redial_pause_ms: REDIAL_MS_MIN,
             waiting: Vec::new(),
+            freed: false,
         }
     }
 
@@ -127,11 +130,11 @@ impl Link {
 
     /// Bytes of credited frames that may be sent now; 0 while too much waits for the socket.
     pub(crate) fn credit(&self) -> u64 {
-        if self.up && self.out.len().saturating_sub(self.out_at) < LINK_OUTPUT_HIGH_BYTES {
-            self.credit_bytes.saturating_sub(self.sent_bytes)
-        } else {
-            0
-        }
+        if self.up && !self.is_full() { self.credit_bytes.saturating_sub(self.sent_bytes) } else { 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.out.len().saturating_sub(self.out_at) >= LINK_OUTPUT_HIGH_BYTES
     }
 
     /// Where frames are appended. Credited ones are counted by [`Link::charge`].
@@ -201,7 +204,10 @@ impl Link {
 
     /// The core restates its credit.
     pub(crate) fn on_credit(&mut self, credit: &LinkCredit) {
-        self.credit_bytes = self.credit_bytes.max(credit.bytes);
+        if credit.bytes > self.credit_bytes {
+            self.credit_bytes = credit.bytes;
+            self.freed = true;
+        }
     }
 
     /// A credited frame of the core, with its prefix, was read.
@@ -257,9 +263,16 @@ impl Link {
         codec::split(input, FRAME_BYTES_MAX).map_err(LinkError::Wire)
     }
 
-    /// Sends what waits. True if room came back to clients that wait for it.
+    /// Sends what waits. True if clients that wait for room may try again.
     pub(crate) fn flush(&mut self, now_ms: u64) -> Result<bool, LinkError> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let was_full = self.is_full();
+        self.write(now_ms)?;
+        self.freed |= was_full && !self.is_full();
+        Ok(std::mem::take(&mut self.freed))
+    }
+
+    fn write(&mut self, now_ms: u64) -> Result<(), LinkError> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
         while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
             match socket.write(rest) {
                 Ok(0) => return Err(LinkError::Closed),
@@ -270,7 +283,7 @@ impl Link {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // A TCP connection that is not made yet says either.
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                    return Ok(self.credit() > 0);
+                    return Ok(());
                 }
                 Err(e) => return Err(LinkError::Io(e)),
             }
@@ -280,7 +293,7 @@ impl Link {
         if self.out.capacity() > LINK_OUTPUT_HIGH_BYTES {
             self.out = Vec::new();
         }
-        Ok(self.credit() > 0)
+        Ok(())
     }
 
     /// Once in a while: heartbeat and silence.
@@ -301,8 +314,7 @@ impl Link {
     /// of many loops and edges.
     pub(crate) fn drop_connection(&mut self, now_ms: u64, random: u64) {
         let pause = self.redial_pause_ms;
-        let waiting = std::mem::take(&mut self.waiting);
-        *self = Link { waiting, ..Link::new(self.shard) };
+        *self = Link::new(self.shard);
         let jitter = random % pause.div_ceil(2).max(1);
         self.redial_at_ms = now_ms.saturating_add(pause).saturating_sub(jitter);
         self.redial_pause_ms = pause.saturating_mul(2).min(REDIAL_MS_MAX);

@@ -27,8 +27,10 @@ use hearth_wire::tree::{self, Element};
 pub enum Taken {
     /// Numbered and encoded for the core.
     Sent,
-    /// There is no credit for it now: ask again when there is.
+    /// It is beyond the session's credit: ask again when [`Session::has_credit`].
     NoCredit,
+    /// It is beyond the link's credit.
+    NoLinkCredit,
 }
 
 /// A point in the session's outbound list.
@@ -57,6 +59,8 @@ pub struct Session {
     /// Bytes of stanzas sent to the core, and how many it allows in all.
     sent_bytes: u64,
     credit_bytes: u64,
+    /// The next stanza is known not to fit.
+    starved: bool,
     /// Outbound entries and the bytes of their stanzas: rendered, taken by the socket, reported as that.
     rendered: Mark,
     written: Mark,
@@ -77,6 +81,7 @@ impl Session {
             settled: 0,
             sent_bytes: 0,
             credit_bytes: bound.credit,
+            starved: false,
             rendered: Mark::default(),
             written: Mark::default(),
             reported: Mark::default(),
@@ -104,7 +109,7 @@ impl Session {
 
     /// False while everything the core allows is used: the client is not read.
     pub fn has_credit(&self) -> bool {
-        self.sent_bytes < self.credit_bytes
+        !self.starved && self.sent_bytes < self.credit_bytes
     }
 
     /// Stanzas of the client that the core has not settled.
@@ -155,6 +160,7 @@ impl Session {
     ) -> Result<Taken, StreamCondition> {
         let bytes = stanza.len() as u64;
         if self.sent_bytes.saturating_add(bytes) > self.credit_bytes {
+            self.starved = true;
             return Ok(Taken::NoCredit);
         }
         let start = link.len();
@@ -162,7 +168,7 @@ impl Session {
         ToCore::Stanza(StanzaIn { counter, generation: self.generation, number, fault, stanza }).encode(link);
         if link.len().saturating_sub(start) as u64 > link_credit {
             link.truncate(start);
-            return Ok(Taken::NoCredit);
+            return Ok(Taken::NoLinkCredit);
         }
         self.number = number;
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
@@ -186,7 +192,10 @@ impl Session {
             return false;
         }
         self.settled = self.settled.max(settled.number.min(self.number));
-        self.credit_bytes = self.credit_bytes.max(settled.credit);
+        if settled.credit > self.credit_bytes {
+            self.credit_bytes = settled.credit;
+            self.starved = false;
+        }
         true
     }
 
