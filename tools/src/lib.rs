@@ -4,5 +4,6 @@ pub mod client;
 pub mod ctl;
 pub mod load;
 pub mod scram;
+pub mod seed;
 pub mod transcript;
 pub mod xml;
