@@ -3,7 +3,12 @@
 //! Each figure is that of the least disturbed of many rounds on one thread, bytes in cache and buffers reused. What is
 //! allocated on the way is counted and must be nothing.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a bench prints, and stops if it fails")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench prints, and stops if it fails"
+)]
 
 use hearth_connmgr::render;
 use hearth_connmgr::xml::{Framer, Limits, Scope, Scratch, parse_element};
@@ -125,6 +130,7 @@ fn main() {
     let bundle: String = (0..100)
         .map(|id| format!("<preKeyPublic preKeyId='{id}'>BSVAtTY3hTzAc3ZXJ5dGhpbmcgaXMgYmFzZTY0Lg==</preKeyPublic>"))
         .collect();
-    let bundle = format!("<iq type='set' id='1'><prekeys xmlns='eu.siacs.conversations.axolotl'>{bundle}</prekeys></iq>");
+    let bundle =
+        format!("<iq type='set' id='1'><prekeys xmlns='eu.siacs.conversations.axolotl'>{bundle}</prekeys></iq>");
     stanza("key bundle", &bundle);
 }

@@ -17,17 +17,26 @@ pub(super) fn cdata(raw: &str, out: &mut Vec<u8>) -> Result<(), XmlError> {
 
 /// Appends the normalised value of a raw attribute: as [`text`], and literal white space becomes spaces.
 pub(super) fn attribute(raw: &str, out: &mut Vec<u8>) -> Result<(), XmlError> {
+    if !changes_in_attribute(raw) {
+        out.extend_from_slice(raw.as_bytes());
+        return Ok(());
+    }
     decode(raw.as_bytes(), |bytes| bytes.iter().position(|byte| special_in_attribute(*byte)), b' ', out)
 }
 
 /// As [`attribute`], without a copy where nothing changes.
 pub(super) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, XmlError> {
-    if !raw.bytes().any(special_in_attribute) {
+    if !changes_in_attribute(raw) {
         return Ok(Cow::Borrowed(raw));
     }
     let mut value = Vec::with_capacity(raw.len());
     attribute(raw, &mut value)?;
     String::from_utf8(value).map(Cow::Owned).map_err(|_| XmlError::Encoding)
+}
+
+/// Without a way out of the loop, so that it takes many bytes at a time.
+fn changes_in_attribute(raw: &str) -> bool {
+    raw.bytes().fold(false, |changes, byte| changes | special_in_attribute(byte))
 }
 
 fn special_in_attribute(byte: u8) -> bool {

@@ -72,6 +72,10 @@ pub fn close_bytes(out: &mut Vec<u8>, bytes: OpenBytes) {
     let OpenBytes(at) = bytes;
     let start = at.saturating_add(1);
     let len = out.len().saturating_sub(start);
+    if let (Ok(short @ 0..0x80), Some(field)) = (u8::try_from(len), out.get_mut(at)) {
+        *field = short;
+        return;
+    }
     let (varint, used) = varint(len as u64);
     if used > 1 {
         let end = out.len();
