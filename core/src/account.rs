@@ -9,12 +9,13 @@
 //! What arrives while the account is not ready waits in `queue`, in order. So every change is
 //! computed on settled state and its effects run after the commit; there is no undo.
 
+use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::limits;
 use crate::session::{Origin, SessionKey};
 use hearth_storage::{Answer, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Generation, Slot};
+use hearth_wire::ids::{Generation, Slot, SlotKey};
 use hearth_wire::stanza::{SharedStanza, StanzaFault};
 use std::collections::VecDeque;
 
@@ -42,9 +43,10 @@ pub struct Account {
     /// Raised by what needs the account to stay though it has no session yet: logins.
     pub pins: u32,
     pub credentials_generation: u64,
-    /// Sorted by contact.
-    pub roster: Vec<RosterItem>,
+    /// Sorted by address.
+    pub roster: Vec<Contact>,
     pub roster_version: u64,
+    /// Subscription requests that wait for an answer (RFC 6121 §3.1.3), oldest first.
     pub requests: Vec<StoredRequest>,
     pub sessions: Vec<SessionKey>,
     pub log: AccountLog,
@@ -182,12 +184,12 @@ impl Account {
     }
 
     /// Takes what storage had. Credentials are not kept: each login reads them anew.
-    pub fn install(&mut self, snapshot: Snapshot) {
-        let Snapshot { credentials, mut roster, roster_version, requests, marks, log_above_mark } = snapshot;
-        roster.sort_by(|a, b| a.contact.cmp(&b.contact));
-        roster.shrink_to_fit();
+    pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey) {
+        let Snapshot { credentials, roster, roster_version, mut requests, marks, log_above_mark } = snapshot;
+        self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
+        self.roster.sort_by(|a, b| a.address().cmp(b.address()));
+        requests.sort_by_key(|request| request.received_ms);
         self.credentials_generation = credentials.generation;
-        self.roster = roster;
         self.roster_version = roster_version;
         self.requests = requests;
         self.log.marks = marks;
@@ -195,27 +197,40 @@ impl Account {
         self.state = State::Ready;
     }
 
+    fn roster_index(&self, contact: &str) -> Result<usize, usize> {
+        self.roster.binary_search_by(|other| other.address().cmp(contact))
+    }
+
     /// The roster item of a contact, by its bare JID.
-    pub fn roster_item(&self, contact: &str) -> Option<&RosterItem> {
-        self.roster.binary_search_by(|item| item.contact.as_ref().cmp(contact)).ok().and_then(|at| self.roster.get(at))
+    pub fn contact(&self, contact: &str) -> Option<&Contact> {
+        self.roster_index(contact).ok().and_then(|at| self.roster.get(at))
     }
 
     /// Inserts or replaces an item.
-    pub fn put_roster_item(&mut self, item: RosterItem) {
-        match self.roster.binary_search_by(|other| other.contact.cmp(&item.contact)) {
+    pub fn put_contact(&mut self, item: &RosterItem, slots: &SlotKey) {
+        let contact = Contact::new(item, slots);
+        match self.roster_index(contact.address()) {
             Ok(at) => {
                 if let Some(slot) = self.roster.get_mut(at) {
-                    *slot = item;
+                    *slot = contact;
                 }
             }
-            Err(at) => self.roster.insert(at, item),
+            Err(at) => {
+                self.roster.reserve_exact(1);
+                self.roster.insert(at, contact);
+            }
         }
     }
 
     /// Removes the item of a contact.
-    pub fn remove_roster_item(&mut self, contact: &str) -> Option<RosterItem> {
-        let at = self.roster.binary_search_by(|item| item.contact.as_ref().cmp(contact)).ok()?;
+    pub fn remove_contact(&mut self, contact: &str) -> Option<Contact> {
+        let at = self.roster_index(contact).ok()?;
         Some(self.roster.remove(at))
+    }
+
+    /// The subscription request of this bare JID that waits for an answer.
+    pub fn request(&self, contact: &str) -> Option<&StoredRequest> {
+        self.requests.iter().find(|request| request.contact.as_ref() == contact)
     }
 
     /// Whether one more piece of work may wait.

@@ -156,8 +156,9 @@ impl Cx<'_> {
     fn loaded(&mut self, key: AccountKey, answer: Answer) {
         match answer {
             Answer::Loaded(Some(snapshot)) => {
+                let slots = self.shard.settings.slot_key;
                 if let Some(account) = self.account_mut(key) {
-                    account.install(*snapshot);
+                    account.install(*snapshot, &slots);
                 }
                 crate::offline::on_loaded(self, key);
                 self.drain(key);

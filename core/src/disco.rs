@@ -1,13 +1,14 @@
 //! Service Discovery (XEP-0030) and the server's Entity Capabilities (XEP-0115), both from the list
 //! of features.
 
+use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::features::{self, Feature, IqHandler, Scope, Spec};
 use crate::iq::Iq;
 use crate::route::bare;
 use aws_lc_rs::digest;
 use base64::Engine;
-use hearth_storage::{DomainRecord, Subscription};
+use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
 
@@ -92,10 +93,7 @@ fn may_ask(cx: &Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
     }
     let (Some(account), None) = (iq.account, iq.asker) else { return Ok(()) };
     let asker = iq.stanza.from.map(bare).unwrap_or_default();
-    let seen = cx
-        .account(account)
-        .and_then(|account| account.roster_item(asker))
-        .is_some_and(|item| matches!(item.subscription, Subscription::From | Subscription::Both));
+    let seen = cx.account(account).and_then(|account| account.contact(asker)).is_some_and(Contact::sees_us);
     if seen { Ok(()) } else { Err(StanzaCondition::ServiceUnavailable) }
 }
 

@@ -18,6 +18,7 @@ pub mod admin;
 pub mod bind;
 pub mod classify;
 pub mod config;
+pub mod contact;
 pub mod control;
 pub mod cx;
 pub mod delivery;

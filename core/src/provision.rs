@@ -14,7 +14,7 @@ use crate::login;
 use crate::outputs::Event;
 use crate::sasl::crypto::Secret;
 use crate::session::SessionKey;
-use hearth_storage::{Answer, Ask, Change, Credentials, Refusal, Subscription};
+use hearth_storage::{Answer, Ask, Change, Credentials, Refusal};
 use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StreamCondition};
@@ -186,11 +186,11 @@ fn end_subscriptions(cx: &mut Cx<'_>, key: AccountKey, jid: &BareJid) {
         cx.route(SharedStanza::new(&stanza), None);
     };
     for item in &roster {
-        if item.ask || matches!(item.subscription, Subscription::To | Subscription::Both) {
-            tell(&item.contact, StanzaType::Unsubscribe);
+        if item.ask() || item.seen_by_us() {
+            tell(item.address(), StanzaType::Unsubscribe);
         }
-        if matches!(item.subscription, Subscription::From | Subscription::Both) {
-            tell(&item.contact, StanzaType::Unsubscribed);
+        if item.sees_us() {
+            tell(item.address(), StanzaType::Unsubscribed);
         }
     }
     requests.iter().for_each(|request| tell(&request.contact, StanzaType::Unsubscribed));
