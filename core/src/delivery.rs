@@ -35,25 +35,49 @@ impl Cx<'_> {
             self.deliver(*key, stanza, overlay, log);
             return;
         }
-        let mut by_link: Vec<(LinkId, Vec<Target<'_>>)> = Vec::new();
-        for key in keys {
-            let link_room = self.link_room(*key, stanza.bytes().len());
-            let Some(session) = self.session_mut(*key) else { continue };
+        self.send_all(keys.iter().map(|key| (*key, *overlay)), stanza, log);
+    }
+
+    /// Sends one stanza to sessions of many accounts, one frame per link, each with its own `to`.
+    pub fn fan_out(&mut self, targets: &[(SessionKey, &str)], stanza: &SharedStanza) {
+        let overlay = |to| Overlay { to: Some(to), ..Overlay::default() };
+        if let [(key, to)] = targets {
+            self.deliver(*key, stanza, &overlay(to), None);
+            return;
+        }
+        self.send_all(targets.iter().map(|(key, to)| (*key, overlay(to))), stanza, None);
+    }
+
+    fn send_all<'t>(
+        &mut self,
+        targets: impl Iterator<Item = (SessionKey, Overlay<'t>)>,
+        stanza: &SharedStanza,
+        log: Option<LogId>,
+    ) {
+        let entry = entry(stanza, log);
+        let mut batches: Vec<Batch<'_>> = Vec::new();
+        for (key, overlay) in targets {
+            let link_room = self.link_room(key, stanza.bytes().len());
+            let Some(session) = self.session_mut(key) else { continue };
             if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
-                self.deliver(*key, stanza, overlay, log);
+                self.deliver(key, stanza, &overlay, log);
                 continue;
             }
-            let target = number(session, stanza, overlay, log);
+            let target = number(session, stanza, &overlay, entry.clone());
             let link = session.link;
             if let Some(id) = log {
-                self.track_inflight(*key, id);
+                self.track_inflight(key, id);
             }
-            match by_link.iter_mut().find(|(other, targets)| *other == link && targets.len() < MULTICAST_TARGETS_MAX) {
-                Some((_, targets)) => targets.push(target),
-                None => by_link.push((link, vec![target])),
+            let bytes = overlay.to.map_or(0, str::len);
+            match batches.iter_mut().find(|batch| batch.link == link && batch.has_room(bytes)) {
+                Some(batch) => {
+                    batch.bytes = batch.bytes.saturating_add(bytes);
+                    batch.targets.push(target);
+                }
+                None => batches.push(Batch { link, bytes, targets: vec![target] }),
             }
         }
-        for (link, mut targets) in by_link {
+        for Batch { link, mut targets, .. } in batches {
             let frame = match targets.pop() {
                 Some(target) if targets.is_empty() => ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }),
                 Some(target) => {
@@ -68,7 +92,7 @@ impl Cx<'_> {
 
     fn emit(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
         let Some(session) = self.session_mut(key) else { return };
-        let target = number(session, stanza, overlay, log);
+        let target = number(session, stanza, overlay, entry(stanza, log));
         let link = session.link;
         self.send_credited(link, &ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }));
     }
@@ -234,15 +258,35 @@ fn has_credit(session: &Session, stanza: &SharedStanza) -> bool {
         && session.outbound.entries.len() < limits::ENTRIES_MAX
 }
 
-/// Gives the stanza the session's next entry number and charges it.
-fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a>, log: Option<LogId>) -> Target<'a> {
-    let outbound = &mut session.outbound;
-    outbound.last = outbound.last.saturating_add(1);
-    outbound.sent_bytes = outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64);
-    outbound.entries.push_back(match log {
+/// One frame of a fan-out as it fills.
+struct Batch<'t> {
+    link: LinkId,
+    /// Of the targets' own addresses.
+    bytes: usize,
+    targets: Vec<Target<'t>>,
+}
+
+impl Batch<'_> {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.targets.len() < MULTICAST_TARGETS_MAX
+            && self.bytes.saturating_add(bytes) <= limits::MULTICAST_ADDRESS_BYTES_MAX
+    }
+}
+
+/// How a session remembers the stanza until it is written.
+fn entry(stanza: &SharedStanza, log: Option<LogId>) -> Entry {
+    match log {
         Some(id) => Entry::Logged(id),
         None if stanza.view().is_request() => Entry::Kept(stanza.clone()),
         None => Entry::Dropped,
-    });
+    }
+}
+
+/// Gives the stanza the session's next entry number and charges it.
+fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a>, entry: Entry) -> Target<'a> {
+    let outbound = &mut session.outbound;
+    outbound.last = outbound.last.saturating_add(1);
+    outbound.sent_bytes = outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64);
+    outbound.entries.push_back(entry);
     Target { counter: session.counter, generation: session.generation, entry: outbound.last, overlay: *overlay }
 }

@@ -59,6 +59,32 @@ pub const LINK_DEAD_MS: u64 = 3_000;
 /// Contacts of one roster. Reached: `resource-constraint` on the set that would pass it.
 pub const ROSTER_ITEMS_MAX: usize = 2_000;
 
+/// Bytes of addresses, names and groups of one roster. With the tokens around them the whole roster
+/// is one stanza that a session may be sent ([`HELD_BYTES_MAX`]). Reached: as [`ROSTER_ITEMS_MAX`].
+pub const ROSTER_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a contact's name or of one group's name. Longer: `not-acceptable` (RFC 6121 §2.3.3).
+pub const ROSTER_NAME_BYTES_MAX: usize = 1023;
+
+/// Groups of one contact. More: `not-acceptable`.
+pub const ROSTER_ITEM_GROUPS_MAX: usize = 32;
+
+/// Subscription requests kept for an account until it answers (RFC 6121 §3.1.3). Reached:
+/// `resource-constraint` to who asks, so that strangers cannot fill an account.
+pub const REQUESTS_MAX: usize = 256;
+
+/// Bytes of one kept subscription request: a greeting and a token, no pictures. Longer:
+/// `policy-violation` to who asks.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
+
+/// Addresses a session may have sent directed presence to (RFC 6121 §4.6). Reached:
+/// `resource-constraint`.
+pub const DIRECTED_MAX: usize = 1_024;
+
+/// Bytes of recipients' addresses in one multicast, so that the frame stays far below the link's
+/// longest. More recipients take more frames.
+pub const MULTICAST_ADDRESS_BYTES_MAX: usize = 256 * 1024;
+
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;
 
