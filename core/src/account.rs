@@ -238,6 +238,11 @@ impl Account {
         self.queue.len() < limits::ACCOUNT_QUEUE_MAX
     }
 
+    /// Whether a stanza that comes now would be dealt with now: nothing stands before it.
+    pub fn is_free(&self) -> bool {
+        self.state == State::Ready && self.queue.is_empty() && self.log.pending.is_empty()
+    }
+
     /// Whether nothing refers to it any more.
     pub fn idle(&self) -> bool {
         self.state == State::Ready

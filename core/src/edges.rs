@@ -1,5 +1,6 @@
 //! Links of edges: greeting, credit, loss.
 
+use crate::account::{State, Work};
 use crate::cx::Cx;
 use crate::features;
 use crate::limits;
@@ -8,7 +9,7 @@ use crate::outputs::Event;
 use crate::register;
 use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
-use hearth_wire::ids::{ShardIndex, Slot};
+use hearth_wire::ids::{Generation, ShardIndex, Slot};
 use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
 use hearth_wire::to_edge::{Domain, Refused, SlotOwner, ToEdge, Welcome};
 use hearth_wire::tree::Builder;
@@ -147,30 +148,61 @@ pub fn on_down(cx: &mut Cx<'_>, id: LinkId) {
     cx.out.wake_at(cx.now.mono_ms);
 }
 
-/// Goes on closing sessions of dead links while the other shards can take the presence it makes.
-pub fn close_some(cx: &mut Cx<'_>) {
-    let Some((id, cursor)) = cx.shard.closing.front().copied() else { return };
-    if !cx.shard.outboxes_calm() {
-        return cx.out.wake_at(cx.now.mono_ms.saturating_add(1));
+/// A client's stream or socket ended. What it sent before still counts: the session ends behind what
+/// waits for its account, and when other shards have room for the presence that makes.
+pub fn on_socket_closed(cx: &mut Cx<'_>, key: SessionKey, reason: &'static str) {
+    let Some((account, generation)) = cx.session(key).map(|session| (session.account, session.generation)) else {
+        return;
+    };
+    if cx.account(account).is_some_and(|account| account.state == State::Ready && account.queue.is_empty()) {
+        end_or_wait(cx, key, generation, reason);
+    } else {
+        cx.enqueue(account, Work::Call(Box::new(move |cx, _| end_or_wait(cx, key, generation, reason))));
     }
-    let end = cx.shard.sessions.end();
-    let mut closed = 0;
-    let mut at = cursor;
-    while at < end && closed < limits::CLOSES_PER_TURN {
-        let key = SessionKey(at);
+}
+
+fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, reason: &'static str) {
+    if cx.session_at(key, generation).is_none() {
+        return;
+    }
+    if cx.shard.ending.is_empty() && cx.shard.outboxes_calm() {
+        cx.end_session(key, reason);
+    } else {
+        cx.shard.ending.push_back((key, generation, reason));
+    }
+}
+
+/// Goes on ending sessions, of closed sockets and of dead links, while the other shards can take the
+/// presence it makes: at most one session's broadcast passes the half of an outbox that is theirs.
+pub fn close_some(cx: &mut Cx<'_>) {
+    let mut closed: usize = 0;
+    while closed < limits::CLOSES_PER_TURN && cx.shard.outboxes_calm() {
+        let Some((key, generation, reason)) = cx.shard.ending.pop_front() else { break };
+        if cx.session_at(key, generation).is_some() {
+            cx.end_session(key, reason);
+            closed = closed.saturating_add(1);
+        }
+    }
+    while closed < limits::CLOSES_PER_TURN
+        && cx.shard.outboxes_calm()
+        && let Some((id, cursor)) = cx.shard.closing.front().copied()
+    {
+        if cursor >= cx.shard.sessions.end() {
+            cx.shard.closing.pop_front();
+            cx.shard.links.remove(&id);
+            continue;
+        }
+        let key = SessionKey(cursor);
         if cx.session(key).is_some_and(|session| session.link == id) {
             cx.end_session(key, "link lost");
             closed = closed.saturating_add(1);
         }
-        at = at.saturating_add(1);
+        if let Some(front) = cx.shard.closing.front_mut() {
+            front.1 = cursor.saturating_add(1);
+        }
     }
-    if at >= end {
-        cx.shard.closing.pop_front();
-        cx.shard.links.remove(&id);
-    } else if let Some(front) = cx.shard.closing.front_mut() {
-        front.1 = at;
-    }
-    if !cx.shard.closing.is_empty() {
-        cx.out.wake_at(cx.now.mono_ms);
+    if !cx.shard.ending.is_empty() || !cx.shard.closing.is_empty() {
+        let at_ms = if cx.shard.outboxes_calm() { 0 } else { 1 };
+        cx.out.wake_at(cx.now.mono_ms.saturating_add(at_ms));
     }
 }

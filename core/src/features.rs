@@ -3,7 +3,7 @@
 use crate::cx::Cx;
 use crate::iq::Iq;
 use crate::session::SessionKey;
-use crate::{disco, legacy_session, ping, register, vcard, version};
+use crate::{disco, legacy_session, ping, register, roster, vcard, version};
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
@@ -15,6 +15,7 @@ pub const ALL: &[&Feature] = &[
     &disco::FEATURE,
     &ping::FEATURE,
     &register::FEATURE,
+    &roster::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];

@@ -41,12 +41,14 @@ pub mod provision;
 pub mod random;
 pub mod register;
 pub mod reply;
+pub mod roster;
 pub mod route;
 pub mod runtime;
 pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod slab;
+pub mod subscription;
 pub mod tally;
 #[cfg(test)]
 mod testing;

@@ -1,17 +1,245 @@
-//! Presence (RFC 6121 §3, §4).
+//! Presence (RFC 6121 §4): who is there, who is told. Subscriptions are `subscription.rs`, how it
+//! gets to many is `fanout.rs`.
+//!
+//! ```text
+//!            <presence/>: broadcast, probes,          <presence/>: broadcast
+//!            own resources, requests, messages            ┌───┐
+//!  connected ───────────────────────────────▶ available ──┘◀──┘
+//!      ▲                                          │
+//!      └── <presence type='unavailable'/>, or the session ends: broadcast, and to everyone who
+//!          got directed presence
+//! ```
+
+pub mod fanout;
+
+#[cfg(test)]
+mod tests;
 
 use crate::account::AccountKey;
 use crate::cx::Cx;
+use crate::limits;
+use crate::offline;
+use crate::route::bare;
 use crate::session::{Origin, SessionKey};
-use hearth_wire::stanza::{SharedStanza, Stanza};
+use crate::subscription::{self, state::Action, state::Half};
+use fanout::{available, sight};
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
+use hearth_wire::tree::{self, CLIENT};
+use hearth_wire::{StanzaCondition, jid};
+use std::collections::BTreeSet;
+
+// ---- out of a session -----------------------------------------------------------------------
 
 /// A presence stanza of one of this shard's sessions; `from` is its full JID.
-pub fn outbound(_cx: &mut Cx<'_>, _key: SessionKey, _stanza: &Stanza<'_>) {}
+pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
+    let done = match (stanza.ty, stanza.to) {
+        (StanzaType::Available, None) => on_available(cx, key, stanza),
+        (StanzaType::Unavailable, None) => {
+            become_unavailable(cx, key, &SharedStanza::new(stanza), true);
+            Ok(())
+        }
+        (StanzaType::Available | StanzaType::Unavailable, Some(to)) => direct(cx, key, stanza, to),
+        // §4.3: a client need not probe, but may; §8: errors go where they are sent.
+        (StanzaType::Probe | StanzaType::Error, Some(_)) => {
+            cx.route(SharedStanza::new(stanza), None);
+            Ok(())
+        }
+        (ty, _) => match Action::of(ty) {
+            Some(action) => subscription::outbound(cx, key, stanza, action),
+            None => Ok(()),
+        },
+    };
+    if let Err(condition) = done {
+        cx.refuse_to(key, stanza, condition);
+    }
+}
 
-/// A presence stanza for an account of this shard that is ready.
-pub fn inbound(cx: &mut Cx<'_>, _account: AccountKey, _stanza: SharedStanza, origin: Option<Origin>) {
-    cx.settle(origin);
+/// §4.7.2.3: at most one integer from -128 to 127; 0 if there is none.
+fn priority(stanza: &Stanza<'_>) -> Result<i8, StanzaCondition> {
+    let mut all = tree::children(stanza.payload).filter(|child| child.is(CLIENT, "priority"));
+    match (all.next(), all.next()) {
+        (None, _) => Ok(0),
+        (Some(one), None) => one.text().trim().parse().map_err(|_| StanzaCondition::BadRequest),
+        (Some(_), Some(_)) => Err(StanzaCondition::BadRequest),
+    }
+}
+
+/// Initial (§4.2.2) and subsequent (§4.4.2) presence.
+fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result<(), StanzaCondition> {
+    let priority = priority(stanza)?;
+    let presence = SharedStanza::new(stanza);
+    let Some(session) = cx.session_mut(key) else { return Ok(()) };
+    let (initial, received) = (!session.available(), session.receives_bare());
+    session.presence = Some(presence.clone());
+    session.priority = priority;
+    let account = session.account;
+    tell_own(cx, account, &presence, None);
+    if initial {
+        see_own(cx, account, key);
+    }
+    fanout::broadcast(cx, key, &presence, initial, false);
+    if initial {
+        subscription::deliver_requests(cx, key);
+    }
+    if !received && priority >= 0 {
+        offline::on_available(cx, key);
+    }
+    Ok(())
+}
+
+/// Everybody is subscribed to their own resources, the one that speaks included.
+fn tell_own(cx: &mut Cx<'_>, key: AccountKey, presence: &SharedStanza, also: Option<SessionKey>) {
+    let Some(account) = cx.account(key) else { return };
+    let mut sessions = available(cx, account);
+    sessions.extend(also);
+    let to = account.jid.clone();
+    cx.multicast(&sessions, presence, &Overlay { to: Some(to.as_str()), ..Overlay::default() }, None);
+}
+
+/// The account's other available resources, as the new one sees them.
+fn see_own(cx: &mut Cx<'_>, key: AccountKey, new: SessionKey) {
+    let Some(account) = cx.account(key).filter(|account| account.sessions.len() > 1) else { return };
+    let others = account.sessions.iter().filter(|session| **session != new);
+    let presences: Vec<SharedStanza> = others.filter_map(|key| cx.session(*key)?.presence.clone()).collect();
+    let to = account.jid.clone();
+    for presence in presences {
+        cx.deliver(new, &presence, &Overlay { to: Some(to.as_str()), ..Overlay::default() }, None);
+    }
+}
+
+/// The resource is not available any more (§4.5.2), nor to whom it sent directed presence (§4.6.3).
+/// A client that says so itself hears itself.
+fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, alive: bool) {
+    let Some(session) = cx.session_mut(key) else { return };
+    let was_available = session.presence.take().is_some();
+    let directed = session.directed.take();
+    session.priority = 0;
+    let account = session.account;
+    if !alive {
+        fanout::forget_due(cx, key);
+    }
+    if was_available {
+        tell_own(cx, account, stanza, alive.then_some(key));
+        fanout::broadcast(cx, key, stanza, false, !alive);
+    }
+    if let Some(mut directed) = directed {
+        if was_available && let Some(account) = cx.account(account) {
+            directed.retain(|to| !account.contact(to).is_some_and(|contact| contact.sees_us()));
+        }
+        fanout::send_to(cx, stanza, directed.iter().map(AsRef::as_ref));
+    }
 }
 
 /// The session ends: tells whoever was told that it is available (§4.5, §4.6.3).
-pub fn on_session_end(_cx: &mut Cx<'_>, _key: SessionKey) {}
+pub fn on_session_end(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(session) = cx.session(key) else { return };
+    if session.available() || session.directed.is_some() {
+        let stanza = fanout::unavailable(session.jid.as_str());
+        become_unavailable(cx, key, &stanza, false);
+    }
+}
+
+/// Directed presence (§4.6.3): to one address, whatever the roster says.
+fn direct(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>, to: &str) -> Result<(), StanzaCondition> {
+    let (localpart, domainpart, _) = jid::split(to);
+    if !cx.shard.domains.contains(domainpart) {
+        return Err(StanzaCondition::RemoteServerNotFound);
+    }
+    if localpart.is_none() {
+        return Ok(());
+    }
+    let owner = cx.shard.owner(bare(to));
+    let bytes = (stanza.payload.len() as u64).saturating_add(256);
+    if owner != cx.shard.settings.index && !cx.shard.outbox_has_room(owner, bytes) {
+        return Err(StanzaCondition::ResourceConstraint);
+    }
+    if stanza.ty == StanzaType::Unavailable {
+        fanout::forget_directed(cx, key, to);
+    } else {
+        remember_directed(cx, key, to)?;
+    }
+    cx.route(SharedStanza::new(stanza), None);
+    Ok(())
+}
+
+/// Who must be told when the session ends. A contact that every broadcast reaches need not be kept.
+fn remember_directed(cx: &mut Cx<'_>, key: SessionKey, to: &str) -> Result<(), StanzaCondition> {
+    let Some(session) = cx.session(key) else { return Ok(()) };
+    let broadcast = session.available()
+        && cx.account(session.account).and_then(|account| account.contact(to)).is_some_and(|c| c.sees_us());
+    let Some(session) = cx.session_mut(key).filter(|_| !broadcast) else { return Ok(()) };
+    let directed: &mut BTreeSet<Box<str>> = session.directed.get_or_insert_default();
+    if !directed.contains(to) {
+        if directed.len() >= limits::DIRECTED_MAX {
+            return Err(StanzaCondition::ResourceConstraint);
+        }
+        directed.insert(to.into());
+    }
+    Ok(())
+}
+
+// ---- into an account ------------------------------------------------------------------------
+
+/// A presence stanza for an account of this shard that is ready (§8.5).
+pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+    let view = stanza.view();
+    if let Some(action) = Action::of(view.ty) {
+        return subscription::inbound(cx, account, stanza, action, origin);
+    }
+    match view.ty {
+        StanzaType::Available | StanzaType::Unavailable | StanzaType::Error => deliver(cx, account, &stanza),
+        StanzaType::Probe => answer_probe(cx, account, &view),
+        _ => {}
+    }
+    cx.settle(origin);
+}
+
+/// §8.5.2.1.2: to the bare JID, every available resource; to a full JID, that resource if it is
+/// connected. Nobody there is nobody told.
+fn deliver(cx: &mut Cx<'_>, key: AccountKey, stanza: &SharedStanza) {
+    let view = stanza.view();
+    let (Some(to), Some(account)) = (view.to, cx.account(key)) else { return };
+    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
+    if view.ty == StanzaType::Unavailable
+        && let Some(from) = view.from
+    {
+        sessions.iter().for_each(|session| fanout::forget_directed(cx, *session, from));
+    }
+    cx.multicast(&sessions, stanza, &Overlay::default(), None);
+}
+
+/// §4.3.2, §4.6.6. An account without available resources does not answer, whether it is in memory
+/// or not. Who may not see the account is told `unsubscribed`, which mends rosters that disagree;
+/// not while a request waits, which that would end on the other side.
+fn answer_probe(cx: &mut Cx<'_>, key: AccountKey, probe: &Stanza<'_>) {
+    let (Some(from), Some(to), Some(account)) = (probe.from, probe.to, cx.account(key)) else { return };
+    let asker = cx.shard.owner(bare(from));
+    let resource = if to.contains('/') { cx.session_of(key, to).and_then(|key| cx.session(key)) } else { None };
+    match sight(account, bare(from)) {
+        Half::Yes if to.contains('/') => {
+            let found = resource.filter(|session| session.available()).map(|session| mere(session.jid.as_str()));
+            fanout::answer(cx, asker, from, Vec::from_iter(found));
+        }
+        Half::Yes => {
+            let found = account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
+            fanout::answer(cx, asker, from, found);
+        }
+        half => {
+            let told = resource.filter(|session| {
+                session.directed.as_ref().is_some_and(|to| to.contains(from) || to.contains(bare(from)))
+            });
+            if let Some(session) = told {
+                let found = vec![mere(session.jid.as_str())];
+                fanout::answer(cx, asker, from, found);
+            } else if half == Half::No {
+                let refusal = subscription::bare_stanza(Action::Unsubscribed, &account.jid, bare(from), probe.id);
+                cx.route(refusal, None);
+            }
+        }
+    }
+}
+
+/// That the resource is available, and nothing else of it.
+fn mere(from: &str) -> SharedStanza {
+    SharedStanza::new(&Stanza { from: Some(from), ..Stanza::new(StanzaKind::Presence, StanzaType::Available) })
+}

@@ -4,6 +4,7 @@
 use crate::account::{Account, AccountKey, Pending, State, Work};
 use crate::cx::Cx;
 use crate::limits;
+use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::{iq, message, presence, reply};
 use hearth_wire::ids::{Generation, ShardIndex};
@@ -15,6 +16,10 @@ use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
 pub enum PeerMessage {
     /// A stanza whose recipient lives there.
     Route { stanza: SharedStanza, origin: Option<Origin> },
+    /// Presence of a session for accounts that live there, and probes on its behalf.
+    Presence { stanza: SharedStanza, recipients: Recipients },
+    /// What probes of the session `to` found.
+    Presences { to: Box<str>, presences: Vec<SharedStanza> },
     /// An effect of a stanza of one of its sessions is done.
     Settled { origin: Origin },
     /// The receiver handled this many bytes: they may be sent again.
@@ -26,6 +31,13 @@ impl PeerMessage {
     pub fn bytes(&self) -> u64 {
         match self {
             PeerMessage::Route { stanza, .. } => (stanza.bytes().len() as u64).saturating_add(64),
+            PeerMessage::Presence { stanza, recipients } => {
+                (stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64).saturating_add(64)
+            }
+            // The stanzas are the sessions' own, shared by reference.
+            PeerMessage::Presences { to, presences } => {
+                (to.len() as u64).saturating_add(16_u64.saturating_mul(presences.len() as u64)).saturating_add(64)
+            }
             PeerMessage::Settled { .. } => 64,
             PeerMessage::Room { .. } => 0,
         }
@@ -179,7 +191,8 @@ impl Cx<'_> {
             return;
         };
         match self.shard.accounts.find(to) {
-            Some(key) if self.account(key).is_some_and(|account| account.state == State::Ready) => {
+            // Behind what waits for the account, even if it became ready this moment.
+            Some(key) if self.account(key).is_some_and(|a| a.state == State::Ready && a.queue.is_empty()) => {
                 self.inbound_ready(key, stanza, origin);
             }
             Some(key) => self.enqueue(key, Work::Inbound { stanza, origin }),

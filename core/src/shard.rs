@@ -19,6 +19,7 @@ use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
+use crate::presence::fanout::{self, Due};
 use crate::random::Random;
 use crate::register;
 use crate::route::{Current, PeerMessage};
@@ -28,7 +29,7 @@ use crate::slab::Slab;
 use crate::tally::{Prefix, Tally};
 use hearth_storage::{Answered, QuestionId};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{ShardIndex, SlotEpoch, SlotKey};
+use hearth_wire::ids::{Generation, ShardIndex, SlotEpoch, SlotKey};
 use hearth_wire::to_core::ToCore;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -125,6 +126,10 @@ pub struct Shard {
     handled_bytes: Vec<u64>,
     /// Dead links whose sessions are being closed, with the cursor.
     pub closing: VecDeque<(LinkId, u32)>,
+    /// Sessions whose sockets are closed, to end when other shards have room for what that means.
+    pub ending: VecDeque<(SessionKey, Generation, &'static str)>,
+    /// Broadcasts that wait for room in another shard's outbox: the last one of each session.
+    pub presence_due: BTreeMap<(ShardIndex, SessionKey), Due>,
     /// What storage said last, if it was bad.
     pub storage_trouble: Option<String>,
     next_sweep_ms: u64,
@@ -161,6 +166,8 @@ impl Shard {
             outbox_bytes: vec![0; shards],
             handled_bytes: vec![0; shards],
             closing: VecDeque::new(),
+            ending: VecDeque::new(),
+            presence_due: BTreeMap::new(),
             storage_trouble: None,
             next_sweep_ms: 0,
             stats: Stats::default(),
@@ -256,7 +263,7 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
         ToCore::Closed(frame) => {
             login::on_closed(cx, link, frame.counter);
             if let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() {
-                cx.end_session(key, if frame.clean { "stream closed" } else { "connection lost" });
+                edges::on_socket_closed(cx, key, if frame.clean { "stream closed" } else { "connection lost" });
             }
         }
         ToCore::Drained(frame) => {
@@ -274,6 +281,8 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
     }
     match message {
         PeerMessage::Route { stanza, origin } => cx.inbound(stanza, origin),
+        PeerMessage::Presence { stanza, recipients } => fanout::receive(cx, from, &stanza, &recipients),
+        PeerMessage::Presences { to, presences } => fanout::deliver_answers(cx, &to, &presences),
         PeerMessage::Settled { origin } => cx.settle(Some(origin)),
         PeerMessage::Room { bytes } => {
             if let Some(under_way) = cx.shard.outbox_bytes.get_mut(usize::from(from)) {
@@ -285,6 +294,7 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
 
 fn end_of_turn(cx: &mut Cx<'_>) {
     edges::close_some(cx);
+    fanout::send_due(cx);
     cx.flush_settled();
     edges::flush_credit(cx);
     for index in 0..cx.shard.settings.shards {

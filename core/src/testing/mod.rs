@@ -28,7 +28,10 @@ use crate::route::PeerMessage;
 use crate::sasl::crypto::Hash;
 use crate::session::{OwnedOverlay, SessionKey};
 use crate::shard::{Input, Settings, Shard, pin};
-use hearth_storage::{Answer, Answered, Ask, Change, Credentials, DomainRecord, Question, ScramKeys, Storage};
+use hearth_storage::{
+    Answer, Answered, Ask, Change, Credentials, DomainRecord, Question, RosterItem, ScramKeys, Snapshot, Storage,
+    Subscription,
+};
 use hearth_wire::ids::{Generation, ShardIndex};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault};
 use hearth_wire::to_core::{self, ToCore};
@@ -178,6 +181,33 @@ impl Core {
             Ask::Apply { changes: vec![Change::CreateAccount { account: account.clone(), credentials }] },
         );
         account
+    }
+
+    /// Puts a contact into an account's stored roster, both accounts created if need be. Not for an
+    /// account that is in memory.
+    pub(crate) fn contact(&mut self, account: &str, contact: &str, subscription: Subscription) {
+        assert!(self.loaded(account).is_none(), "{account} would not notice");
+        let account = self.account(account);
+        let contact = self.account(contact);
+        let item = RosterItem { subscription, ..crate::roster::new_item(&contact) };
+        let answer =
+            self.ask_store(&account.clone(), Ask::Apply { changes: vec![Change::PutRosterItem { account, item }] });
+        assert!(matches!(answer, Answer::Applied), "{answer:?}");
+    }
+
+    /// Two accounts that see each other.
+    pub(crate) fn friends(&mut self, one: &str, other: &str) {
+        self.contact(one, other, Subscription::Both);
+        self.contact(other, one, Subscription::Both);
+    }
+
+    /// What lies in the store of an account.
+    pub(crate) fn stored(&mut self, account: &str) -> Snapshot {
+        let account = BareJid::parse(account).unwrap();
+        match self.ask_store(&account.clone(), Ask::Load { account }) {
+            Answer::Loaded(Some(snapshot)) => *snapshot,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Creates an account that SASL lets in; few iterations, so that tests are quick.

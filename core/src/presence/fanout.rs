@@ -1,0 +1,329 @@
+//! From one session to everybody who sees it, and back what a probe finds.
+//!
+//! A broadcast is encoded once. Its recipients are grouped by the shard that owns them, each group one
+//! message that carries notifications and probes together; there each account is found by its address
+//! as text, accounts nobody is online at cost nothing, and all sessions behind one edge loop share one
+//! frame. Probes are answered with the sessions' own stanzas, shared by reference.
+//!
+//! ```text
+//!  <presence/> ─▶ roster ─┬─ this shard ────────────────▶ receive ─▶ one frame per link
+//!                         └─ shard 2: stanza, n recipients ─▶ receive ─▶ …
+//!                                    ◀─ presences of those who were probed
+//! ```
+//! Where another shard's outbox is full, the last broadcast of each session waits for room
+//! ([`send_due`]): a session that changes its presence meanwhile replaces what waits.
+
+use crate::account::{Account, AccountKey};
+use crate::cx::Cx;
+use crate::route::{PeerMessage, bare};
+use crate::session::SessionKey;
+use crate::subscription::bare_stanza;
+use crate::subscription::state::{Action, Half, State};
+use hearth_wire::BareJid;
+use hearth_wire::ids::ShardIndex;
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
+
+// ---- recipients -----------------------------------------------------------------------------
+
+/// What is wanted of one recipient.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// It gets the stanza.
+    pub notify: bool,
+    /// Its presence is wanted in return.
+    pub probe: bool,
+}
+
+/// It gets the stanza, no more.
+pub const NOTIFY: Want = Want { notify: true, probe: false };
+
+/// Addresses of one shard and what is wanted of each, in one allocation: a letter, the address, NUL,
+/// which no address has.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recipients(String);
+
+impl Recipients {
+    pub fn push(&mut self, want: Want, address: &str) {
+        let letter = match (want.notify, want.probe) {
+            (true, false) => 'n',
+            (false, true) => 'p',
+            (true, true) => 'b',
+            (false, false) => return,
+        };
+        self.0.push(letter);
+        self.0.push_str(address);
+        self.0.push('\0');
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Want, &str)> {
+        self.0.split_terminator('\0').filter_map(|entry| {
+            let (letter, address) = entry.split_at_checked(1)?;
+            Some((Want { notify: letter != "p", probe: letter != "n" }, address))
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Its size in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A broadcast that waits for room.
+#[derive(Clone, Debug)]
+pub struct Due {
+    stanza: SharedStanza,
+    probe: bool,
+}
+
+/// The account's available resources.
+pub fn available(cx: &Cx<'_>, account: &Account) -> Vec<SessionKey> {
+    account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.available())).collect()
+}
+
+// ---- out ------------------------------------------------------------------------------------
+
+/// Sends a session's presence to all contacts that see the account (RFC 6121 §4.2.2, §4.4.2, §4.5.2),
+/// with `probe` also asks those it sees for theirs (§4.3.1). `whatever_room` is for a session that
+/// will not be there to do it later.
+pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, probe: bool, whatever_room: bool) {
+    let Some((key, available)) = cx.session(session).map(|session| (session.account, session.available())) else {
+        return;
+    };
+    for (shard, recipients) in (0..).zip(contacts(cx, key, probe)) {
+        if recipients.is_empty() {
+            continue;
+        }
+        let bytes = (stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64);
+        let other = shard != cx.shard.settings.index;
+        let waits = cx.shard.presence_due.get(&(shard, session)).map(|due| due.probe);
+        if other && !whatever_room && (waits.is_some() || !cx.shard.outbox_has_room(shard, bytes)) {
+            let probe = probe || (available && waits.unwrap_or(false));
+            cx.shard.presence_due.insert((shard, session), Due { stanza: stanza.clone(), probe });
+        } else {
+            send(cx, shard, stanza, recipients);
+        }
+    }
+}
+
+/// The account's contacts by shard.
+fn contacts(cx: &Cx<'_>, key: AccountKey, probe: bool) -> Vec<Recipients> {
+    let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
+    let Some(account) = cx.account(key) else { return by_shard };
+    for contact in &account.roster {
+        let want = Want { notify: contact.sees_us(), probe: probe && contact.seen_by_us() };
+        let shard = cx.shard.slot_owner(contact.slot());
+        if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
+            recipients.push(want, contact.address());
+        }
+    }
+    by_shard
+}
+
+/// Sends a session's presence to a list of addresses, bare and full.
+pub fn send_to<'a>(cx: &mut Cx<'_>, stanza: &SharedStanza, to: impl Iterator<Item = &'a str>) {
+    let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
+    for address in to {
+        let shard = cx.shard.owner(bare(address));
+        if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
+            recipients.push(NOTIFY, address);
+        }
+    }
+    for (shard, recipients) in (0..).zip(by_shard) {
+        if !recipients.is_empty() {
+            send(cx, shard, stanza, recipients);
+        }
+    }
+}
+
+fn send(cx: &mut Cx<'_>, shard: ShardIndex, stanza: &SharedStanza, recipients: Recipients) {
+    if shard == cx.shard.settings.index {
+        receive(cx, shard, stanza, &recipients);
+    } else {
+        cx.send_peer(shard, PeerMessage::Presence { stanza: stanza.clone(), recipients });
+    }
+}
+
+/// The contact gets current presence of each available resource (§3.1.5).
+pub fn tell_available(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
+    let Some(account) = cx.account(key) else { return };
+    let presences: Vec<SharedStanza> =
+        account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
+    for presence in presences {
+        send_to(cx, &presence, std::iter::once(contact.as_str()));
+    }
+}
+
+/// The contact sees each available resource become unavailable (§3.2.2, §3.3.3).
+pub fn tell_unavailable(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
+    let Some(account) = cx.account(key) else { return };
+    let gone: Vec<SharedStanza> = available(cx, account)
+        .into_iter()
+        .filter_map(|key| cx.session(key).map(|session| unavailable(session.jid.as_str())))
+        .collect();
+    for stanza in gone {
+        send_to(cx, &stanza, std::iter::once(contact.as_str()));
+    }
+}
+
+/// What the server says for a resource that is gone (§4.5.2).
+pub fn unavailable(from: &str) -> SharedStanza {
+    SharedStanza::new(&Stanza { from: Some(from), ..Stanza::new(StanzaKind::Presence, StanzaType::Unavailable) })
+}
+
+/// End of a turn: broadcasts that waited, as far as there is room by now. Whom they are for is what
+/// the roster says by now.
+pub fn send_due(cx: &mut Cx<'_>) {
+    if cx.shard.presence_due.is_empty() {
+        return;
+    }
+    for shard in 0..cx.shard.settings.shards {
+        let all = (shard, SessionKey(0))..=(shard, SessionKey(u32::MAX));
+        while let Some((session, due)) =
+            cx.shard.presence_due.range(all.clone()).next().map(|((_, session), due)| (*session, due.clone()))
+        {
+            let account = cx.session(session).map(|session| session.account);
+            let recipients = account.and_then(|key| contacts(cx, key, due.probe).into_iter().nth(usize::from(shard)));
+            let recipients = recipients.unwrap_or_default();
+            let bytes = (due.stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64);
+            if !cx.shard.outbox_has_room(shard, bytes) {
+                break;
+            }
+            cx.shard.presence_due.remove(&(shard, session));
+            if !recipients.is_empty() {
+                send(cx, shard, &due.stanza, recipients);
+            }
+        }
+    }
+}
+
+/// Nothing of this session waits any more: what follows says it all.
+pub fn forget_due(cx: &mut Cx<'_>, session: SessionKey) {
+    if !cx.shard.presence_due.is_empty() {
+        for shard in 0..cx.shard.settings.shards {
+            cx.shard.presence_due.remove(&(shard, session));
+        }
+    }
+}
+
+// ---- in -------------------------------------------------------------------------------------
+
+/// Presence for accounts of this shard, and probes of them, from a session of `asker`.
+pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipients: &Recipients) {
+    let view = stanza.view();
+    let Some(from) = view.from else { return };
+    let mut targets: Vec<(SessionKey, &str)> = Vec::new();
+    let mut found = Vec::new();
+    let mut strangers = Vec::new();
+    for (want, to) in recipients.iter() {
+        let Some(key) = cx.shard.accounts.find(bare(to)) else { continue };
+        let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { continue };
+        if !account.is_free() {
+            one_by_one(cx, &view, want, to);
+            continue;
+        }
+        if want.notify {
+            if to.contains('/') {
+                targets.extend(cx.session_of(key, to).map(|session| (session, to)));
+            } else {
+                let sessions = account.sessions.iter().filter(|key| cx.session(**key).is_some_and(|s| s.available()));
+                targets.extend(sessions.map(|key| (*key, to)));
+            }
+        }
+        if want.probe {
+            match sight(account, bare(from)) {
+                Half::Yes => found.extend(account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone())),
+                Half::No => strangers.push(account.jid.clone()),
+                Half::Pending => {}
+            }
+        }
+    }
+    if view.ty == StanzaType::Unavailable {
+        targets.iter().for_each(|(session, _)| forget_directed(cx, *session, from));
+    }
+    cx.fan_out(&targets, stanza);
+    answer(cx, asker, from, found);
+    for stranger in strangers {
+        cx.route(bare_stanza(Action::Unsubscribed, &stranger, bare(from), None), None);
+    }
+}
+
+/// Whether somebody may see the account.
+pub fn sight(account: &Account, asker: &str) -> Half {
+    if asker == account.jid.as_str() {
+        return Half::Yes;
+    }
+    State::of_contact(account.contact(asker), account.request(asker).is_some()).from
+}
+
+/// Behind what the account already waits for, in order.
+fn one_by_one(cx: &mut Cx<'_>, view: &Stanza<'_>, want: Want, to: &str) {
+    if want.notify {
+        cx.inbound(SharedStanza::new(&Stanza { to: Some(to), ..*view }), None);
+    }
+    if want.probe {
+        let probe = Stanza { from: view.from, to: Some(to), ..Stanza::new(StanzaKind::Presence, StanzaType::Probe) };
+        cx.inbound(SharedStanza::new(&probe), None);
+    }
+}
+
+/// Sends what a probe found to the session that asked.
+pub fn answer(cx: &mut Cx<'_>, asker: ShardIndex, to: &str, presences: Vec<SharedStanza>) {
+    if presences.is_empty() {
+        return;
+    }
+    if asker == cx.shard.settings.index {
+        deliver_answers(cx, to, &presences);
+    } else {
+        cx.send_peer(asker, PeerMessage::Presences { to: to.into(), presences });
+    }
+}
+
+/// What probes found, for a session of this shard (or, for a bare JID, all that are available).
+pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
+    let Some(key) = cx.shard.accounts.find(bare(to)) else { return };
+    let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { return };
+    if !account.is_free() {
+        // Newer presence of the same contacts may wait there.
+        for presence in presences {
+            cx.inbound(SharedStanza::new(&Stanza { to: Some(to), ..presence.view() }), None);
+        }
+        return;
+    }
+    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
+    let overlay = Overlay { to: Some(to), ..Overlay::default() };
+    for presence in presences {
+        cx.multicast(&sessions, presence, &overlay, None);
+    }
+}
+
+/// §4.6.1: who sent unavailable presence need not be told again.
+pub fn forget_directed(cx: &mut Cx<'_>, session: SessionKey, from: &str) {
+    let Some(session) = cx.session_mut(session) else { return };
+    if let Some(directed) = &mut session.directed
+        && directed.remove(from)
+        && directed.is_empty()
+    {
+        session.directed = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_come_out_as_they_went_in() {
+        let mut recipients = Recipients::default();
+        let wants = [(true, false), (false, true), (true, true)].map(|(notify, probe)| Want { notify, probe });
+        for (want, address) in wants.into_iter().zip(["ada@example.org", "grace@example.org/desk", "x"]) {
+            recipients.push(want, address);
+        }
+        recipients.push(Want { notify: false, probe: false }, "nobody@example.org");
+        let out: Vec<_> = recipients.iter().collect();
+        assert_eq!(out, [(wants[0], "ada@example.org"), (wants[1], "grace@example.org/desk"), (wants[2], "x")]);
+    }
+}
