@@ -414,6 +414,12 @@ impl Core {
         self.run();
     }
 
+    /// Shard `to` tells shard `from` that it handled so many bytes.
+    pub(crate) fn room(&mut self, from: usize, to: ShardIndex, bytes: u64) {
+        self.input(from, Input::Peer { from: to, message: PeerMessage::Room { bytes } });
+        self.run();
+    }
+
     /// Calls into a shard as a handler would.
     pub(crate) fn with_cx<R>(&mut self, shard: usize, f: impl FnOnce(&mut Cx<'_>) -> R) -> R {
         f(&mut Cx { shard: &mut self.shards[shard], out: &mut self.outputs[shard], now: self.now })
