@@ -15,7 +15,7 @@
 //! refused with their second byte. Names, references, characters and matching tags are the parser's business.
 
 use super::{Limits, XmlError};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 /// A whole top-level piece of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -189,11 +189,7 @@ impl Framer {
             },
             At::Bang => self.bang(*first)?,
             At::CdataOpen => self.cdata_open(*first)?,
-            At::Cdata => {
-                if self.skip_to(rest, |rest| memchr(b'>', rest)).is_some() && self.just_read(window, b"]]>") {
-                    self.at = At::Text;
-                }
-            }
+            At::Cdata => self.cdata(window),
             At::DeclarationOpen => self.declaration_open(*first)?,
             At::Declaration => {
                 if self.skip_to(rest, |rest| memchr2(b'>', b'<', rest)).is_some() {
@@ -321,6 +317,19 @@ impl Framer {
         let whole = usize::from(self.matched) == CDATA.len();
         self.one(if whole { At::Cdata } else { At::CdataOpen });
         Ok(())
+    }
+
+    fn cdata(&mut self, window: &[u8]) {
+        // Two bytes of the end may have been seen already; in those before the section there is no `]`.
+        let from = self.scanned.saturating_sub(2);
+        let end = window.get(from..).and_then(|rest| memmem::find(rest, b"]]>"));
+        match end {
+            Some(end) => {
+                self.scanned = from.saturating_add(end).saturating_add(3);
+                self.at = At::Text;
+            }
+            None => self.scanned = window.len(),
+        }
     }
 
     fn declaration_open(&mut self, byte: u8) -> Result<(), XmlError> {

@@ -86,14 +86,17 @@ const PORTABLE_LETTERS: [(char, char); 14] = [
 
 /// Whether a name without prefix reads as one in every edition of XML 1.0 and its namespaces.
 pub(crate) fn is_portable(name: &str) -> bool {
-    let letter = |c: char| {
-        c.is_ascii_alphabetic()
-            || c == '_'
-            || PORTABLE_LETTERS.iter().any(|(first, last)| (*first..=*last).contains(&c))
-    };
-    let mut characters = name.chars();
-    characters.next().is_some_and(letter)
-        && characters.all(|c| c.is_ascii_digit() || matches!(c, '-' | '.') || letter(c))
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let Some(first) = name.chars().next() else { return false };
+    is_portable_letter(first) && (name.bytes().all(plain) || name.chars().all(is_portable_character))
+}
+
+fn is_portable_letter(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || PORTABLE_LETTERS.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+fn is_portable_character(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '-' | '.') || is_portable_letter(c)
 }
 
 /// Refuses the local part of a name that xmlparser accepts but not every parser does.
