@@ -7,4 +7,5 @@ pub mod load;
 pub mod scram;
 pub mod seed;
 pub mod transcript;
+pub mod wiredump;
 pub mod xml;

@@ -19,7 +19,7 @@ pub enum WireError {
     Malformed { kind: u8 },
     /// A stanza or tree inside a frame or record does not decode.
     BadStanza,
-    /// The tree inside is broken or too deep.
+    /// The tree inside is broken, too deep or says what XML cannot.
     BadTree,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for WireError {
             WireError::Empty => f.write_str("frame without a kind"),
             WireError::Malformed { kind } => write!(f, "frame of kind {kind} does not decode"),
             WireError::BadStanza => f.write_str("stanza does not decode"),
-            WireError::BadTree => f.write_str("payload tree does not decode"),
+            WireError::BadTree => f.write_str("payload is broken, too deep or not XML"),
         }
     }
 }

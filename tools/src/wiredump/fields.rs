@@ -1,0 +1,173 @@
+//! Frames as named values, in the order of their structs: what both printers print.
+
+use hearth_wire::condition::{SaslCondition, StanzaCondition, StreamCondition};
+use hearth_wire::ids::{Generation, Slot, StreamId};
+use hearth_wire::stanza::{Carbon, Delay, StanzaFault, StanzaIdOverlay};
+use hearth_wire::to_core::{Security, ToCore};
+use hearth_wire::to_edge::{Target, ToEdge};
+use std::net::IpAddr;
+
+/// Named values in order.
+#[derive(Debug)]
+pub(super) struct Fields<'a>(pub(super) Vec<(&'static str, Value<'a>)>);
+
+/// A value that both printers know how to print.
+#[derive(Debug)]
+pub(super) enum Value<'a> {
+    /// An option that is not there; not printed.
+    Absent,
+    Number(u64),
+    Flag(bool),
+    Text(&'a str),
+    /// Our own words: names of variants, addresses of peers.
+    Word(String),
+    /// Perhaps secret.
+    Bytes(&'a [u8]),
+    /// Bytes of which only the number is shown.
+    Hidden(usize),
+    /// An encoded stanza.
+    Stanza(&'a [u8]),
+    /// An encoded payload.
+    Forest(&'a [u8]),
+    Fields(Fields<'a>),
+    List(Vec<Fields<'a>>),
+}
+
+impl Fields<'_> {
+    /// Replaces bytes by their number.
+    pub(super) fn hide_bytes(&mut self) {
+        self.0.iter_mut().for_each(|(_, value)| value.hide());
+    }
+}
+
+impl Value<'_> {
+    pub(super) fn hide(&mut self) {
+        match self {
+            Value::Bytes(bytes) => *self = Value::Hidden(bytes.len()),
+            Value::Fields(fields) => fields.hide_bytes(),
+            Value::List(list) => list.iter_mut().for_each(Fields::hide_bytes),
+            Value::Absent
+            | Value::Number(_)
+            | Value::Flag(_)
+            | Value::Text(_)
+            | Value::Word(_)
+            | Value::Hidden(_)
+            | Value::Stanza(_)
+            | Value::Forest(_) => {}
+        }
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+macro_rules! from {
+    ($($type:ty => |$value:ident| $make:expr;)+) => {
+        $(impl<'a> From<$type> for Value<'a> {
+            fn from($value: $type) -> Value<'a> {
+                $make
+            }
+        })+
+    };
+}
+from! {
+    u64 => |number| Value::Number(number);
+    u16 => |number| Value::Number(number.into());
+    bool => |flag| Value::Flag(flag);
+    &'a str => |text| Value::Text(text);
+    &'a [u8] => |bytes| Value::Bytes(bytes);
+    Slot => |slot| Value::Number(slot.index().into());
+    Generation => |generation| Value::Word(format!("{}.{}", generation.epoch, generation.counter));
+    StreamId => |stream| Value::Word(stream.to_string());
+    IpAddr => |peer| Value::Word(peer.to_string());
+    Security => |security| Value::Word(format!("{security:?}"));
+    StanzaFault => |fault| Value::Word(format!("{fault:?}"));
+    StreamCondition => |condition| Value::Text(condition.element());
+    StanzaCondition => |condition| Value::Text(condition.element());
+    SaslCondition => |condition| Value::Text(condition.element());
+    Delay<'a> => |delay| Value::Fields(fields!(delay; from, stamp_ms));
+    StanzaIdOverlay<'a> => |id| Value::Fields(fields!(id; id, by));
+    Carbon<'a> => |carbon| Value::Fields(fields!(carbon; sent, from, to));
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(option: Option<T>) -> Value<'a> {
+        option.map_or(Value::Absent, T::into)
+    }
+}
+
+/// Fields of a struct by their names; `as` says what bytes are.
+macro_rules! fields {
+    ($of:expr; $($field:ident $(as $kind:ident)?),* $(,)?) => {
+        Fields(vec![$((stringify!($field), fields!(@ $of.$field, $($kind)?))),*])
+    };
+    (@ $value:expr,) => { Value::from($value) };
+    (@ $value:expr, $kind:ident) => { Value::$kind($value) };
+}
+use fields;
+
+pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
+    match frame {
+        ToCore::Hello(f) => {
+            fields!(f; version_min, version_max, edge, incarnation, event_loop, event_loops, shard, link_credit)
+        }
+        ToCore::Heartbeat(_) => Fields(Vec::new()),
+        ToCore::LinkCredit(f) => fields!(f; bytes),
+        ToCore::Authenticate(f) => {
+            let mut fields = fields!(f; counter, slot, epoch, domain, peer, security, mechanism, initial);
+            fields.0.extend(fields!(f.binding; tls_exporter, tls_server_end_point).0);
+            fields
+        }
+        ToCore::AuthResponse(f) => fields!(f; counter, data),
+        ToCore::AuthAbort(f) => fields!(f; counter),
+        ToCore::Bind(f) => fields!(f; counter, resource, credit),
+        ToCore::Stanza(f) => fields!(f; counter, generation, number, fault, stanza as Stanza),
+        ToCore::Written(f) => fields!(f; counter, generation, entry, credit),
+        ToCore::Closed(f) => fields!(f; counter, generation, clean),
+        ToCore::PreAuthIq(f) => fields!(f; counter, slot, epoch, domain, peer, security, stanza as Stanza),
+        ToCore::Drained(f) => fields!(f; draining),
+    }
+}
+
+pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
+    match frame {
+        // The slot key is a secret of the link: whoever knows it can pile accounts onto one slot.
+        ToEdge::Welcome(f) => fields!(f; version, shards, link_credit),
+        ToEdge::Heartbeat(_) => Fields(Vec::new()),
+        ToEdge::LinkCredit(f) => fields!(f; bytes),
+        ToEdge::SlotOwner(f) => fields!(f; first, last, epoch, shard),
+        ToEdge::Domain(f) => fields!(
+            f; domain, features_clear as Forest, features_tls as Forest, features_tls_bound as Forest,
+            features_authenticated as Forest
+        ),
+        ToEdge::DomainGone(f) => fields!(f; domain),
+        ToEdge::AuthChallenge(f) => fields!(f; counter, data),
+        ToEdge::AuthSuccess(f) => fields!(f; counter, account, data),
+        ToEdge::AuthFailure(f) => fields!(f; counter, condition, last),
+        ToEdge::Moved(f) => fields!(f; counter, slot),
+        ToEdge::Bound(f) => fields!(f; counter, stream, generation, jid, credit),
+        ToEdge::BindRefused(f) => fields!(f; counter, condition),
+        ToEdge::Settled(f) => fields!(f; counter, generation, number, credit),
+        ToEdge::Deliver(f) => {
+            let mut fields = target(&f.target);
+            fields.0.push(("stanza", Value::Stanza(f.stanza)));
+            fields
+        }
+        ToEdge::Multicast(f) => Fields(vec![
+            ("targets", Value::List(f.targets.iter().map(target).collect())),
+            ("stanza", Value::Stanza(f.stanza)),
+        ]),
+        ToEdge::Close(f) => fields!(f; counter, generation, condition, text),
+        ToEdge::PreAuthReply(f) => fields!(f; counter, stanza as Stanza),
+        ToEdge::Capsule(f) => fields!(f; counter, generation, sealed),
+        ToEdge::Refused(f) => fields!(f; reason),
+    }
+}
+
+fn target<'a>(target: &Target<'a>) -> Fields<'a> {
+    let mut fields = fields!(target; counter, generation, entry);
+    fields.0.extend(fields!(target.overlay; to, delay, stanza_id, carbon).0);
+    fields
+}
