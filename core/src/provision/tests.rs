@@ -4,6 +4,7 @@ use super::*;
 use crate::control::{Command, Done, RefusedKind, Reply};
 use crate::limits;
 use crate::testing::{Client, Core, SOCKETS};
+use hearth_storage::Subscription;
 use hearth_wire::to_core::{Authenticate, ChannelBinding, Security, ToCore};
 use hearth_wire::to_edge::ToEdge;
 use std::net::IpAddr;
@@ -198,4 +199,41 @@ fn the_operator_does_the_same() {
     assert!(absent(command(&mut core, Command::UserPassword { account: account(), password: "x".to_owned() })));
     assert_eq!(command(&mut core, add()), done);
     assert!(enters(&mut core, 3, "chalk"));
+}
+
+fn roster_of(core: &mut Core, bare: &str) -> Vec<(String, Subscription, bool)> {
+    let jid = BareJid::parse(bare).unwrap();
+    let Answer::Loaded(Some(snapshot)) = core.ask_store(&jid, Ask::Load { account: jid.clone() }) else {
+        panic!("{bare} is not there");
+    };
+    snapshot.roster.iter().map(|item| (item.contact.to_string(), item.subscription, item.ask)).collect()
+}
+
+/// XEP-0077 §3.2: contacts see the account go, and their rosters no longer count on it.
+#[test]
+fn subscriptions_end_with_the_account() {
+    let (mut core, desk, _) = core();
+    let grace = core.login("grace@example.org/lab");
+    let alan = core.login("alan@example.org/bletchley");
+    for client in [desk, grace, alan] {
+        core.send(client, "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>");
+    }
+    core.send(desk, "<presence type='subscribe' to='grace@example.org'/>");
+    core.send(
+        grace,
+        "<presence type='subscribed' to='ada@example.org'/><presence type='subscribe' to='ada@example.org'/>",
+    );
+    core.send(desk, "<presence type='subscribed' to='grace@example.org'/>");
+    // Ada has not answered Alan.
+    core.send(alan, "<presence type='subscribe' to='ada@example.org'/>");
+    assert_eq!(roster_of(&mut core, "grace@example.org"), [(ADA.to_owned(), Subscription::Both, false)]);
+    core.take(grace);
+    core.take(alan);
+    core.send(desk, REMOVE);
+    let heard = core.take(grace).join("\n");
+    for word in ["type='unavailable' from='ada@example.org/desk'", "type='unsubscribe' from='ada@example.org'"] {
+        assert!(heard.contains(word), "{word}: {heard}");
+    }
+    assert_eq!(roster_of(&mut core, "grace@example.org"), [(ADA.to_owned(), Subscription::None, false)]);
+    assert_eq!(roster_of(&mut core, "alan@example.org"), [(ADA.to_owned(), Subscription::None, false)]);
 }
