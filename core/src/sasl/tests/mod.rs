@@ -3,6 +3,7 @@
 mod arbitrary;
 mod forged;
 mod names;
+mod timing;
 
 use super::*;
 use std::collections::HashMap;
