@@ -45,7 +45,7 @@ impl Contact {
             name_bytes: length(name),
             slot: slots.slot(&item.contact),
             subscription: item.subscription,
-            flags: u8::from(item.ask) * ASK | u8::from(item.approved) * APPROVED,
+            flags: if item.ask { ASK } else { 0 } | if item.approved { APPROVED } else { 0 },
         }
     }
 

@@ -282,17 +282,11 @@ pub fn answer(cx: &mut Cx<'_>, asker: ShardIndex, to: &str, presences: Vec<Share
     }
 }
 
-/// What probes found, for a session of this shard (or, for a bare JID, all that are available).
+/// What probes found, for a session of this shard (or, for a bare JID, all that are available). It need
+/// not wait behind what the account waits for: any presence there is as old or newer, and comes last.
 pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
     let Some(key) = cx.shard.accounts.find(bare(to)) else { return };
-    let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { return };
-    if !account.is_free() {
-        // Newer presence of the same contacts may wait there.
-        for presence in presences {
-            cx.inbound(SharedStanza::new(&Stanza { to: Some(to), ..presence.view() }), None);
-        }
-        return;
-    }
+    let Some(account) = cx.account(key) else { return };
     let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
     let overlay = Overlay { to: Some(to), ..Overlay::default() };
     for presence in presences {

@@ -78,15 +78,13 @@ fn initial_presence_brings_the_contacts_presence() {
             (Subscription::Both, Subscription::Both, true),
             (Subscription::To, Subscription::From, true),
             (Subscription::From, Subscription::To, false),
+            (Subscription::From, Subscription::Both, false),
             (Subscription::None, Subscription::None, false),
         ] {
-            let user = format!("{subscription:?}{ada}").to_lowercase();
-            core.contact(&user, grace, subscription);
-            let friend = format!("{subscription:?}{grace}").to_lowercase();
-            core.contact(&friend, &user, theirs);
+            let (user, friend) = (ada, grace);
             let mut core = Core::new(u16::try_from(core.shards.len()).unwrap());
-            core.contact(&user, &friend, subscription);
-            core.contact(&friend, &user, theirs);
+            core.contact(user, friend, subscription);
+            core.contact(friend, user, theirs);
             online(&mut core, &format!("{friend}/phone"));
             let tablet = core.login(&format!("{friend}/tablet"));
             core.send(tablet, "<presence id='t'><show>dnd</show></presence>");
@@ -98,13 +96,13 @@ fn initial_presence_brings_the_contacts_presence() {
             let got = core.take(desk);
             assert_eq!(
                 got[..2],
-                [available(&format!("{user}/desk"), &user), available(&format!("{user}/before"), &user)]
+                [available(&format!("{user}/desk"), user), available(&format!("{user}/before"), user)]
             );
             let to = format!("{user}/desk");
             let tablet = format!("<presence id='t' from='{friend}/tablet' to='{to}'><show>dnd</show></presence>");
             let want = if sees { vec![available(&format!("{friend}/phone"), &to), tablet] } else { vec![] };
             assert_eq!(got[2..], want, "{subscription:?}");
-            assert_eq!(core.take(before), [available(&format!("{user}/desk"), &user)]);
+            assert_eq!(core.take(before), [available(&format!("{user}/desk"), user)]);
         }
     });
 }
@@ -180,6 +178,15 @@ fn a_probe_by_a_client_is_answered_if_it_may_see() {
     });
 }
 
+#[test]
+fn a_client_may_probe_its_own_account() {
+    let mut core = Core::new(1);
+    online(&mut core, "ada@example.org/phone");
+    let desk = core.login("ada@example.org/desk");
+    core.send(desk, "<presence type='probe' to='ada@example.org'/>");
+    assert_eq!(core.take(desk), [available("ada@example.org/phone", "ada@example.org/desk")]);
+}
+
 // §4.3.2: of one resource only that it is there, and of no other anything.
 #[test]
 fn a_probe_of_a_full_jid_learns_availability_only() {
@@ -250,12 +257,14 @@ fn subsequent_presence_is_broadcast_without_probes() {
         let phone = online(core, &format!("{grace}/phone"));
         let desk = online(core, &format!("{ada}/desk"));
         let other = online(core, &format!("{ada}/other"));
+        let quiet = [core.login(&format!("{ada}/quiet")), core.login(&format!("{grace}/quiet"))];
         core.forget();
         core.send(desk, "<presence><priority>5</priority></presence>");
         let stanza = |to: &str| format!("<presence from='{ada}/desk' to='{to}'><priority>5</priority></presence>");
         assert_eq!(core.take(phone), [stanza(grace)]);
         assert_eq!(core.take(desk), [stanza(ada)]);
         assert_eq!(core.take(other), [stanza(ada)]);
+        assert_eq!(quiet.map(|client| core.take(client).len()), [0, 0]);
         assert_eq!(core.session(desk).unwrap().priority, 5);
     });
 }
@@ -390,6 +399,10 @@ fn directed_presence_to_a_subscriber_changes_nothing() {
     core.send(desk, &format!("<presence to='{GRACE}'/><presence/>"));
     core.send(desk, &format!("<presence to='{GRACE}'><show>chat</show></presence>"));
     assert_eq!(core.take(phone).len(), 3);
+    let again = online(&mut core, "ada@example.org/again");
+    core.send(again, &format!("<presence to='{GRACE}'><show>chat</show></presence>"));
+    assert!(core.session(again).unwrap().directed.is_none());
+    core.take(phone);
     core.close(desk, true);
     assert_eq!(core.take(phone), [unavailable("ada@example.org/desk", GRACE)]);
 }
@@ -411,6 +424,19 @@ fn who_was_told_of_the_end_is_not_told_again() {
     core.take(phone);
     core.close(desk, true);
     assert_eq!(core.take(phone), NOTHING);
+}
+
+// §4.6.1: a broadcast says it too.
+#[test]
+fn a_subscription_that_says_goodbye_is_not_told_either() {
+    each(|core, ada, grace| {
+        core.contact(grace, ada, Subscription::From);
+        let phone = online(core, &format!("{grace}/phone"));
+        let desk = online(core, &format!("{ada}/desk"));
+        core.send(desk, &format!("<presence to='{grace}/phone'/>"));
+        core.send(phone, "<presence type='unavailable'/>");
+        assert!(core.session(desk).unwrap().directed.is_none());
+    });
 }
 
 #[test]
@@ -529,6 +555,25 @@ fn presence_keeps_its_place_behind_a_write() {
     });
 }
 
+// An answer that comes while an account goes on keeps its place behind what waits there.
+#[test]
+fn answers_do_not_overtake() {
+    let mut core = Core::new(1);
+    core.contact(GRACE, ADA, Subscription::From);
+    let phone = core.login("grace@example.org/phone");
+    let desk = online(&mut core, "ada@example.org/desk");
+    core.send(desk, "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>");
+    core.take(desk);
+    core.holding = true;
+    core.send(desk, &format!("<presence type='subscribe' to='{GRACE}'/>"));
+    core.send(phone, "<presence id='first' to='ada@example.org'/>");
+    core.holding = false;
+    core.answer();
+    let got = core.take(desk);
+    let place = |what: &str| got.iter().position(|got| got.contains(what)).unwrap();
+    assert!(place("id='first'") < place("type='subscribed'"), "{got:?}");
+}
+
 // What a client sent before it closed still counts.
 #[test]
 fn a_session_ends_behind_what_its_account_waits_for() {
@@ -588,6 +633,23 @@ fn presence_is_coalesced_while_an_outbox_is_full() {
     assert!(core.session(desk).is_none());
     assert_eq!(core.take(phone).last(), Some(&unavailable(&format!("{ada}/desk"), &grace)));
     assert!(core.shards[0].ending.is_empty() && core.shards[0].presence_due.is_empty());
+}
+
+// A session that ends at once, whatever room there is, leaves nothing behind that waits for room.
+#[test]
+fn what_waits_for_room_ends_with_its_session() {
+    let mut core = Core::new(2);
+    let (ada, grace) = (core.name_on(0, "ada"), core.name_on(1, "grace"));
+    core.friends(&ada, &grace);
+    let phone = online(&mut core, &format!("{grace}/phone"));
+    let desk = core.login(&format!("{ada}/desk"));
+    fill_outbox(&mut core);
+    core.send(desk, "<presence/>");
+    core.command(0, crate::control::Command::SessionsKick { jid: ada.clone() });
+    assert_eq!(core.take(phone), [unavailable(&format!("{ada}/desk"), &grace)]);
+    assert!(core.session(desk).is_none() && core.shards[0].presence_due.is_empty());
+    empty_outbox(&mut core);
+    assert_eq!(core.take(phone), NOTHING);
 }
 
 // A dead link's sessions end a few per turn, and only while there is room for their presence.

@@ -93,6 +93,7 @@ fn update_replaces_name_and_groups_only() {
     set(&mut core, desk, "<item jid='grace@example.org' name='G'><group>Navy</group></item>");
     let got = set(&mut core, desk, "<item jid='Grace@EXAMPLE.org/desk' name='' subscription='none' ask='subscribe'/>");
     assert_eq!(got[1], pushed(&core, "ada@example.org/desk", "<item jid='grace@example.org' subscription='both'/>"));
+    assert_eq!(core.stored(ADA).roster[0].name, None);
 }
 
 // §2.5
@@ -199,12 +200,14 @@ fn a_roster_has_limits() {
             let contact = BareJid::parse(contact).unwrap();
             has_room(&account, &RosterItem { name: name.map(Into::into), ..new_item(&contact) }, &slots)
         };
-        (fits("new@example.org", None), fits("c1@example.org", Some("other")), fits("c1@example.org", None))
+        let long = "x".repeat(1001);
+        let grows = fits("c1@example.org", Some(&long));
+        (fits("new@example.org", None), fits("c1@example.org", Some("other")) && fits("c1@example.org", None), grows)
     };
     assert_eq!(account(limits::ROSTER_ITEMS_MAX - 1, 0), (true, true, true));
     assert_eq!(account(limits::ROSTER_ITEMS_MAX, 0), (false, true, true));
     let full = limits::ROSTER_BYTES_MAX / 1000;
-    assert_eq!(account(full, 1000), (false, true, true));
+    assert_eq!(account(full, 1000), (false, true, false));
     assert_eq!(account(full / 2, 1000), (true, true, true));
 }
 
