@@ -21,7 +21,7 @@ from slixmpp import ClientXMPP
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 20
 # Nothing more is expected: how long to listen before believing it.
 SILENCE_SECONDS = 0.5
 

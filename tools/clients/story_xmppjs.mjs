@@ -10,7 +10,7 @@
 import { spawnSync } from "node:child_process";
 import { client, xml, jid } from "@xmpp/client";
 
-const DEADLINE_MS = 10_000;
+const DEADLINE_MS = 20_000;
 // Nothing more is expected: how long to listen before believing it.
 const SILENCE_MS = 500;
 const ROSTER = "jabber:iq:roster";
@@ -29,6 +29,8 @@ class Person {
     this.xmpp = client({
       service: `${scheme}://${server.host}:${server.port}`,
       domain,
+      // Its own patience for each answer, two seconds by default, is short for a busy machine.
+      timeout: DEADLINE_MS,
       credentials: async (authenticate, mechanisms) => {
         this.mechanism = mechanisms[0];
         await authenticate({ username: local, password }, mechanisms[0]);
@@ -290,6 +292,9 @@ async function tell(server, ada, grace) {
   }
   return !failed;
 }
+
+// A refusal that comes after its step has given up is the step's failure, reported there.
+process.on("unhandledRejection", (error) => console.log(`  # late: ${error}`));
 
 const args = process.argv.slice(2);
 if (args.length !== 8 || !["starttls", "direct"].includes(args[2])) {

@@ -32,7 +32,9 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    account_removal,
     login_and_bind,
+    password_change,
     ping,
 }
 
