@@ -26,13 +26,13 @@ pub mod certificate;
 mod client;
 pub mod config;
 mod conn;
-mod descriptors;
 pub mod directory;
 mod dispatch;
 mod event_loop;
 pub mod limits;
 mod link;
 mod listener;
+pub mod process;
 pub mod render;
 pub mod session;
 mod shared;
@@ -136,6 +136,15 @@ impl StopHandle {
     }
 }
 
+/// Reads what a configuration names, changing nothing.
+pub fn check(config: &Config) -> Result<(), Error> {
+    if config.certificates.is_empty() {
+        return Ok(());
+    }
+    let loaded = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider());
+    loaded.map(|_| ()).map_err(Error::Certificate)
+}
+
 /// Runs an edge until it is stopped. `ready` is called once all its addresses take clients.
 pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Result<(), Error> {
     let certificates = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider())
@@ -143,7 +152,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
     let tls = tls::server_config(certificates).map_err(Error::Tls)?;
     let config = Arc::new(config);
     let loops = config.event_loops.max(1);
-    let descriptors = descriptors::raise_limit().saturating_sub(DESCRIPTORS_RESERVED);
+    let descriptors = process::raise_descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED);
     let connections = usize::try_from(descriptors).unwrap_or(usize::MAX).min(config.connections_max);
     let (sockets, addresses) = listen(&config, loops)?;
     let incarnation = incarnation();

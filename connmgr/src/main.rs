@@ -33,6 +33,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
+    hearth_connmgr::process::use_small_pages();
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (name, rest) = args.split_first().map_or(("hearth-connmgr", &[][..]), |(name, rest)| (*name, rest));
@@ -47,10 +48,13 @@ fn main() -> ExitCode {
     };
     let config = match args.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load) {
         Ok(config) => config,
-        Err(error) => return say(&error.to_string(), 3),
+        Err(error) => return say(&format!("hearth-connmgr: {error}"), 3),
     };
     if args.check {
-        return say("configuration is right", 0);
+        return match hearth_connmgr::check(&config) {
+            Ok(()) => say("configuration is right", 0),
+            Err(error) => say(&format!("hearth-connmgr: {error}"), error.exit_code()),
+        };
     }
     start_log(&config.log);
     match start(config) {
