@@ -37,9 +37,9 @@ pub(crate) struct Client {
     counter: u64,
     /// The shard that knows this client.
     shard: Option<ShardIndex>,
-    peer: IpAddr,
+    /// The peer's address, until it is authenticated.
+    stranger: Option<Box<IpAddr>>,
     life: Life,
-    authenticated: bool,
     /// The socket may have bytes that were not read.
     unread: bool,
     /// The client's half is known to end behind them.
@@ -53,8 +53,8 @@ pub(crate) struct Client {
     last_read: Tick,
     /// Tick of the wheel's entry.
     wheel_at: Tick,
-    /// Bytes thrown away.
-    wasted: u32,
+    /// Kilobytes and reads thrown away.
+    wasted: u16,
     /// The client closed its stream properly.
     clean: bool,
 }
@@ -95,9 +95,8 @@ impl Client {
             framer: Framer::new(),
             counter,
             shard: None,
-            peer,
+            stranger: Some(Box::new(peer)),
             life: Life::Open,
-            authenticated: false,
             unread: true,
             peer_closed: false,
             dirty: false,
@@ -135,6 +134,15 @@ impl Client {
         }
     }
 
+    /// The domain of the stream, once it is known.
+    pub(crate) fn domain(&self) -> Option<&str> {
+        match &self.stream {
+            Stream::Negotiating(negotiation) => negotiation.domain(),
+            Stream::Bound(session) => Some(hearth_wire::jid::split(session.jid()).1),
+            Stream::Ended(_) => None,
+        }
+    }
+
     /// The domain that a held header waits for.
     pub(crate) fn held_for(&self) -> Option<String> {
         match &self.stream {
@@ -147,8 +155,13 @@ impl Client {
     pub(crate) fn bury(&mut self, cx: &mut Shared) {
         self.tell_closed(cx);
         self.conn.drop_buffers(&mut cx.pool);
-        if !self.authenticated {
-            cx.door.leave(self.peer);
+        self.no_stranger(cx);
+    }
+
+    /// Makes room at the door for another stranger, once.
+    fn no_stranger(&mut self, cx: &mut Shared) {
+        if let Some(peer) = self.stranger.take() {
+            cx.door.leave(*peer);
         }
     }
 
@@ -271,8 +284,9 @@ impl Client {
 
     fn on_bytes(&mut self, bytes: &mut [u8], cx: &mut Shared) {
         if self.life != Life::Open {
-            self.wasted = self.wasted.saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-            if self.wasted as usize > LINGER_BYTES {
+            let wasted = (bytes.len() / 1024).saturating_add(1);
+            self.wasted = self.wasted.saturating_add(u16::try_from(wasted).unwrap_or(u16::MAX));
+            if usize::from(self.wasted) > LINGER_BYTES / 1024 {
                 self.life = Life::Dead;
             }
         } else if self.conn.is_tls() {
@@ -380,7 +394,7 @@ impl Client {
     }
 
     fn limits(&self) -> &'static Limits {
-        if self.authenticated { &Limits::AUTHENTICATED } else { &Limits::PRE_AUTH }
+        if self.stranger.is_none() { &Limits::AUTHENTICATED } else { &Limits::PRE_AUTH }
     }
 
     fn refuse(&mut self, error: XmlError, cx: &mut Shared) {
@@ -507,14 +521,11 @@ impl Client {
                     self.framer.restart();
                     self.scope = Scope::default();
                 }
-                Output::Ask(question) => match cx.ask(self.counter, self.peer, self.shard, &question) {
+                Output::Ask(question) => match cx.ask(self.counter, self.stranger.as_deref(), self.shard, &question) {
                     Some(shard) => self.shard = Some(shard),
                     None => lost = true,
                 },
-                Output::Authenticated => {
-                    self.authenticated = true;
-                    cx.door.leave(self.peer);
-                }
+                Output::Authenticated => self.no_stranger(cx),
                 Output::Bound => self.deadline = NEVER,
                 Output::End { clean, linger } => self.end(clean, linger, cx),
             }
@@ -531,6 +542,7 @@ impl Client {
         }
         self.life = if linger { Life::Lingering } else { Life::Finishing };
         self.deadline = tick_after(cx.tick, LINGER_MS);
+        tracing::debug!(event = "stream_ended", handle = self.counter, clean);
         self.mark_dirty(cx);
         self.clean = clean;
     }
@@ -694,9 +706,6 @@ impl Client {
             self.on_broken(cx);
         } else if self.deadline <= now {
             self.input(Input::Deadline(Deadline::Login), cx);
-            if !self.authenticated && self.conn.is_tls() && self.conn.buffers().is_none() {
-                self.mark_dirty(cx);
-            }
         } else if slow {
             self.input(Input::Deadline(Deadline::Stanza), cx);
         } else {
@@ -713,5 +722,28 @@ fn first_element(encoded: &[u8]) -> Option<tree::Element<'_>> {
     match tree::nodes(encoded, xml::CLIENT).next() {
         Some(tree::Node::Element(element)) => Some(element),
         Some(tree::Node::Text(_)) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_name_places_and_are_not_reused() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (sequence, event_loop, at) in [(1, 0, 0), (2, 0, 0), (1, 1, 0), (1, 0, 1), (1 << 35, 255, (1 << 20) - 1)] {
+            let counter = counter(sequence, event_loop, at);
+            assert_eq!(place(counter), at);
+            assert!(seen.insert(counter));
+        }
+    }
+
+    /// An idle client without TLS is its place in the table, its session and the session's JID.
+    #[test]
+    fn an_idle_client_is_small() {
+        let (client, session) = (size_of::<Client>(), size_of::<Session>());
+        println!("client {client}, session {session}");
+        assert!(client.saturating_add(session) <= 256 + 16, "client {client}, session {session}");
     }
 }

@@ -90,7 +90,7 @@ pub(crate) enum Flushed {
 /// See the module.
 pub(crate) struct Conn {
     socket: TcpStream,
-    tls: Option<Box<dyn Tls>>,
+    tls: Option<Box<Rustls>>,
     buffers: Option<Box<Buffers>>,
     /// Nothing more is sent.
     half_closed: bool,

@@ -114,6 +114,11 @@ impl Directory {
         changed
     }
 
+    /// No shard is reachable: what the core announces may be another thing when it comes back.
+    pub fn forget(&mut self) {
+        *self = Directory::new();
+    }
+
     /// Slots changed hands. Older epochs than known are old news.
     pub fn on_slot_owner(&mut self, frame: &to_edge::SlotOwner) {
         let range = usize::from(frame.first.index())..=usize::from(frame.last.index());
@@ -212,6 +217,8 @@ mod tests {
         }
         directory.on_domain_gone("a.example");
         assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
+        directory.forget();
+        assert_eq!(directory.shards(), 0);
     }
 
     #[test]

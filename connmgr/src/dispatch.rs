@@ -5,6 +5,7 @@ use crate::link::{Link, LinkError};
 use crate::shared::Shared;
 use crate::slab::Slab;
 use crate::stream::Input;
+use hearth_wire::StreamCondition;
 use hearth_wire::codec::WireError;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::{Overlay, Stanza};
@@ -58,7 +59,7 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
             }
             wake_held(clients, cx);
         }
-        ToEdge::DomainGone(gone) => cx.directory.on_domain_gone(gone.domain),
+        ToEdge::DomainGone(gone) => on_domain_gone(gone.domain, clients, cx),
         ToEdge::AuthChallenge(f) => to(f.counter, cx, Input::Challenge(f.data)),
         ToEdge::AuthSuccess(f) => to(f.counter, cx, Input::Success { account: f.account, data: f.data }),
         ToEdge::AuthFailure(f) => to(f.counter, cx, Input::Failure { condition: f.condition, last: f.last }),
@@ -134,11 +135,23 @@ fn on_welcome(shard: ShardIndex, welcome: &Welcome, clients: &mut Slab<Client>, 
         link.on_welcome(welcome);
     }
     tracing::info!(event = "link_up", shard, shards = welcome.shards);
+    // A core that came back with fewer shards has none behind the rest; their sessions went with the old one.
+    cx.links.truncate(usize::from(cx.directory.shards()).max(usize::from(shard).saturating_add(1)));
     while cx.links.len() < usize::from(cx.directory.shards()) {
         let next = ShardIndex::try_from(cx.links.len()).unwrap_or(ShardIndex::MAX);
         cx.links.push(Link::new(next));
     }
     wake_held(clients, cx);
+}
+
+/// RFC 6120 §4.9.3.5: the domain's streams end.
+fn on_domain_gone(domain: &str, clients: &mut Slab<Client>, cx: &mut Shared) {
+    cx.directory.on_domain_gone(domain);
+    for place in 0..clients.bound() {
+        if let Some(client) = clients.get_mut(place).filter(|client| client.domain() == Some(domain)) {
+            client.input(Input::CoreClose { condition: Some(StreamCondition::HostGone), text: "" }, cx);
+        }
+    }
 }
 
 /// Clients whose header waits for the core go on if it is whole now.

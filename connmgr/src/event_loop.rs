@@ -338,6 +338,9 @@ impl EventLoop {
             tracing::debug!(event = "link_failed", shard, %error);
         }
         link.drop_connection(now, random);
+        if !self.cx.links.iter().any(crate::link::Link::is_up) {
+            self.cx.directory.forget();
+        }
         for place in 0..self.clients.bound() {
             if self.clients.get_mut(place).is_some_and(|client| client.shard() == Some(shard)) {
                 self.with(place, Client::on_link_lost);

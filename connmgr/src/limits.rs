@@ -81,7 +81,7 @@ pub const SESSION_WINDOW_BYTES: u64 = 128 * 1024;
 pub const WRITTEN_REPORT_BYTES: u64 = SESSION_WINDOW_BYTES / 4;
 
 /// The same by count: the core holds an entry until it is reported.
-pub const WRITTEN_REPORT_ENTRIES: u64 = 256;
+pub const WRITTEN_REPORT_ENTRIES: u32 = 256;
 
 /// Milliseconds after which the entries of a quiet session are reported as written.
 pub const WRITTEN_REPORT_MS: u64 = 1_000;

@@ -96,16 +96,16 @@ impl Shared {
     pub(crate) fn ask(
         &mut self,
         counter: u64,
-        peer: IpAddr,
+        peer: Option<&IpAddr>,
         known_by: Option<ShardIndex>,
         question: &Question,
     ) -> Option<ShardIndex> {
         match question {
-            Question::Authenticate { at, auth } => self.authenticate(counter, peer, at, auth),
+            Question::Authenticate { at, auth } => self.authenticate(counter, *peer?, at, auth),
             Question::Register { at, domain, protection, stanza } => {
                 let (slot, epoch, shard) = self.locate(at)?;
                 let security = security(*protection);
-                let iq = PreAuthIq { counter, slot, epoch, domain, peer, security, stanza };
+                let iq = PreAuthIq { counter, slot, epoch, domain, peer: *peer?, security, stanza };
                 self.send(shard, &ToCore::PreAuthIq(iq))
             }
             Question::Respond(data) => self.send(known_by?, &ToCore::AuthResponse(AuthResponse { counter, data })),

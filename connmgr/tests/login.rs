@@ -108,3 +108,35 @@ fn a_lost_link_ends_its_sessions_and_comes_back() {
     assert!(rest.ends_with("</stream:stream>"), "{rest}");
     Peer::bound(&edge, "two");
 }
+
+#[test]
+fn a_domain_that_goes_takes_its_streams_along() {
+    use hearth_wire::to_edge::{DomainGone, ToEdge};
+    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    let mut bound = Peer::bound(&edge, "one");
+    let mut stranger = Peer::connect(edge.starttls);
+    stranger.send(HEADER);
+    stranger.expect("</stream:features>");
+    core.send(&ToEdge::DomainGone(DomainGone { domain: "test.example" }));
+    for peer in [&mut bound, &mut stranger] {
+        let rest = peer.rest();
+        assert!(rest.contains("<host-gone ") && rest.ends_with("</stream:stream>"), "{rest}");
+    }
+}
+
+#[test]
+fn registration_is_relayed_before_login() {
+    use hearth_wire::to_edge::{PreAuthReply, ToEdge};
+    let (edge, core) = Edge::with_core(Rules { registration: true, ..Rules::default() }, |_| {});
+    let mut peer = Peer::connect(edge.clear);
+    peer.send(HEADER);
+    assert!(peer.expect("</stream:features>").contains("iq-register"));
+    peer.send("<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>");
+    let seen = core.wait("question", |seen| matches!(seen, Seen::PreAuthIq { .. }));
+    let Seen::PreAuthIq { counter, xml } = seen else { unreachable!() };
+    assert!(xml.contains("<query xmlns='jabber:iq:register'/>"), "{xml}");
+    let answer = Stanza { id: Some("r"), ..Stanza::new(StanzaKind::Iq, StanzaType::Result) }.encode();
+    core.send(&ToEdge::PreAuthReply(PreAuthReply { counter, stanza: &answer }));
+    peer.expect("type='result'/>");
+    peer.login("new");
+}

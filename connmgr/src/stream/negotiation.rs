@@ -98,6 +98,11 @@ impl Negotiation {
         }
     }
 
+    /// The stream's domain, once its header is accepted.
+    pub fn domain(&self) -> Option<&str> {
+        self.domain.as_deref()
+    }
+
     /// Bare JID of the client, once authenticated.
     pub fn account(&self) -> Option<&str> {
         self.account.as_deref()
@@ -332,7 +337,7 @@ impl Negotiation {
         let iq = Stanza { id: Some(id), payload: &payload, ..Stanza::new(StanzaKind::Iq, StanzaType::Result) };
         out.push(Output::Write(rendered(&iq)));
         out.push(Output::Bound);
-        Some(Stream::Bound(Box::new(Session::new(bound, self.lang.take()))))
+        Some(Stream::Bound(Box::new(Session::new(bound, self.lang.as_deref()))))
     }
 
     fn on_bind_refused(&mut self, condition: StanzaCondition, out: &mut Vec<Output>) {
