@@ -179,7 +179,7 @@ impl Config {
         random.fill_bytes(&mut fresh.secret);
         random.fill_bytes(&mut fresh.store_id);
         let mut store = hearth_storage::StorageConfig::new(&self.data, fresh);
-        store.cache_bytes = self.storage.cache_mib.saturating_mul(1024 * 1024);
+        store.redb.cache_bytes = self.storage.cache_mib.saturating_mul(1024 * 1024);
         store.disk.sync = match self.storage.sync {
             Sync::Full => hearth_storage::Sync::Full,
             Sync::None => hearth_storage::Sync::None,

@@ -4,9 +4,9 @@
 use crate::disk::{DirLock, Disk, io_error};
 use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
-use crate::redb::RedbSmall;
+use crate::redb::{RedbConfig, RedbSmall};
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
-use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError, limits};
+use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotKey};
 use std::os::unix::fs::DirBuilderExt;
@@ -29,8 +29,7 @@ pub struct Storage {
 pub struct StorageConfig {
     /// Holds `hearth.redb`, `log/` and `hearth.lock`.
     pub dir: PathBuf,
-    /// Memory that redb may use for pages of `hearth.redb`; it grows to this as data is touched.
-    pub cache_bytes: usize,
+    pub redb: RedbConfig,
     pub disk: Disk,
     pub log: LogConfig,
     /// Used only if the store does not exist yet.
@@ -42,7 +41,7 @@ impl StorageConfig {
     pub fn new(dir: impl Into<PathBuf>, fresh: Fresh) -> StorageConfig {
         StorageConfig {
             dir: dir.into(),
-            cache_bytes: limits::CACHE_BYTES,
+            redb: RedbConfig::default(),
             disk: Disk::default(),
             log: LogConfig::default(),
             fresh,
@@ -54,12 +53,12 @@ impl Storage {
     /// Opens the store in `config.dir`, or creates it. Fails with [`StoreError::Locked`] while
     /// another process has it, [`StoreError::UnknownVersion`] if a later release wrote it.
     pub fn open(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
-        let StorageConfig { dir, cache_bytes, disk, log, fresh } = config;
+        let StorageConfig { dir, redb, disk, log, fresh } = config;
         // Secrets lie within.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| io_error("creating the data directory", &error))?;
         let lock = DirLock::take(dir)?;
-        let small = RedbSmall::open(dir, *cache_bytes, disk.clone(), fresh)?;
+        let small = RedbSmall::open(dir, *redb, disk.clone(), fresh)?;
         let log = SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?;
         let (mut storage, boot) = Storage::new(Arc::new(small), Arc::new(log))?;
         storage._lock = Some(Arc::new(lock));

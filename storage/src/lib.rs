@@ -46,6 +46,7 @@ mod runtime;
 mod store;
 mod tables;
 
+pub use self::redb::RedbConfig;
 pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
 pub use log::LogConfig;

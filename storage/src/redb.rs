@@ -32,10 +32,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use views::{ReadTables, WriteTables, redb_error};
 
+/// How the file is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RedbConfig {
+    /// Memory for pages of the file; it grows to this as data is touched.
+    pub cache_bytes: usize,
+    /// Size of the file from which on commits save the allocator's state.
+    pub quick_repair_from_bytes: u64,
+}
+
+impl Default for RedbConfig {
+    fn default() -> RedbConfig {
+        RedbConfig { cache_bytes: limits::CACHE_BYTES, quick_repair_from_bytes: limits::QUICK_REPAIR_FROM_BYTES }
+    }
+}
+
 /// [`SmallStore`] over redb.
 pub struct RedbSmall {
     dir: PathBuf,
-    cache_bytes: usize,
+    config: RedbConfig,
     disk: Disk,
     file: RwLock<OpenFile>,
     unsynced: Arc<Mutex<Unsynced>>,
@@ -64,10 +79,10 @@ struct Writing {
 impl RedbSmall {
     /// Opens `hearth.redb` in `dir`, or creates it with the keys of `fresh`. The caller holds the
     /// directory's [`DirLock`](crate::DirLock).
-    pub fn open(dir: &Path, cache_bytes: usize, disk: Disk, fresh: &Fresh) -> Result<RedbSmall, StoreError> {
+    pub fn open(dir: &Path, config: RedbConfig, disk: Disk, fresh: &Fresh) -> Result<RedbSmall, StoreError> {
         let store = RedbSmall {
             dir: dir.to_owned(),
-            cache_bytes,
+            config,
             disk,
             file: RwLock::new(OpenFile { db: None, generation: 0, failed: None }),
             unsynced: Arc::default(),
@@ -189,7 +204,7 @@ impl RedbSmall {
 
     fn wants_quick_repair(&self) -> bool {
         let size = std::fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
-        size >= limits::QUICK_REPAIR_FROM_BYTES
+        size >= self.config.quick_repair_from_bytes
     }
 
     /// Whether the device takes anything again.
@@ -235,7 +250,7 @@ impl RedbSmall {
         let keep = self.disk.sync == crate::Sync::Full;
         let backend = Backend::recover(disk_file, self.unsynced.clone(), keep).map_err(opening)?;
         let mut builder = Database::builder();
-        builder.set_cache_size(self.cache_bytes);
+        builder.set_cache_size(self.config.cache_bytes);
         builder.create_with_backend(backend).map_err(|error| redb_error("opening hearth.redb", error))
     }
 }

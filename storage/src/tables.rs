@@ -19,7 +19,8 @@
 //!  6 request   contact   RequestRecord
 //! ```
 //!
-//! A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
+//! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
+//! for it. A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};

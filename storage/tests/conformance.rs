@@ -3,9 +3,10 @@
 
 mod suite;
 
+use hearth_storage::faulty::{Faults, FaultyLog, FaultySmall};
 use hearth_storage::log::SegmentLog;
 use hearth_storage::memory::{MemoryLog, MemorySmall};
-use hearth_storage::redb::RedbSmall;
+use hearth_storage::redb::{RedbConfig, RedbSmall};
 use hearth_storage::{Disk, Fresh, LogConfig};
 use hearth_wire::ids::SlotKey;
 use std::sync::Arc;
@@ -28,11 +29,27 @@ fn memory() {
     suite::run(|| Box::new(Memory(MemorySmall::new(&fresh()).unwrap(), MemoryLog::new())));
 }
 
+struct Unharmed(Memory);
+
+impl Home for Unharmed {
+    fn open(&mut self) -> Pair {
+        let Memory(small, log) = &self.0;
+        let faults = Faults::new();
+        let small = FaultySmall { inner: small.clone(), faults: faults.clone() };
+        (Arc::new(small), Arc::new(FaultyLog { inner: log.clone(), faults }))
+    }
+}
+
+#[test]
+fn faulty_without_faults() {
+    suite::run(|| Box::new(Unharmed(Memory(MemorySmall::new(&fresh()).unwrap(), MemoryLog::new()))));
+}
+
 struct OnDisk(tempfile::TempDir, LogConfig);
 
 impl Home for OnDisk {
     fn open(&mut self) -> Pair {
-        let small = RedbSmall::open(self.0.path(), 1 << 20, Disk::default(), &fresh()).unwrap();
+        let small = RedbSmall::open(self.0.path(), RedbConfig::default(), Disk::default(), &fresh()).unwrap();
         let log = SegmentLog::open(self.0.path(), Disk::default(), [3; 16], self.1).unwrap();
         (Arc::new(small), Arc::new(log))
     }

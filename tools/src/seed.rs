@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<Seeded, String> {
     let started = Instant::now();
     let credentials = credentials(&args.password)?;
     let mut config = StorageConfig::new(&args.data, fresh());
-    config.cache_bytes = CACHE_BYTES;
+    config.redb.cache_bytes = CACHE_BYTES;
     let place = args.data.display();
     let (storage, boot) = Storage::open(&config).map_err(|error| format!("{place}: {error}"))?;
 

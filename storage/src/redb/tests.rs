@@ -11,7 +11,7 @@ fn fresh() -> Fresh {
 
 fn open(dir: &Path, faults: Option<&Arc<DiskFaults>>) -> RedbSmall {
     let sync = if faults.is_some() { crate::Sync::Full } else { crate::Sync::None };
-    RedbSmall::open(dir, 1 << 20, Disk { sync, faults: faults.cloned() }, &fresh()).unwrap()
+    RedbSmall::open(dir, RedbConfig::default(), Disk { sync, faults: faults.cloned() }, &fresh()).unwrap()
 }
 
 fn account(number: usize) -> BareJid {
@@ -141,7 +141,7 @@ fn later_layout_is_refused_and_left_alone() {
         .unwrap();
     store.close().unwrap();
     drop(store);
-    let refused = RedbSmall::open(dir.path(), 1 << 20, Disk::default(), &fresh());
+    let refused = RedbSmall::open(dir.path(), RedbConfig::default(), Disk::default(), &fresh());
     assert_eq!(refused.err(), Some(StoreError::UnknownVersion { found: 9, known: 1 }));
 }
 
@@ -151,7 +151,7 @@ fn foreign_file_is_refused_and_left_alone() {
     let path = dir.path().join("hearth.redb");
     let foreign = "not a database, but somebody's novel. ".repeat(500);
     std::fs::write(&path, &foreign).unwrap();
-    let refused = RedbSmall::open(dir.path(), 1 << 20, Disk::default(), &fresh());
+    let refused = RedbSmall::open(dir.path(), RedbConfig::default(), Disk::default(), &fresh());
     assert!(matches!(refused.err(), Some(StoreError::Io { .. } | StoreError::Corrupt { .. })));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), foreign);
 }
