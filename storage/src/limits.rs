@@ -87,3 +87,7 @@ pub const APPEND_BUFFER_KEPT: usize = 256 * 1024;
 /// Memory for pages of `hearth.redb`, unless configured. A login reads one or two pages that are
 /// not in it; more memory helps only where the whole file nearly fits.
 pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Segments sealed before the log's list of accounts (8 bytes each) is written again. A start after
+/// a crash reads as many indexes, at most.
+pub const LATEST_SAVED_EVERY: u32 = 16;

@@ -239,6 +239,17 @@ impl IndexFile {
         Ok(Some(places))
     }
 
+    /// The hashes of all accounts; `None`: a block is damaged.
+    pub(super) fn accounts(&self) -> io::Result<Option<Vec<u64>>> {
+        let mut accounts = Vec::new();
+        for number in 0..self.summary.blocks() {
+            let Some(block) = self.block(number)? else { return Ok(None) };
+            accounts.extend(block.entries().map(|(hash, _)| hash));
+            accounts.dedup();
+        }
+        Ok(Some(accounts))
+    }
+
     /// The first block that may hold `hash`.
     fn first_block(&self, hash: u64) -> io::Result<Option<u32>> {
         let (mut low, mut high) = (0, self.summary.blocks());

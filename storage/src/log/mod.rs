@@ -4,6 +4,7 @@
 //!  log/00000007.seg  sealed   log/00000007.idx  where each account's records lie
 //!  log/00000008.seg  sealed   log/00000008.idx  (made when sealed; made again if missing or damaged)
 //!  log/00000009.seg  active   its index is in memory, made by walking it at start
+//!  log/latest                 the newest sealed segment of each account
 //! ```
 //!
 //! * **An id** is segment ‖ offset. A segment's number is never used again, and after a failure
@@ -20,6 +21,7 @@
 //!   it is found again by its checksum and its id.
 
 mod index;
+mod latest;
 mod record;
 mod sealed;
 mod segment;
@@ -33,6 +35,7 @@ use crate::{LogId, LogRecord, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
 use index::Place;
+use latest::Latest;
 use record::{Keys, log_id, place};
 use sealed::Sealed;
 use segment::{Contents, HEADER_BYTES, Header};
@@ -86,6 +89,7 @@ struct Appender {
 /// What readers see.
 struct Visible {
     sealed: Arc<Vec<Arc<Sealed>>>,
+    latest: Latest,
     /// `None` before the first append, and after a failure until the next.
     active: Option<Active>,
     head: LogId,
@@ -113,6 +117,7 @@ impl SegmentLog {
         std::fs::create_dir_all(&dir).map_err(opening)?;
         let shared = Shared { dir, disk, keys: Keys::new(store_id), store_id };
         let (sealed, active) = shared.load()?;
+        let latest = shared.load_latest(&sealed)?;
         let newest = sealed.iter().map(|sealed| sealed.summary.segment).chain(active.as_ref().map(|a| a.number)).max();
         let head = match (&active, sealed.last()) {
             (Some(active), _) => log_id(active.number, active.contents.end.saturating_sub(1)),
@@ -129,7 +134,7 @@ impl SegmentLog {
                 bytes: Vec::new(),
                 closed: false,
             }),
-            visible: RwLock::new(Visible { sealed: Arc::new(sealed), active, head }),
+            visible: RwLock::new(Visible { sealed: Arc::new(sealed), latest, active, head }),
             untidy: AtomicBool::new(true),
         })
     }
@@ -171,12 +176,19 @@ impl SegmentLog {
     fn seal(&self) {
         self.change_visible(|visible| {
             let Some(active) = visible.active.take() else { return };
+            visible.latest.add(active.number, active.contents.chains.accounts());
             let sealed = Sealed::in_memory(self.shared.store_id, active.number, active.contents);
             let mut all = visible.sealed.to_vec();
             all.push(Arc::new(sealed));
             visible.sealed = Arc::new(all);
             self.untidy.store(true, Ordering::Relaxed);
         });
+    }
+
+    /// Only a time-saver for the next start: if it fails, that asks more indexes.
+    fn save_latest(&self, newest: u32) -> Result<(), StoreError> {
+        let bytes = self.change_visible(|visible| visible.latest.encode(self.shared.store_id, newest));
+        self.shared.save_latest(&bytes)
     }
 
     /// Writes and syncs the batch, then shows it. An error means that nothing of it will ever be shown.
@@ -275,6 +287,12 @@ impl LogStore for SegmentLog {
                 return;
             }
         }
+        if let Some(newest) = sealed.last().map(|sealed| sealed.summary.segment)
+            && self.visible().latest.wants_saving(newest)
+            && let Err(error) = self.save_latest(newest)
+        {
+            tracing::warn!(event = "log_latest_not_written", %error);
+        }
     }
 
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError> {
@@ -282,16 +300,17 @@ impl LogStore for SegmentLog {
         let (first, offset) = place(after);
         let floor = |segment| if segment == first { offset } else { 0 };
         let mut page = Page::new(limit);
-        let (sealed, active) = {
+        let (sealed, newest, active) = {
             let visible = self.visible();
             let active = visible.active.as_ref().filter(|active| active.number >= first).map(|active| {
                 let places = active.contents.chains.after(hash, floor(active.number), page.rest());
                 (active.number, active.file.clone(), places)
             });
-            (visible.sealed.clone(), active)
+            (visible.sealed.clone(), visible.latest.segment(hash).unwrap_or(0), active)
         };
         let start = sealed.partition_point(|sealed| sealed.summary.segment < first);
-        for sealed in sealed.get(start..).unwrap_or_default() {
+        let rest = sealed.get(start..).unwrap_or_default();
+        for sealed in rest.iter().take_while(|sealed| sealed.summary.segment <= newest) {
             let number = sealed.summary.segment;
             let places = sealed.after(&self.shared, hash, floor(number), page.rest())?;
             if places.is_empty() {
@@ -312,25 +331,21 @@ impl LogStore for SegmentLog {
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {
         let hash = self.shared.keys.account(account.as_str());
         let (first, offset) = place(mark);
-        let floor = |segment| if segment == first { offset } else { 0 };
-        let sealed = {
-            let visible = self.visible();
-            if let Some(active) = &visible.active {
-                if active.number < first {
-                    return Ok(false);
-                }
-                if active.contents.chains.any_after(hash, floor(active.number)) {
-                    return Ok(true);
-                }
-            }
-            visible.sealed.clone()
-        };
-        for sealed in sealed.iter().rev().take_while(|sealed| sealed.summary.segment >= first) {
-            if !sealed.after(&self.shared, hash, floor(sealed.summary.segment), 1)?.is_empty() {
+        let visible = self.visible();
+        if let Some(active) = visible.active.as_ref().filter(|active| active.number >= first) {
+            let floor = if active.number == first { offset } else { 0 };
+            if active.contents.chains.any_after(hash, floor) {
                 return Ok(true);
             }
         }
-        Ok(false)
+        let Some(newest) = visible.latest.segment(hash).filter(|newest| *newest >= first) else { return Ok(false) };
+        if newest > first {
+            return Ok(true);
+        }
+        let found = visible.sealed.binary_search_by_key(&first, |sealed| sealed.summary.segment);
+        let Some(sealed) = found.ok().and_then(|at| visible.sealed.get(at)).cloned() else { return Ok(false) };
+        drop(visible);
+        Ok(!sealed.after(&self.shared, hash, offset, 1)?.is_empty())
     }
 
     fn head(&self) -> LogId {
@@ -346,6 +361,7 @@ impl LogStore for SegmentLog {
             let count = visible.sealed.iter().take_while(|sealed| sealed.summary.last_ms < before_ms).count();
             let mut kept = visible.sealed.to_vec();
             let old = kept.drain(..count).collect();
+            visible.latest.forget_before(kept.first().map_or(u32::MAX, |sealed| sealed.summary.segment));
             visible.sealed = Arc::new(kept);
             old
         });
@@ -362,8 +378,11 @@ impl LogStore for SegmentLog {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        self.appender().closed = true;
+        if std::mem::replace(&mut self.appender().closed, true) {
+            return Ok(());
+        }
         self.change_visible(|visible| visible.active = None);
-        Ok(())
+        let newest = self.visible().sealed.last().map(|sealed| sealed.summary.segment);
+        newest.map_or(Ok(()), |newest| self.save_latest(newest))
     }
 }

@@ -1,6 +1,7 @@
 //! Segments that are not appended to any more, and finding them all at start.
 
 use super::index::{Chains, IndexFile, Place, Summary};
+use super::latest::Latest;
 use super::record::{self, Decoded, log_id};
 use super::segment::{self, Contents, HEADER_BYTES, Header};
 use super::{Active, Shared};
@@ -55,29 +56,38 @@ impl Sealed {
     }
 
     fn look_up(&self, shared: &Shared, hash: u64, after: u32, limit: usize) -> io::Result<Option<Vec<Place>>> {
-        let file = shared.disk.open_existing(&segment::index_path(&shared.dir, self.summary.segment))?;
-        match IndexFile::open(file)? {
-            Some(index) if index.summary == self.summary => index.after(hash, after, limit),
-            Some(_) | None => Ok(None),
+        match shared.index_file(|summary| *summary == self.summary, self.summary.segment)? {
+            Some(index) => index.after(hash, after, limit),
+            None => Ok(None),
         }
+    }
+
+    /// Tells `latest` which accounts have records here.
+    pub(super) fn add_to(&self, shared: &Shared, latest: &mut Latest) -> Result<(), StoreError> {
+        let number = self.summary.segment;
+        if let Some(chains) = &*self.chains.read().unwrap_or_else(PoisonError::into_inner) {
+            latest.add(number, chains.accounts());
+            return Ok(());
+        }
+        if let Ok(Some(index)) = shared.index_file(|summary| *summary == self.summary, number)
+            && let Ok(Some(accounts)) = index.accounts()
+        {
+            latest.add(number, accounts.into_iter());
+            return Ok(());
+        }
+        let Some(file) = shared.open_sealed(number)? else { return Ok(()) };
+        latest.add(number, shared.walk(&file, number, self.summary.bytes)?.chains.accounts());
+        Ok(())
     }
 
     /// Moves the index from memory to its file.
     pub(super) fn write_index(&self, shared: &Shared) -> Result<(), StoreError> {
         let path = segment::index_path(&shared.dir, self.summary.segment);
-        let unfinished = path.with_extension("new");
         let bytes = match &*self.chains.read().unwrap_or_else(PoisonError::into_inner) {
             Some(chains) => super::index::encode(&self.summary, chains),
             None => return Ok(()),
         };
-        let attempt = || {
-            let file = shared.disk.open(&unfinished)?;
-            file.set_len(0)?;
-            file.write_all_at(&bytes, 0)?;
-            file.sync_data()?;
-            std::fs::rename(&unfinished, &path)
-        };
-        attempt().map_err(|error| io_error("writing a log index", &error))?;
+        shared.replace(&path, &bytes).map_err(|error| io_error("writing a log index", &error))?;
         *self.chains.write().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
@@ -168,10 +178,9 @@ impl Shared {
         if self.len(file)? < end {
             return Err(StoreError::Corrupt { what: format!("log segment {number} is cut off") });
         }
-        let index = self.disk.open_existing(&segment::index_path(&self.dir, number)).and_then(IndexFile::open);
-        if let Ok(Some(IndexFile { summary, .. })) = index
-            && (summary.segment, summary.bytes, summary.store_id) == (number, end, self.store_id)
-        {
+        let fits =
+            |summary: &Summary| (summary.segment, summary.bytes, summary.store_id) == (number, end, self.store_id);
+        if let Ok(Some(IndexFile { summary, .. })) = self.index_file(fits, number) {
             return Ok(Sealed { summary, chains: RwLock::new(None) });
         }
         tracing::info!(event = "log_index_rebuilt", segment = number);

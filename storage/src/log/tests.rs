@@ -67,9 +67,13 @@ fn stored_bytes_stay_what_they_are() {
     let file = index::encode(&summary, &chains);
     assert_eq!((hex(&file[..64]).as_str(), hex(&file[64..96]).as_str()), INDEX);
     assert!(file[96..].iter().all(|byte| *byte == 0));
+    let mut latest = Latest::default();
+    latest.add(2, [0x0102_0304_0506_0708].into_iter());
+    assert_eq!(hex(&latest.encode(STORE, 2)), LATEST);
     assert_eq!(file.len(), 64 + 4096);
 }
 
+const LATEST: &str = "6865617274686c74010000000303030303030303030303030303030302000000010000002120e8150403020102000000";
 const RECORD: &str =
     "30000000e7244c9601b080808020a302036140620107070707070707070707070707070707ac0280d095ffbc310a00010102686900000000";
 const HEADER: &str = "6865617274686c670100000002000000030303030303030303030303030303033412000000000000000000000f0c040e";
@@ -204,6 +208,45 @@ fn index_is_made_again_when_missing_or_damaged() {
 }
 
 #[test]
+fn marks_are_judged_alike_after_every_kind_of_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { segment_bytes: 150, ..LogConfig::default() };
+    let accounts = ["a@b", "c@d", "e@f", "nobody@g"];
+    let latest = dir.path().join("log/latest");
+    let check = |log: &SegmentLog| {
+        let ids: Vec<LogId> = accounts.iter().flat_map(|account| bodies(log, account)).map(|(id, _)| id).collect();
+        for account in accounts {
+            let account = BareJid::parse(account).unwrap();
+            for mark in ids.iter().flat_map(|id| [LogId(id.0 - 1), *id]).chain([LogId(0), log.head()]) {
+                let any = !log.read(&account, mark, 1).unwrap().is_empty();
+                assert_eq!(log.any_above(&account, mark).unwrap(), any, "{account} {mark:?}");
+            }
+        }
+        ids.len()
+    };
+    for round in 0..6 {
+        let log = open_with(dir.path(), quick(), config);
+        assert_eq!(check(&log), round * 40);
+        // One account falls silent, so that its newest segment lies far back.
+        for n in 0..40 {
+            add(&log, accounts[if n < 4 { n % 2 } else { 1 + round % 2 }], &n.to_string()).unwrap();
+        }
+        assert_eq!(check(&log), round * 40 + 40);
+        match round {
+            0 => log.close().unwrap(),
+            1 => {}
+            2 => std::fs::remove_file(&latest).unwrap(),
+            3 => {
+                let mut bytes = std::fs::read(&latest).unwrap();
+                bytes[HEADER_BYTES as usize] ^= 1;
+                std::fs::write(&latest, bytes).unwrap();
+            }
+            _ => assert!(log.drop_older(0).is_ok() && latest.exists()),
+        }
+    }
+}
+
+#[test]
 fn old_segments_are_dropped_whole() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { segment_bytes: 1 << 20, segment_period_ms: 100 };
@@ -274,6 +317,7 @@ proptest! {
         // With a plausible start.
         let bytes = [&len.to_le_bytes()[..], &[0; 4], &[1], &bytes].concat();
         prop_assert!(!matches!(record::decode(&keys, LogId(7), &bytes), Decoded::Record(..)));
+        prop_assert!(Latest::decode(STORE, &bytes).is_none());
         if let Some(header) = bytes.first_chunk::<48>() {
             prop_assert_eq!(Header::decode(header), Ok(None));
         }
