@@ -86,7 +86,7 @@ impl Cx<'_> {
         self.shard.current =
             Some(Current { origin: Origin { shard: index, session: key, generation, stream, number }, parts: 0 });
         match Stanza::decode(encoded) {
-            Ok(stanza) if hearth_wire::tree::validate(stanza.payload, hearth_wire::tree::DEPTH_MAX).is_ok() => {
+            Ok(stanza) if stanza.validate().is_ok() => {
                 self.outbound(key, stanza, fault);
             }
             Ok(_) | Err(_) => self.close_session(key, Some(StreamCondition::InternalServerError), "broken stanza"),
