@@ -33,9 +33,29 @@ macro_rules! transcripts {
 
 transcripts! {
     account_removal,
+    disco,
+    iq_errors,
     login_and_bind,
+    malformed_addresses,
+    message_offline,
+    message_to_bare_jid,
+    message_to_full_jid,
+    message_to_nobody,
     password_change,
     ping,
+    presence_contacts,
+    presence_directed,
+    presence_errors,
+    presence_own_resources,
+    roster_errors,
+    roster_get_and_set,
+    roster_remove,
+    subscription_approved,
+    subscription_denied,
+    subscription_ended,
+    subscription_waits,
+    vcard,
+    version_and_legacy_session,
 }
 
 fn folder() -> PathBuf {
