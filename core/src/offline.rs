@@ -54,7 +54,8 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
         _ => Vec::new(),
     };
     let last = records.last().map(|record| record.id);
-    let more = records.len() >= limits::FLUSH_PAGE as usize;
+    // A page may be short because its records are long: only an empty one is the end.
+    let more = last.is_some();
     let Some(Pending::Read { to, .. }) = cx.account(key).and_then(|account| account.log.pending.front()) else {
         return;
     };
@@ -95,4 +96,27 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRe
     let domain = account.jid.domainpart().to_owned();
     let overlay = Overlay { delay: Some(Delay { from: &domain, stamp_ms: record.received_ms }), ..Overlay::default() };
     cx.deliver(session, &record.stanza, &overlay, Some(record.id));
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Core;
+
+    #[test]
+    fn long_messages_that_waited_all_come() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let grace = core.login("grace@example.org/phone");
+        let long = "x".repeat(100 * 1024);
+        for n in 0..8 {
+            core.send(
+                grace,
+                &format!("<message to='ada@example.org' id='{n}' type='chat'><body>{long}</body></message>"),
+            );
+        }
+        let ada = core.login("ada@example.org/desk");
+        core.send(ada, "<presence/>");
+        let waited = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
+        assert_eq!(waited, 8);
+    }
 }

@@ -37,8 +37,9 @@ pub const GATHER_MS: u64 = 2;
 pub const GATHER_RECORDS_MIN: u32 = 16;
 
 /// Stanza bytes in one answer to `ReadLog`, unless the first record alone is longer. The rest is
-/// asked for with the next page.
-pub const READ_BYTES_MAX: usize = 1024 * 1024;
+/// asked for with the next page. Below what a session may have unread, so that a page never
+/// breaks one.
+pub const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Records in one answer to `ReadLog`, accounts in one to `ListAccounts`, whatever was asked.
 pub const READ_RECORDS_MAX: u32 = 1_000;
