@@ -22,6 +22,7 @@
 //! # Ok::<(), hearth_connmgr::Error>(())
 //! ```
 
+mod ask;
 pub mod certificate;
 mod client;
 pub mod config;

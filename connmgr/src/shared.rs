@@ -3,15 +3,13 @@
 use crate::config::Config;
 use crate::conn::Pool;
 use crate::directory::Directory;
-use crate::limits::{READ_BUFFER_BYTES, SESSION_WINDOW_BYTES};
+use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
 use crate::listener::Doorkeeper;
-use crate::stream::{At, Auth, Now, Output, Question};
-use crate::tls::Protection;
+use crate::stream::{Now, Output, Question};
 use crate::wheel::{Tick, Wheel};
 use crate::xml;
-use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
-use hearth_wire::to_core::{AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Security, ToCore};
+use hearth_wire::ids::ShardIndex;
 use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,61 +98,8 @@ impl Shared {
         known_by: Option<ShardIndex>,
         question: &Question,
     ) -> Option<ShardIndex> {
-        match question {
-            Question::Authenticate { at, auth } => self.authenticate(counter, *peer?, at, auth),
-            Question::Register { at, domain, protection, stanza } => {
-                let (slot, epoch, shard) = self.locate(at)?;
-                let security = security(*protection);
-                let iq = PreAuthIq { counter, slot, epoch, domain, peer: *peer?, security, stanza };
-                self.send(shard, &ToCore::PreAuthIq(iq))
-            }
-            Question::Respond(data) => self.send(known_by?, &ToCore::AuthResponse(AuthResponse { counter, data })),
-            Question::Abort => self.send(known_by?, &ToCore::AuthAbort(Counter { counter })),
-            Question::Bind { resource } => {
-                let bind = Bind { counter, resource: resource.as_deref(), credit: SESSION_WINDOW_BYTES };
-                self.send(known_by?, &ToCore::Bind(bind))
-            }
-        }
-    }
-
-    fn authenticate(&mut self, counter: u64, peer: IpAddr, at: &At, auth: &Auth) -> Option<ShardIndex> {
-        let (slot, epoch, shard) = self.locate(at)?;
-        let tls_exporter = match &auth.protection {
-            Some(Protection::Tls13 { exporter: Some(exporter) }) => Some(exporter.as_slice()),
-            _ => None,
-        };
-        let frame = ToCore::Authenticate(Authenticate {
-            counter,
-            slot,
-            epoch,
-            domain: &auth.domain,
-            peer,
-            security: security(auth.protection),
-            binding: ChannelBinding { tls_exporter, tls_server_end_point: None },
-            mechanism: &auth.mechanism,
-            initial: auth.initial.as_deref(),
-        });
-        self.send(shard, &frame)
-    }
-
-    fn locate(&self, at: &At) -> Option<(Slot, SlotEpoch, ShardIndex)> {
-        let (slot, owner) = match at {
-            At::Entity(entity) => self.directory.locate(entity),
-            At::Slot(slot) => (*slot, self.directory.owner(*slot)),
-        };
-        owner.map(|(epoch, shard)| (slot, epoch, shard))
-    }
-
-    fn send(&mut self, shard: ShardIndex, frame: &ToCore<'_>) -> Option<ShardIndex> {
-        self.link(shard)?.send(frame).then_some(shard)
-    }
-}
-
-fn security(protection: Option<Protection>) -> Security {
-    match protection {
-        None => Security::ClearLoopback,
-        Some(Protection::Tls12) => Security::Tls12,
-        Some(Protection::Tls13 { .. }) => Security::Tls13,
+        let (shard, frame) = question.frame(counter, peer.copied(), known_by, &self.directory)?;
+        self.links.get_mut(usize::from(shard))?.send(&frame).then_some(shard)
     }
 }
 

@@ -1,0 +1,73 @@
+//! A stream's question as the frame that asks it, and the shard that is asked. Pure.
+
+use crate::directory::Directory;
+use crate::limits::SESSION_WINDOW_BYTES;
+use crate::stream::{At, Auth, Question};
+use crate::tls::Protection;
+use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
+use hearth_wire::to_core::{AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Security, ToCore};
+use std::net::IpAddr;
+
+impl Question {
+    /// `known_by`: the shard that has this client already. `peer`: the client's address, while it is
+    /// not authenticated. `None` if nobody can be asked.
+    pub fn frame<'a>(
+        &'a self,
+        counter: u64,
+        peer: Option<IpAddr>,
+        known_by: Option<ShardIndex>,
+        directory: &Directory,
+    ) -> Option<(ShardIndex, ToCore<'a>)> {
+        match self {
+            Question::Authenticate { at, auth } => {
+                let (slot, epoch, shard) = locate(directory, at)?;
+                Some((shard, ToCore::Authenticate(authenticate(counter, peer?, slot, epoch, auth))))
+            }
+            Question::Register { at, domain, protection, stanza } => {
+                let (slot, epoch, shard) = locate(directory, at)?;
+                let security = security(*protection);
+                Some((shard, ToCore::PreAuthIq(PreAuthIq { counter, slot, epoch, domain, peer: peer?, security, stanza })))
+            }
+            Question::Respond(data) => Some((known_by?, ToCore::AuthResponse(AuthResponse { counter, data }))),
+            Question::Abort => Some((known_by?, ToCore::AuthAbort(Counter { counter }))),
+            Question::Bind { resource } => {
+                let bind = Bind { counter, resource: resource.as_deref(), credit: SESSION_WINDOW_BYTES };
+                Some((known_by?, ToCore::Bind(bind)))
+            }
+        }
+    }
+}
+
+fn authenticate<'a>(counter: u64, peer: IpAddr, slot: Slot, epoch: SlotEpoch, auth: &'a Auth) -> Authenticate<'a> {
+    let tls_exporter = match &auth.protection {
+        Some(Protection::Tls13 { exporter: Some(exporter) }) => Some(exporter.as_slice()),
+        _ => None,
+    };
+    Authenticate {
+        counter,
+        slot,
+        epoch,
+        domain: &auth.domain,
+        peer,
+        security: security(auth.protection),
+        binding: ChannelBinding { tls_exporter, tls_server_end_point: None },
+        mechanism: &auth.mechanism,
+        initial: auth.initial.as_deref(),
+    }
+}
+
+fn locate(directory: &Directory, at: &At) -> Option<(Slot, SlotEpoch, ShardIndex)> {
+    let (slot, owner) = match at {
+        At::Entity(entity) => directory.locate(entity),
+        At::Slot(slot) => (*slot, directory.owner(*slot)),
+    };
+    owner.map(|(epoch, shard)| (slot, epoch, shard))
+}
+
+fn security(protection: Option<Protection>) -> Security {
+    match protection {
+        None => Security::ClearLoopback,
+        Some(Protection::Tls12) => Security::Tls12,
+        Some(Protection::Tls13 { .. }) => Security::Tls13,
+    }
+}
