@@ -127,6 +127,11 @@ impl Session {
         !self.starved && self.sent_bytes < self.credit_bytes
     }
 
+    /// Number of the last stanza that the core has settled, and all before it.
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
     /// Stanzas of the client that the core has not settled.
     pub fn unsettled(&self) -> u64 {
         self.number.saturating_sub(self.settled)

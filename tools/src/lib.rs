@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod load;
 pub mod scram;
 pub mod seed;
+pub mod sim;
 pub mod transcript;
 pub mod wiredump;
 pub mod xml;

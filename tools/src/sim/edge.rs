@@ -1,0 +1,424 @@
+//! One event loop of an edge without its sockets: the framers, streams and sessions that ship, driven
+//! by bytes and frames.
+
+use hearth_connmgr::directory::{Directory, Hosted};
+use hearth_connmgr::session::{Session, Taken};
+use hearth_connmgr::stream::{Facts, Input, Now, Output, Stream};
+use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
+use hearth_core::random::SeededRandom;
+use hearth_wire::ids::ShardIndex;
+use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
+use hearth_wire::to_core::{Closed, Hello, LinkCredit, ToCore, VERSION_MAX, VERSION_MIN};
+use hearth_wire::to_edge::{Target, ToEdge};
+use hearth_wire::tree;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Link credit the edge gives; small, so that sessions wait for it now and then.
+const WINDOW: u64 = 64 * 1024;
+
+/// See the module.
+pub(super) struct EdgeLoop {
+    index: u16,
+    loops: u16,
+    pub(super) links: Vec<SimLink>,
+    directory: Directory,
+    pub(super) conns: BTreeMap<u64, Conn>,
+    next: u64,
+    scratch: Scratch,
+    random: SeededRandom,
+    now: Now,
+    /// Ids of messages whose error was rendered for the sender.
+    pub(super) refused: Vec<u64>,
+}
+
+/// The edge's end of one link.
+#[derive(Default)]
+pub(super) struct SimLink {
+    pub(super) up: bool,
+    /// Frames for the shard.
+    pub(super) out: Vec<u8>,
+    received: u64,
+    credit: u64,
+    sent: u64,
+}
+
+/// One client's connection.
+pub(super) struct Conn {
+    stream: Stream,
+    framer: Framer,
+    scope: Scope,
+    input: Vec<u8>,
+    /// Length of a piece that is framed and waits for credit.
+    framed: usize,
+    authenticated: bool,
+    shard: Option<ShardIndex>,
+    /// Bytes for the client; taken as it reads.
+    pub(super) output: Vec<u8>,
+    /// The stream is over: the socket closes once the output is read.
+    pub(super) ended: bool,
+    clean: bool,
+}
+
+impl EdgeLoop {
+    pub(super) fn new(index: u16, loops: u16, shards: u16, seed: u64) -> EdgeLoop {
+        EdgeLoop {
+            index,
+            loops,
+            links: (0..shards).map(|_| SimLink::default()).collect(),
+            directory: Directory::new(),
+            conns: BTreeMap::new(),
+            next: 1,
+            scratch: Scratch::default(),
+            random: SeededRandom::new(seed),
+            now: Now::default(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// A fresh link to a shard.
+    pub(super) fn dial(&mut self, shard: ShardIndex) {
+        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
+        *link = SimLink { up: true, ..SimLink::default() };
+        let hello = Hello {
+            version_min: VERSION_MIN,
+            version_max: VERSION_MAX,
+            edge: "sim",
+            incarnation: 1,
+            event_loop: self.index,
+            event_loops: self.loops,
+            shard,
+            link_credit: WINDOW,
+        };
+        ToCore::Hello(hello).encode(&mut link.out);
+    }
+
+    /// The link broke: what was under way is gone, and so are its clients.
+    pub(super) fn link_lost(&mut self, shard: ShardIndex) {
+        if let Some(link) = self.links.get_mut(usize::from(shard)) {
+            *link = SimLink::default();
+        }
+        let lost: Vec<u64> = self.conns.iter().filter(|(_, c)| c.shard == Some(shard)).map(|(id, _)| *id).collect();
+        for counter in lost {
+            if let Some(conn) = self.conns.get_mut(&counter) {
+                conn.shard = None;
+            }
+            self.input(counter, Input::LinkLost);
+        }
+    }
+
+    pub(super) fn accept(&mut self) -> u64 {
+        let counter = self.next << 8 | u64::from(self.index);
+        self.next += 1;
+        let facts = Facts { clear_login: true, id: self.id() };
+        let conn = Conn {
+            stream: Stream::new(facts),
+            framer: Framer::new(),
+            scope: Scope::default(),
+            input: Vec::new(),
+            framed: 0,
+            authenticated: false,
+            shard: None,
+            output: Vec::new(),
+            ended: false,
+            clean: false,
+        };
+        self.conns.insert(counter, conn);
+        counter
+    }
+
+    fn id(&mut self) -> [u8; 16] {
+        let (a, b) = (self.random.next_u64(), self.random.next_u64());
+        (u128::from(a) << 64 | u128::from(b)).to_be_bytes()
+    }
+
+    /// The bound session of a connection.
+    pub(super) fn session(&self, counter: u64) -> Option<&Session> {
+        match &self.conns.get(&counter)?.stream {
+            Stream::Bound(session) => Some(session),
+            Stream::Negotiating(_) | Stream::Ended(_) => None,
+        }
+    }
+
+    /// The client is gone without a word.
+    pub(super) fn vanish(&mut self, counter: u64) {
+        self.input(counter, Input::Eof);
+        self.bury(counter);
+    }
+
+    /// The socket is closed.
+    pub(super) fn bury(&mut self, counter: u64) {
+        let Some(mut conn) = self.conns.remove(&counter) else { return };
+        let Some(shard) = conn.shard.take() else { return };
+        let Some(link) = self.links.get_mut(usize::from(shard)).filter(|link| link.up) else { return };
+        let generation = match &mut conn.stream {
+            Stream::Bound(session) | Stream::Ended(Some(session)) => {
+                session.report(counter, &mut link.out);
+                Some(session.generation())
+            }
+            Stream::Negotiating(_) | Stream::Ended(None) => None,
+        };
+        ToCore::Closed(Closed { counter, generation, clean: conn.clean }).encode(&mut link.out);
+    }
+
+    /// The client read all its output so far.
+    pub(super) fn written(&mut self, counter: u64) {
+        let Some(conn) = self.conns.get_mut(&counter) else { return };
+        let link = conn.shard.and_then(|shard| self.links.get_mut(usize::from(shard))).filter(|link| link.up);
+        if let (Stream::Bound(session) | Stream::Ended(Some(session)), Some(link)) = (&mut conn.stream, link) {
+            session.on_written();
+            session.report(counter, &mut link.out);
+        }
+        if conn.ended {
+            self.bury(counter);
+        }
+    }
+
+    /// Bytes of a client.
+    pub(super) fn bytes(&mut self, counter: u64, bytes: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(&counter).filter(|conn| !conn.ended) {
+            conn.input.extend_from_slice(bytes);
+            self.go_on(counter);
+        }
+    }
+
+    /// Handles whole pieces while the stream reads.
+    fn go_on(&mut self, counter: u64) {
+        loop {
+            let Some(conn) = self.conns.get_mut(&counter) else { return };
+            if conn.ended || !conn.stream.reads() || conn.input.is_empty() {
+                return;
+            }
+            let limits = if conn.authenticated { &Limits::AUTHENTICATED } else { &Limits::PRE_AUTH };
+            let next = match std::mem::take(&mut conn.framed) {
+                0 => conn.framer.next(&conn.input, limits),
+                len => Ok(Some((Piece::Element, len))),
+            };
+            match next {
+                Ok(None) => return,
+                Ok(Some((piece, len))) => {
+                    let bytes: Vec<u8> = conn.input.get(..len).unwrap_or_default().to_vec();
+                    let more = conn.input.len() > len;
+                    if self.piece(counter, piece, &bytes, more, limits) {
+                        if let Some(conn) = self.conns.get_mut(&counter) {
+                            conn.input.drain(..len);
+                        }
+                    } else {
+                        if let Some(conn) = self.conns.get_mut(&counter) {
+                            conn.framed = len;
+                        }
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let (condition, text) = (error.condition(), error.text());
+                    return self.input(counter, Input::Refused { condition, text });
+                }
+            }
+        }
+    }
+
+    fn piece(&mut self, counter: u64, piece: Piece, bytes: &[u8], more: bool, limits: &Limits) -> bool {
+        let refused = match piece {
+            Piece::Blank => Ok(()),
+            Piece::Declaration => xml::parse_declaration(bytes),
+            Piece::Close => {
+                self.input(counter, Input::Close);
+                Ok(())
+            }
+            Piece::Header => match xml::parse_header(bytes) {
+                Ok((header, scope)) => {
+                    let id = self.id();
+                    let mut out = Vec::new();
+                    let domain = header.to.as_deref().map_or(Hosted::Unknown, |to| self.directory.hosted(to));
+                    if let Some(conn) = self.conns.get_mut(&counter) {
+                        conn.scope = scope;
+                        conn.stream.handle(Input::Header { header: &header, domain, id }, self.now, &mut out);
+                    }
+                    self.perform(counter, out);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
+            Piece::Element => {
+                let mut encoded = Vec::new();
+                let Some(conn) = self.conns.get_mut(&counter) else { return true };
+                match xml::parse_element(bytes, &conn.scope, limits, &mut self.scratch, &mut encoded) {
+                    Ok(()) => return self.element(counter, &encoded, more),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        if let Err(error) = refused {
+            self.input(counter, Input::Refused { condition: error.condition(), text: error.text() });
+        }
+        true
+    }
+
+    fn element(&mut self, counter: u64, encoded: &[u8], more: bool) -> bool {
+        let Some(tree::Node::Element(element)) = tree::nodes(encoded, xml::CLIENT).next() else { return true };
+        let Some(conn) = self.conns.get_mut(&counter) else { return true };
+        let link = conn.shard.and_then(|shard| self.links.get_mut(usize::from(shard)));
+        let (Stream::Bound(session), Some(link)) = (&mut conn.stream, link) else {
+            self.input(counter, Input::Element { element, more });
+            return true;
+        };
+        let before = link.out.len();
+        let credit = link.credit.saturating_sub(link.sent);
+        match session.on_element(counter, &element, credit, &mut Vec::new(), &mut link.out) {
+            Ok(Taken::Sent) => {
+                link.sent += (link.out.len() - before) as u64;
+                true
+            }
+            Ok(Taken::NoCredit) => false,
+            Err(condition) => {
+                self.input(counter, Input::Refused { condition, text: "" });
+                true
+            }
+        }
+    }
+
+    fn input(&mut self, counter: u64, input: Input<'_>) {
+        let mut out = Vec::new();
+        if let Some(conn) = self.conns.get_mut(&counter) {
+            conn.stream.handle(input, self.now, &mut out);
+        }
+        self.perform(counter, out);
+    }
+
+    fn perform(&mut self, counter: u64, out: Vec<Output>) {
+        for output in out {
+            let Some(conn) = self.conns.get_mut(&counter) else { return };
+            match output {
+                Output::Write(bytes) => conn.output.extend_from_slice(&bytes),
+                // The simulator's clients log in in the clear.
+                Output::StartTls => conn.ended = true,
+                Output::NewStream => {
+                    conn.framer.restart();
+                    conn.scope = Scope::default();
+                }
+                Output::Ask(question) => {
+                    let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                    let asked =
+                        question.frame(counter, peer, conn.shard, &self.directory).and_then(|(shard, frame)| {
+                            let link = self.links.get_mut(usize::from(shard)).filter(|link| link.up)?;
+                            frame.encode(&mut link.out);
+                            Some(shard)
+                        });
+                    match asked {
+                        Some(shard) => conn.shard = Some(shard),
+                        None => return self.input(counter, Input::LinkLost),
+                    }
+                }
+                Output::Authenticated => conn.authenticated = true,
+                Output::Bound => {}
+                Output::End { clean, .. } => {
+                    conn.ended = true;
+                    conn.clean = clean;
+                }
+            }
+        }
+    }
+
+    /// One frame of a shard.
+    pub(super) fn frame(&mut self, shard: ShardIndex, frame: &ToEdge<'_>, bytes: usize) {
+        let counter = match frame {
+            ToEdge::Welcome(welcome) => {
+                self.directory.on_welcome(welcome);
+                if let Some(link) = self.links.get_mut(usize::from(shard)) {
+                    link.credit = welcome.link_credit;
+                }
+                return;
+            }
+            ToEdge::LinkCredit(credit) => {
+                if let Some(link) = self.links.get_mut(usize::from(shard)) {
+                    link.credit = link.credit.max(credit.bytes);
+                }
+                let waiting: Vec<u64> = self.conns.keys().copied().collect();
+                return waiting.into_iter().for_each(|counter| self.go_on(counter));
+            }
+            ToEdge::SlotOwner(owner) => return self.directory.on_slot_owner(owner),
+            ToEdge::Domain(domain) => {
+                self.directory.on_domain(domain);
+                return self.wake_held();
+            }
+            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) | ToEdge::Capsule(_) => return,
+            ToEdge::AuthChallenge(f) => return self.answered(f.counter, Input::Challenge(f.data)),
+            ToEdge::AuthSuccess(f) => {
+                return self.answered(f.counter, Input::Success { account: f.account, data: f.data });
+            }
+            ToEdge::AuthFailure(f) => {
+                return self.answered(f.counter, Input::Failure { condition: f.condition, last: f.last });
+            }
+            ToEdge::Moved(f) => return self.answered(f.counter, Input::Moved(f.slot)),
+            ToEdge::Bound(f) => return self.answered(f.counter, Input::Bound(f)),
+            ToEdge::BindRefused(f) => return self.answered(f.counter, Input::BindRefused(f.condition)),
+            ToEdge::PreAuthReply(_) => return,
+            ToEdge::Settled(f) => {
+                if let Some(Stream::Bound(session)) = self.conns.get_mut(&f.counter).map(|conn| &mut conn.stream) {
+                    session.on_settled(f);
+                }
+                f.counter
+            }
+            ToEdge::Deliver(f) => {
+                self.credited(shard, bytes);
+                return self.deliver(&f.target, f.stanza);
+            }
+            ToEdge::Multicast(f) => {
+                self.credited(shard, bytes);
+                return f.targets.iter().for_each(|target| self.deliver(target, f.stanza));
+            }
+            ToEdge::Close(f) => {
+                let same = f.generation.is_none_or(|g| self.session(f.counter).is_some_and(|s| s.generation() == g));
+                if same {
+                    self.input(f.counter, Input::CoreClose { condition: f.condition, text: f.text });
+                }
+                return;
+            }
+        };
+        self.go_on(counter);
+    }
+
+    fn answered(&mut self, counter: u64, input: Input<'_>) {
+        self.input(counter, input);
+        self.go_on(counter);
+    }
+
+    fn wake_held(&mut self) {
+        for counter in self.conns.keys().copied().collect::<Vec<_>>() {
+            let held = match self.conns.get(&counter).map(|conn| &conn.stream) {
+                Some(Stream::Negotiating(negotiation)) => negotiation.held_for().map(str::to_owned),
+                _ => None,
+            };
+            let Some(to) = held else { continue };
+            let mut out = Vec::new();
+            if let Some(conn) = self.conns.get_mut(&counter) {
+                conn.stream.handle(Input::Directory { domain: self.directory.hosted(&to) }, self.now, &mut out);
+            }
+            self.perform(counter, out);
+            self.go_on(counter);
+        }
+    }
+
+    /// Credited bytes came; the credit is restated at once, half a window at a time.
+    fn credited(&mut self, shard: ShardIndex, bytes: usize) {
+        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
+        let before = link.received / (WINDOW / 2);
+        link.received += bytes as u64;
+        if link.received / (WINDOW / 2) != before {
+            ToCore::LinkCredit(LinkCredit { bytes: link.received + WINDOW }).encode(&mut link.out);
+        }
+    }
+
+    fn deliver(&mut self, target: &Target<'_>, stanza: &[u8]) {
+        let Some(conn) = self.conns.get_mut(&target.counter) else { return };
+        let (Stream::Bound(session), Ok(view)) = (&mut conn.stream, Stanza::decode(stanza)) else { return };
+        if view.kind == StanzaKind::Message && view.ty == StanzaType::Error {
+            self.refused.extend(view.id.and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse::<u64>().ok()));
+        }
+        let _: Overlay<'_> = target.overlay;
+        if !session.on_deliver(target, &view, stanza.len(), &mut conn.output) {
+            conn.ended = true;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A deterministic run of the machines that ship: the edge's framer, parser, [`Stream`] and session, the
+//! link's frames, the core's [`Shard`]s, over the memory store. One seed decides everything: who does
+//! what, how bytes are cut, in which order channels deliver, what fails and when time jumps.
+//!
+//! ```text
+//!  clients ──bytes, any cut──▶ edge loops ──frames──▶ shards ──questions──▶ store
+//!     ▲                           ▲                    │  ▲ └──peers──▶ shards
+//!     └────────── XML ────────────┴────── frames ──────┘  └──answers, keys
+//! ```
+//! Every arrow is a first-in-first-out lane; each step delivers from one of them or lets someone act.
+//! [`check`] holds what must be true; a failure names seed, step and rule.
+//!
+//! [`Stream`]: hearth_connmgr::stream::Stream
+//! [`Shard`]: hearth_core::shard::Shard
+
+mod check;
+mod client;
+mod edge;
+mod world;
+
+pub use check::Rule;
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub shards: u16,
+    pub event_loops: u16,
+    pub users: usize,
+    /// Links break, clients vanish, storage fails.
+    pub faults: bool,
+    /// Loses a delivered stanza now and then: the run must fail, or the checks are blind.
+    pub canary: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { shards: 2, event_loops: 2, users: 6, faults: true, canary: false }
+    }
+}
+
+impl Options {
+    /// Shapes differ from seed to seed, so that a sweep covers small and wide worlds.
+    pub fn of_seed(seed: u64) -> Options {
+        let pick = |shift: u32, most: u64| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> shift) % most;
+        Options {
+            shards: u16::try_from(pick(8, 3)).unwrap_or(0) + 1,
+            event_loops: u16::try_from(pick(16, 2)).unwrap_or(0) + 1,
+            users: usize::try_from(pick(24, 6)).unwrap_or(0) + 2,
+            faults: pick(32, 4) > 0,
+            canary: false,
+        }
+    }
+}
+
+/// What a run did, for comparing runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trace {
+    /// Hash of every byte clients received, in order.
+    pub hash: u64,
+    pub sessions: u64,
+    pub messages_settled: u64,
+    pub messages_delivered: u64,
+    pub iqs_answered: u64,
+    pub links_lost: u64,
+}
+
+/// A rule that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub step: u32,
+    pub rule: Rule,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "seed {} step {}: {}", self.seed, self.step, self.rule)
+    }
+}
+
+/// Runs `steps` steps from `seed`, lets everything come to rest, and checks what must have happened.
+pub fn run(seed: u64, steps: u32, options: Options) -> Result<Trace, Failure> {
+    let mut world = world::World::new(seed, options);
+    for step in 0..steps {
+        world.step().map_err(|rule| Failure { seed, step, rule })?;
+    }
+    world.rest().map_err(|rule| Failure { seed, step: steps, rule })
+}

@@ -1,0 +1,539 @@
+//! The world around the machines: lanes, choices, faults.
+
+use super::check::{Messages, Rule};
+use super::client::{Client, Life};
+use super::edge::EdgeLoop;
+use super::{Options, Trace};
+use hearth_core::Now;
+use hearth_core::derive::Task;
+use hearth_core::domain::Domains;
+use hearth_core::link::LinkId;
+use hearth_core::outputs::{DerivationId, Outputs};
+use hearth_core::random::SeededRandom;
+use hearth_core::route::PeerMessage;
+use hearth_core::sasl::crypto::{Hash, Secret};
+use hearth_core::shard::{Input, Settings, Shard};
+use hearth_storage::{Answer, Answered, Ask, Boot, Change, Credentials, DomainRecord, Question, Storage, StoreError};
+use hearth_wire::BareJid;
+use hearth_wire::codec;
+use hearth_wire::to_core::ToCore;
+use hearth_wire::to_edge::ToEdge;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Something under way.
+enum Item {
+    ToShard { edge: usize, shard: usize, link: u16, bytes: Vec<u8> },
+    ToEdge { edge: usize, shard: usize, link: u16, bytes: Vec<u8> },
+    LinkDown { shard: usize, link: u16 },
+    Peer { from: usize, to: usize, message: PeerMessage },
+    Question { shard: usize, question: Question },
+    Answer { shard: usize, answered: Answered },
+    Derive { shard: usize, id: DerivationId, task: Task },
+}
+
+/// First in, first out within a lane; any order between lanes.
+type Lane = (u8, usize, usize);
+
+pub(super) struct World {
+    options: Options,
+    random: SeededRandom,
+    now: Now,
+    shards: Vec<Shard>,
+    out: Outputs,
+    storage: Storage,
+    edges: Vec<EdgeLoop>,
+    /// Number of the link between an event loop and a shard; counts up at each redial.
+    links: BTreeMap<(usize, usize), u16>,
+    next_link: u16,
+    lanes: BTreeMap<Lane, VecDeque<Item>>,
+    clients: Vec<Client>,
+    messages: Messages,
+    next_message: u64,
+    next_session: u64,
+    /// Storage answers `Failed` to writes and appends.
+    failing: bool,
+    trace: Trace,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, options: Options) -> World {
+        let mut random = SeededRandom::new(seed);
+        let (storage, boot) = Storage::memory().unwrap_or_else(|error| unreachable!("memory store: {error}"));
+        make_accounts(&storage, &boot, options.users);
+        let domain = DomainRecord { domain: "example.org".to_owned(), log_off: false, registration: false };
+        let shards = (0..options.shards).map(|index| {
+            let settings = Settings {
+                index,
+                shards: options.shards,
+                slot_key: boot.slot_key,
+                secret: boot.secret,
+                epoch: boot.epoch,
+                clear_login: true,
+            };
+            let random = SeededRandom::new(random.next_u64());
+            Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(random))
+        });
+        let shards: Vec<Shard> = shards.collect();
+        let edges = (0..options.event_loops)
+            .map(|index| EdgeLoop::new(index, options.event_loops, options.shards, random.next_u64()))
+            .collect();
+        // Two clients a user: several resources, and conflicts.
+        let clients = (0..options.users * 2).map(|index| Client::new(index % options.users)).collect();
+        let mut world = World {
+            options,
+            random,
+            now: Now { mono_ms: 1_000, utc_ms: 1_700_000_000_000 },
+            shards,
+            out: Outputs::default(),
+            storage,
+            edges,
+            links: BTreeMap::new(),
+            next_link: 0,
+            lanes: BTreeMap::new(),
+            clients,
+            messages: Messages::default(),
+            next_message: 1,
+            next_session: 1,
+            failing: false,
+            trace: Trace::default(),
+        };
+        for edge in 0..world.edges.len() {
+            for shard in 0..world.shards.len() {
+                world.dial(edge, shard);
+            }
+        }
+        world
+    }
+
+    /// One event.
+    pub(super) fn step(&mut self) -> Result<(), Rule> {
+        match self.pick(100) {
+            0..=69 => self.progress(),
+            70..=84 => self.move_bytes(),
+            85..=97 => self.act(),
+            98 => {
+                let ms = 1 + self.pick(3_000) as u64;
+                self.pass(ms);
+                Ok(())
+            }
+            _ if self.options.faults => self.fault(),
+            _ => self.progress(),
+        }
+    }
+
+    /// No more actions and faults: everything under way arrives, then everyone is asked for, then all leave.
+    pub(super) fn rest(&mut self) -> Result<Trace, Rule> {
+        self.failing = false;
+        for client in &mut self.clients {
+            client.stalled = false;
+        }
+        self.settle()?;
+        self.all_answered()?;
+        self.everyone_leaves()?;
+        // Whoever has something waiting gets it now: one session each, of high priority.
+        for user in 0..self.options.users {
+            self.connect(user, 5);
+        }
+        self.settle()?;
+        self.all_answered()?;
+        self.everyone_leaves()?;
+        self.trace.messages_settled = self.messages.none_lost()?;
+        self.trace.messages_delivered = self.messages.delivered;
+        self.trace.iqs_answered = self.clients.iter().map(|client| client.answered).sum();
+        for _ in 0..120 {
+            self.pass(1_000);
+            self.settle()?;
+        }
+        self.nothing_left()?;
+        Ok(std::mem::take(&mut self.trace))
+    }
+
+    fn everyone_leaves(&mut self) -> Result<(), Rule> {
+        for index in 0..self.clients.len() {
+            if let Some(client) = self.clients.get_mut(index).filter(|client| client.at.is_some()) {
+                client.leave();
+            }
+        }
+        self.settle()?;
+        for index in 0..self.clients.len() {
+            self.cut_off(index);
+        }
+        self.settle()
+    }
+
+    fn nothing_left(&self) -> Result<(), Rule> {
+        let none = |what, count| if count == 0 { Ok(()) } else { Err(Rule::LeftBehind { what, count }) };
+        none("sessions", self.shards.iter().map(|shard| shard.sessions.len()).sum())?;
+        none("logins", self.shards.iter().map(|shard| shard.logins.len()).sum())?;
+        none("accounts", self.shards.iter().map(|shard| shard.accounts.len()).sum())?;
+        none("questions", self.shards.iter().map(|shard| shard.questions.len()).sum())?;
+        none("connections", self.edges.iter().map(|edge| edge.conns.len()).sum())
+    }
+
+    fn all_answered(&mut self) -> Result<(), Rule> {
+        for client in self.clients.iter().filter(|client| client.life == Life::Bound) {
+            if let Some((id, count)) = client.waiting.iter().find(|(_, count)| **count != 1) {
+                return Err(Rule::Answers { client: client.name(), id: id.clone(), count: *count });
+            }
+            let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
+            if let Some(stanzas) = session.map(|session| session.unsettled()).filter(|stanzas| *stanzas > 0) {
+                return Err(Rule::Unsettled { client: client.name(), stanzas });
+            }
+        }
+        Ok(())
+    }
+
+    /// Until nothing moves.
+    fn settle(&mut self) -> Result<(), Rule> {
+        for _ in 0..200_000 {
+            self.progress()?;
+            self.move_bytes()?;
+            let idle = self.lanes.values().all(VecDeque::is_empty)
+                && self.clients.iter().all(|c| c.output.is_empty())
+                && self.edges.iter().all(|e| e.conns.values().all(|c| c.output.is_empty()));
+            if idle && self.links_idle() {
+                return Ok(());
+            }
+        }
+        Err(Rule::LeftBehind { what: "things that never come to rest", count: 1 })
+    }
+
+    fn links_idle(&self) -> bool {
+        self.edges.iter().all(|edge| edge.links.iter().all(|link| link.out.is_empty()))
+    }
+
+    fn pick(&mut self, most: usize) -> usize {
+        usize::try_from(self.random.next_u64() % (most.max(1) as u64)).unwrap_or(0)
+    }
+
+    // ---- lanes ----
+
+    fn push(&mut self, lane: Lane, item: Item) {
+        self.lanes.entry(lane).or_default().push_back(item);
+    }
+
+    /// Delivers from some lane.
+    fn progress(&mut self) -> Result<(), Rule> {
+        self.collect_links();
+        let busy: Vec<Lane> = self.lanes.iter().filter(|(_, items)| !items.is_empty()).map(|(lane, _)| *lane).collect();
+        if busy.is_empty() {
+            return Ok(());
+        }
+        let lane = busy[self.pick(busy.len())];
+        let Some(item) = self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) else { return Ok(()) };
+        match item {
+            Item::ToShard { edge, shard, link, bytes } => self.frames_to_shard(edge, shard, link, &bytes),
+            Item::ToEdge { edge, shard, link, bytes } => self.frames_to_edge(edge, shard, link, &bytes),
+            Item::LinkDown { shard, link } => self.feed(shard, Input::LinkDown(LinkId(link))),
+            Item::Peer { from, to, message } => {
+                let from = u16::try_from(from).unwrap_or(0);
+                self.feed(to, Input::Peer { from, message });
+            }
+            Item::Question { shard, question } => {
+                let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
+                let answered = if writes && self.failing {
+                    Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
+                } else {
+                    self.storage.answer(question)
+                };
+                self.push((5, lane.1, shard), Item::Answer { shard, answered });
+            }
+            Item::Answer { shard, answered } => self.feed(shard, Input::Answer(answered)),
+            Item::Derive { shard, id, task } => {
+                let derived = task.run();
+                self.feed(shard, Input::Derived { id, derived });
+            }
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, shard: usize, input: Input<'_>) {
+        let more = self.pick(2) == 0;
+        let Some(machine) = self.shards.get_mut(shard) else { return };
+        machine.handle(input, self.now, &mut self.out);
+        if !more {
+            machine.handle(Input::EndOfTurn, self.now, &mut self.out);
+        }
+        self.drain(shard);
+    }
+
+    /// Puts a shard's outputs into lanes.
+    fn drain(&mut self, shard: usize) {
+        let mut out = std::mem::take(&mut self.out);
+        for (link, bytes) in (0u16..).zip(out.to_edges.iter_mut()) {
+            if bytes.is_empty() {
+                continue;
+            }
+            let bytes = std::mem::take(bytes);
+            if let Some((edge, _)) = self.edge_of(shard, link) {
+                self.push((1, edge, shard), Item::ToEdge { edge, shard, link, bytes });
+            }
+        }
+        for (to, messages) in out.to_shards.iter_mut().enumerate() {
+            for message in messages.drain(..) {
+                self.push((2, shard, to), Item::Peer { from: shard, to, message });
+            }
+        }
+        for question in out.questions.drain(..) {
+            let lane = match question.ask {
+                Ask::Apply { .. } => 1,
+                Ask::Append { .. } => 2,
+                Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. } => 0,
+            };
+            self.push((3, lane, shard), Item::Question { shard, question });
+        }
+        for (id, task) in out.derive.drain(..) {
+            self.push((4, 0, shard), Item::Derive { shard, id, task });
+        }
+        out.events.clear();
+        out.replies.clear();
+        for link in out.close_links.drain(..) {
+            if let Some((edge, _)) = self.edge_of(shard, link.0) {
+                self.lose_link(edge, shard);
+            }
+        }
+        self.out = out;
+    }
+
+    fn edge_of(&self, shard: usize, link: u16) -> Option<(usize, usize)> {
+        self.links.iter().find(|((_, to), id)| *to == shard && **id == link).map(|(ends, _)| *ends)
+    }
+
+    // ---- links ----
+
+    fn dial(&mut self, edge: usize, shard: usize) {
+        let link = self.next_link;
+        self.next_link += 1;
+        self.links.insert((edge, shard), link);
+        self.feed(shard, Input::LinkUp(LinkId(link)));
+        if let Some(edge) = self.edges.get_mut(edge) {
+            edge.dial(u16::try_from(shard).unwrap_or(0));
+        }
+    }
+
+    /// The connection breaks: what is under way on it is lost; both sides notice; the edge dials again.
+    fn lose_link(&mut self, edge: usize, shard: usize) {
+        let Some(link) = self.links.remove(&(edge, shard)) else { return };
+        self.lanes.remove(&(0, edge, shard));
+        self.lanes.remove(&(1, edge, shard));
+        self.trace.links_lost += 1;
+        if let Some(edge) = self.edges.get_mut(edge) {
+            edge.link_lost(u16::try_from(shard).unwrap_or(0));
+        }
+        // The shard hears of it before the new link's frames.
+        self.push((0, edge, shard), Item::LinkDown { shard, link });
+        self.dial(edge, shard);
+    }
+
+    fn collect_links(&mut self) {
+        for edge in 0..self.edges.len() {
+            for shard in 0..self.shards.len() {
+                let Some(out) = self.edges.get_mut(edge).and_then(|e| e.links.get_mut(shard)).map(|l| &mut l.out)
+                else {
+                    continue;
+                };
+                let bytes = std::mem::take(out);
+                if let Some(link) = self.links.get(&(edge, shard)).copied().filter(|_| !bytes.is_empty()) {
+                    self.push((0, edge, shard), Item::ToShard { edge, shard, link, bytes });
+                }
+            }
+        }
+    }
+
+    fn frames_to_shard(&mut self, edge: usize, shard: usize, link: u16, bytes: &[u8]) {
+        if self.links.get(&(edge, shard)) != Some(&link) {
+            return;
+        }
+        let mut rest = bytes;
+        while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
+            if let Ok(Some(frame)) = ToCore::decode(frame) {
+                self.feed(shard, Input::Frame { link: LinkId(link), frame, bytes: used });
+            }
+            rest = &rest[used..];
+        }
+        self.feed(shard, Input::EndOfTurn);
+    }
+
+    fn frames_to_edge(&mut self, edge: usize, shard: usize, link: u16, bytes: &[u8]) {
+        if self.links.get(&(edge, shard)) != Some(&link) {
+            return;
+        }
+        let blind = self.options.canary && self.pick(20) == 0;
+        let index = u16::try_from(shard).unwrap_or(0);
+        let mut rest = bytes;
+        while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
+            if let (Ok(Some(frame)), Some(edge)) = (ToEdge::decode(frame), self.edges.get_mut(edge)) {
+                if !(blind && matches!(frame, ToEdge::Deliver(_))) {
+                    edge.frame(index, &frame, used);
+                }
+            }
+            rest = &rest[used..];
+        }
+        self.note_settled();
+    }
+
+    /// What the edge learned of its sessions' messages.
+    fn note_settled(&mut self) {
+        for edge in &mut self.edges {
+            for id in edge.refused.drain(..) {
+                self.messages.refused(id);
+            }
+        }
+        for client in &mut self.clients {
+            let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
+            let Some(settled) = session.map(hearth_connmgr::session::Session::settled) else { continue };
+            while let Some(entry) = client.unsettled.first_entry().filter(|entry| *entry.key() <= settled) {
+                self.messages.settled(entry.remove());
+            }
+        }
+    }
+
+    // ---- clients ----
+
+    /// Bytes between some client and its edge, cut anywhere.
+    fn move_bytes(&mut self) -> Result<(), Rule> {
+        let index = self.pick(self.clients.len());
+        let Some((edge, counter)) = self.clients.get(index).and_then(|client| client.at) else { return Ok(()) };
+        let (up, down) = (self.cut(), self.cut());
+        let Some(client) = self.clients.get_mut(index) else { return Ok(()) };
+        let take = client.output.len().min(up);
+        let bytes: Vec<u8> = client.output.drain(..take).collect();
+        let Some(edge) = self.edges.get_mut(edge) else { return Ok(()) };
+        if !bytes.is_empty() {
+            edge.bytes(counter, &bytes);
+        }
+        if client.stalled {
+            return Ok(());
+        }
+        let Some(conn) = edge.conns.get_mut(&counter) else {
+            // The edge closed it.
+            client.gone();
+            return Ok(());
+        };
+        let take = conn.output.len().min(down);
+        let bytes: Vec<u8> = conn.output.drain(..take).collect();
+        if conn.output.is_empty() {
+            edge.written(counter);
+        }
+        for byte in &bytes {
+            self.trace.hash = (self.trace.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        client.read(&bytes, &mut self.messages)
+    }
+
+    fn cut(&mut self) -> usize {
+        match self.pick(4) {
+            0 => 1 + self.pick(3),
+            1 => 1 + self.pick(100),
+            _ => 1 << 20,
+        }
+    }
+
+    fn connect(&mut self, index: usize, priority: i8) {
+        let edge = self.pick(self.edges.len());
+        let session = self.next_session;
+        self.next_session += 1;
+        self.trace.sessions += 1;
+        let (Some(client), Some(at)) = (self.clients.get_mut(index), self.edges.get_mut(edge)) else { return };
+        client.connect((edge, at.accept()), session, priority);
+    }
+
+    fn cut_off(&mut self, index: usize) {
+        let Some(client) = self.clients.get_mut(index) else { return };
+        if let Some((edge, counter)) = client.at {
+            if let Some(edge) = self.edges.get_mut(edge) {
+                edge.vanish(counter);
+            }
+        }
+        client.gone();
+    }
+
+    /// Someone does something.
+    fn act(&mut self) -> Result<(), Rule> {
+        let index = self.pick(self.clients.len());
+        let Some(life) = self.clients.get(index).map(|client| client.life) else { return Ok(()) };
+        match life {
+            Life::Away => {
+                let priority = [0, 0, 5, -1][self.pick(4)];
+                self.connect(index, priority);
+            }
+            Life::Bound => self.say(index),
+            Life::Opening | Life::Authenticating | Life::Reopening | Life::Binding | Life::Leaving => {}
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, index: usize) {
+        let (what, other, resource) = (self.pick(20), self.pick(self.options.users), self.pick(4));
+        let id = self.next_message;
+        let Some(client) = self.clients.get_mut(index) else { return };
+        let bare = format!("user{other}@example.org");
+        match what {
+            0..=9 => {
+                self.next_message += 1;
+                let to = if resource < 3 { format!("{bare}/r{resource}") } else { bare };
+                client
+                    .stanza(&format!("<message type='chat' id='m{id}' to='{to}'><body>&lt;{id}&gt;</body></message>"));
+                client.unsettled.insert(client.number, id);
+                self.messages.sent(id, &to, client.session);
+            }
+            10..=11 => {
+                client.ask(["", "example.org", "elsewhere.example"][resource % 3], "<ping xmlns='urn:xmpp:ping'/>")
+            }
+            12 => client.ask(&format!("{bare}/r{resource}"), "<query xmlns='jabber:iq:version'/>"),
+            13 => client.ask(&bare, "<vCard xmlns='vcard-temp'/>"),
+            14 => {
+                let ty = ["subscribe", "subscribed", "unsubscribe", "unsubscribed"][resource];
+                client.stanza(&format!("<presence type='{ty}' to='{bare}'/>"));
+            }
+            15 => {
+                client.priority = [0, 1, -1, 7][resource];
+                client.stanza(&format!("<presence><priority>{}</priority></presence>", client.priority));
+            }
+            16 => client.stanza("<presence type='unavailable'/>"),
+            17 => client.stanza(&format!("<presence to='{bare}/r{resource}'/>")),
+            18 => client.stalled = !client.stalled && resource == 0,
+            _ if resource == 0 => client.leave(),
+            _ => {}
+        }
+    }
+
+    /// Something breaks.
+    fn fault(&mut self) -> Result<(), Rule> {
+        match self.pick(4) {
+            0 => {
+                let (edge, shard) = (self.pick(self.edges.len()), self.pick(self.shards.len()));
+                self.lose_link(edge, shard);
+            }
+            1 => self.failing = !self.failing,
+            _ => {
+                let index = self.pick(self.clients.len());
+                self.cut_off(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.utc_ms += ms;
+        for shard in 0..self.shards.len() {
+            self.feed(shard, Input::WakeUp);
+            self.feed(shard, Input::EndOfTurn);
+        }
+    }
+}
+
+/// Everybody's password is `secret`, at one iteration: proving it is not what is simulated.
+fn make_accounts(storage: &Storage, boot: &Boot, users: usize) {
+    let password = Secret::new("secret");
+    let sha1 = Hash::Sha1.keys(password.expose(), &[1; 16], 1);
+    let sha256 = Hash::Sha256.keys(password.expose(), &[2; 16], 1);
+    for user in 0..users {
+        let Ok(account) = BareJid::parse(&format!("user{user}@example.org")) else { continue };
+        let slot = boot.slot_key.slot(account.as_str());
+        let credentials = Credentials { generation: 1, sha1: sha1.clone(), sha256: sha256.clone() };
+        let changes = vec![Change::CreateAccount { account, credentials }];
+        storage.answer(Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } });
+    }
+}
