@@ -270,7 +270,7 @@ impl EdgeLoop {
                 link.sent += (link.out.len() - before) as u64;
                 true
             }
-            Ok(Taken::NoCredit) => false,
+            Ok(Taken::NoCredit | Taken::NoLinkCredit) => false,
             Err(condition) => {
                 self.input(counter, Input::Refused { condition, text: "" });
                 true
