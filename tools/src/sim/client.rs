@@ -4,7 +4,7 @@ use super::check::{Messages, Rule};
 use base64::Engine;
 use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
 use hearth_wire::tree::{self, Element};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a client stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub(super) number: u64,
     /// Questions that wait for their answer.
     pub(super) waiting: BTreeMap<String, usize>,
+    /// Those of them whose answer is up to another client.
+    hopes: BTreeSet<String>,
     next_iq: u64,
     /// Does not read.
     pub(super) stalled: bool,
@@ -63,6 +65,7 @@ impl Client {
             unsettled: BTreeMap::new(),
             number: 0,
             waiting: BTreeMap::new(),
+            hopes: BTreeSet::new(),
             next_iq: 0,
             stalled: false,
             answered: 0,
@@ -98,6 +101,18 @@ impl Client {
         let to = if to.is_empty() { String::new() } else { format!(" to='{to}'") };
         self.waiting.insert(id.clone(), 0);
         self.stanza(&format!("<iq type='get' id='{id}'{to}>{payload}</iq>"));
+    }
+
+    /// Asks another client, which may leave without answering: at most one answer.
+    pub(super) fn wonder(&mut self, to: &str, payload: &str) {
+        self.ask(to, payload);
+        self.hopes.insert(format!("q{}-{}", self.session, self.next_iq));
+    }
+
+    /// A question of this client that needs an answer and does not have exactly one.
+    pub(super) fn unanswered(&self) -> Option<(&String, usize)> {
+        let mut wrong = self.waiting.iter().filter(|(id, count)| **count != 1 && !self.hopes.contains(*id));
+        wrong.next().map(|(id, count)| (id, *count))
     }
 
     /// Closes its stream properly.

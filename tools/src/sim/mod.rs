@@ -86,3 +86,34 @@ pub fn run(seed: u64, steps: u32, options: Options) -> Result<Trace, Failure> {
     }
     world.rest().map_err(|rule| Failure { seed, step: steps, rule })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A short sweep; `sim --seeds 10000` is the long one.
+    #[test]
+    fn sweep() {
+        let mut settled = 0;
+        for seed in 1..=60 {
+            settled +=
+                run(seed, 3_000, Options::of_seed(seed)).unwrap_or_else(|failure| panic!("{failure}")).messages_settled;
+        }
+        // Less would mean that the worlds stand still.
+        assert!(settled > 2_000, "{settled}");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let run = |seed| run(seed, 2_000, Options::of_seed(seed)).unwrap();
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7).hash, run(8).hash);
+    }
+
+    #[test]
+    fn the_canary_dies() {
+        let failed =
+            (1..=20).filter(|seed| run(*seed, 3_000, Options { canary: true, ..Options::of_seed(*seed) }).is_err());
+        assert!(failed.count() > 10);
+    }
+}

@@ -39,6 +39,8 @@ pub(super) struct World {
     random: SeededRandom,
     now: Now,
     shards: Vec<Shard>,
+    /// Shards with inputs since their last end of a turn.
+    in_turn: Vec<bool>,
     out: Outputs,
     storage: Storage,
     edges: Vec<EdgeLoop>,
@@ -83,6 +85,7 @@ impl World {
             options,
             random,
             now: Now { mono_ms: 1_000, utc_ms: 1_700_000_000_000 },
+            in_turn: vec![false; shards.len()],
             shards,
             out: Outputs::default(),
             storage,
@@ -140,8 +143,9 @@ impl World {
         self.trace.messages_settled = self.messages.none_lost()?;
         self.trace.messages_delivered = self.messages.delivered;
         self.trace.iqs_answered = self.clients.iter().map(|client| client.answered).sum();
-        for _ in 0..120 {
-            self.pass(1_000);
+        // Longer than anything is remembered for.
+        for _ in 0..140 {
+            self.pass(5_000);
             self.settle()?;
         }
         self.nothing_left()?;
@@ -172,8 +176,8 @@ impl World {
 
     fn all_answered(&mut self) -> Result<(), Rule> {
         for client in self.clients.iter().filter(|client| client.life == Life::Bound) {
-            if let Some((id, count)) = client.waiting.iter().find(|(_, count)| **count != 1) {
-                return Err(Rule::Answers { client: client.name(), id: id.clone(), count: *count });
+            if let Some((id, count)) = client.unanswered() {
+                return Err(Rule::Answers { client: client.name(), id: id.clone(), count });
             }
             let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
             if let Some(stanzas) = session.map(|session| session.unsettled()).filter(|stanzas| *stanzas > 0) {
@@ -188,6 +192,11 @@ impl World {
         for _ in 0..200_000 {
             self.progress()?;
             self.move_bytes()?;
+            for shard in 0..self.shards.len() {
+                if std::mem::take(&mut self.in_turn[shard]) {
+                    self.feed(shard, Input::EndOfTurn);
+                }
+            }
             let idle = self.lanes.values().all(VecDeque::is_empty)
                 && self.clients.iter().all(|c| c.output.is_empty())
                 && self.edges.iter().all(|e| e.conns.values().all(|c| c.output.is_empty()));
@@ -250,6 +259,7 @@ impl World {
     fn feed(&mut self, shard: usize, input: Input<'_>) {
         let more = self.pick(2) == 0;
         let Some(machine) = self.shards.get_mut(shard) else { return };
+        self.in_turn[shard] = more && !matches!(input, Input::EndOfTurn);
         machine.handle(input, self.now, &mut self.out);
         if !more {
             machine.handle(Input::EndOfTurn, self.now, &mut self.out);
@@ -480,7 +490,7 @@ impl World {
             10..=11 => {
                 client.ask(["", "example.org", "elsewhere.example"][resource % 3], "<ping xmlns='urn:xmpp:ping'/>")
             }
-            12 => client.ask(&format!("{bare}/r{resource}"), "<query xmlns='jabber:iq:version'/>"),
+            12 => client.wonder(&format!("{bare}/r{resource}"), "<query xmlns='jabber:iq:version'/>"),
             13 => client.ask(&bare, "<vCard xmlns='vcard-temp'/>"),
             14 => {
                 let ty = ["subscribe", "subscribed", "unsubscribe", "unsubscribed"][resource];
