@@ -144,6 +144,11 @@ impl AccountLog {
         self.dirty = true;
     }
 
+    /// Some session was sent it, and none has written it yet.
+    pub fn is_inflight(&self, id: LogId) -> bool {
+        self.inflight.iter().any(|entry| entry.id == id)
+    }
+
     /// A session is done with a logged message: it was written there, or the session ended without.
     pub fn inflight_done(&mut self, id: LogId, written: bool) {
         let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) else { return };

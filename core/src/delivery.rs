@@ -234,6 +234,13 @@ impl Cx<'_> {
                 self.refuse(&held.stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
             }
         }
+        // What only this session was sent need not wait for a login where another one is there.
+        let other = self.account(account).filter(|account| account.undelivered() > 0).and_then(|account| {
+            account.sessions.iter().copied().find(|key| self.session(*key).is_some_and(Session::receives_bare))
+        });
+        if let Some(other) = other {
+            crate::offline::on_available(self, other);
+        }
     }
 
     /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.

@@ -47,16 +47,15 @@ impl Iq<'_> {
 
     /// Answers with a result carrying `payload` (RFC 6120 §8.2.3).
     pub fn reply(&self, cx: &mut Cx<'_>, payload: &[u8]) {
-        send(cx, self.asker, reply::result(&self.stanza, payload));
-        cx.settle(self.origin);
+        send(cx, self.asker, self.origin, reply::result(&self.stanza, payload));
     }
 
     /// Answers with an error.
     pub fn refuse(&self, cx: &mut Cx<'_>, condition: StanzaCondition) {
-        if let Some(error) = reply::error(&self.stanza, condition, None) {
-            send(cx, self.asker, error);
+        match reply::error(&self.stanza, condition, None) {
+            Some(error) => send(cx, self.asker, self.origin, error),
+            None => cx.settle(self.origin),
         }
-        cx.settle(self.origin);
     }
 }
 
@@ -68,27 +67,29 @@ impl Waiting {
 
     /// Answers with a result.
     pub fn reply(self, cx: &mut Cx<'_>, payload: &[u8]) {
-        send(cx, self.asker, reply::result(&self.stanza.view(), payload));
-        cx.settle(self.origin);
+        send(cx, self.asker, self.origin, reply::result(&self.stanza.view(), payload));
     }
 
     /// Answers with an error that does not repeat the question.
     pub fn refuse_bare(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
-        send(cx, self.asker, reply::bare_error(&self.stanza.view(), condition));
-        cx.settle(self.origin);
+        send(cx, self.asker, self.origin, reply::bare_error(&self.stanza.view(), condition));
     }
 
     /// Answers with an error.
     pub fn refuse(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
-        if let Some(error) = reply::error(&self.stanza.view(), condition, None) {
-            send(cx, self.asker, error);
+        match reply::error(&self.stanza.view(), condition, None) {
+            Some(error) => send(cx, self.asker, self.origin, error),
+            None => cx.settle(self.origin),
         }
-        cx.settle(self.origin);
     }
 }
 
-/// To the asking session if it is still the one addressed, else by its address.
-fn send(cx: &mut Cx<'_>, asker: Option<SessionKey>, answer: SharedStanza) {
+/// To the session whose stanza it answers; to the asking session while that is not settled yet; else
+/// by its address.
+fn send(cx: &mut Cx<'_>, asker: Option<SessionKey>, origin: Option<Origin>, answer: SharedStanza) {
+    if let Some(origin) = origin {
+        return cx.answer(origin, answer);
+    }
     let to = answer.view().to;
     match asker.filter(|key| cx.session(*key).is_some_and(|session| Some(session.jid.as_str()) == to)) {
         Some(key) => cx.deliver(key, &answer, &Overlay::default(), None),
@@ -151,10 +152,10 @@ fn answer(
     let question = match reply::question(stanza) {
         Ok(question) => question,
         Err(condition) => {
-            if let Some(error) = reply::error(stanza, condition, None) {
-                send(cx, asker, error);
-            }
-            return cx.settle(origin);
+            return match reply::error(stanza, condition, None) {
+                Some(error) => send(cx, asker, origin, error),
+                None => cx.settle(origin),
+            };
         }
     };
     let iq = Iq { stanza: *stanza, question, asker, account, origin };

@@ -90,7 +90,8 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
     let Some(account) = cx.account_mut(key) else { return };
-    if account.log.marks.undelivered.binary_search(&record.id).is_err() {
+    // Delivered meanwhile, or on its way to a session: should that die, it comes again.
+    if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {
         return;
     }
     let domain = account.jid.domainpart().to_owned();

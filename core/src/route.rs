@@ -20,6 +20,8 @@ pub enum PeerMessage {
     Presence { stanza: SharedStanza, recipients: Recipients },
     /// What probes of the session `to` found.
     Presences { to: Box<str>, presences: Vec<SharedStanza> },
+    /// The answer to a stanza of one of its sessions, which is settled with it.
+    Answer { origin: Origin, answer: SharedStanza },
     /// An effect of a stanza of one of its sessions is done.
     Settled { origin: Origin },
     /// The receiver handled this many bytes: they may be sent again.
@@ -38,6 +40,7 @@ impl PeerMessage {
             PeerMessage::Presences { to, presences } => {
                 (to.len() as u64).saturating_add(16_u64.saturating_mul(presences.len() as u64)).saturating_add(64)
             }
+            PeerMessage::Answer { answer, .. } => (answer.bytes().len() as u64).saturating_add(64),
             PeerMessage::Settled { .. } => 64,
             PeerMessage::Room { .. } => 0,
         }
@@ -135,12 +138,27 @@ impl Cx<'_> {
     /// answered: RFC 6121 §8.5 ignores what cannot be delivered.
     pub fn refuse(&mut self, stanza: &SharedStanza, origin: Option<Origin>, condition: StanzaCondition) {
         let view = stanza.view();
-        if view.kind != StanzaKind::Presence
-            && let Some(error) = reply::error(&view, condition, None)
-        {
-            self.route(error, None);
+        let error = match view.kind {
+            StanzaKind::Presence => None,
+            StanzaKind::Message | StanzaKind::Iq => reply::error(&view, condition, None),
+        };
+        match (error, origin) {
+            (Some(error), Some(origin)) => self.answer(origin, error),
+            (Some(error), None) => self.route(error, None),
+            (None, origin) => self.settle(origin),
         }
-        self.settle(origin);
+    }
+
+    /// Answers the client stanza that `origin` names and settles it. The answer goes past whatever its
+    /// account waits for: it must stand in the session's outbound list before the mark covers it.
+    pub fn answer(&mut self, origin: Origin, answer: SharedStanza) {
+        if origin.shard != self.shard.settings.index {
+            return self.send_peer(origin.shard, PeerMessage::Answer { origin, answer });
+        }
+        if self.session_at(origin.session, origin.generation).is_some() {
+            self.deliver(origin.session, &answer, &Overlay::default(), None);
+        }
+        self.settle(Some(origin));
     }
 
     /// To the shard that owns the recipient. Outcome is always a settled origin, sooner or later.

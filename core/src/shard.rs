@@ -283,6 +283,7 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
         PeerMessage::Route { stanza, origin } => cx.inbound(stanza, origin),
         PeerMessage::Presence { stanza, recipients } => fanout::receive(cx, from, &stanza, &recipients),
         PeerMessage::Presences { to, presences } => fanout::deliver_answers(cx, &to, &presences),
+        PeerMessage::Answer { origin, answer } => cx.answer(origin, answer),
         PeerMessage::Settled { origin } => cx.settle(Some(origin)),
         PeerMessage::Room { bytes } => {
             if let Some(under_way) = cx.shard.outbox_bytes.get_mut(usize::from(from)) {

@@ -324,7 +324,10 @@ impl World {
     /// The connection breaks: what is under way on it is lost; both sides notice; the edge dials again.
     fn lose_link(&mut self, edge: usize, shard: usize) {
         let Some(link) = self.links.remove(&(edge, shard)) else { return };
-        self.lanes.remove(&(0, edge, shard));
+        // News of an earlier loss is not on the wire.
+        if let Some(lane) = self.lanes.get_mut(&(0, edge, shard)) {
+            lane.retain(|item| matches!(item, Item::LinkDown { .. }));
+        }
         self.lanes.remove(&(1, edge, shard));
         self.trace.links_lost += 1;
         if let Some(edge) = self.edges.get_mut(edge) {
