@@ -300,7 +300,7 @@ impl EdgeLoop {
                 Output::Ask(question) => {
                     let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
                     let asked =
-                        question.frame(counter, peer, conn.shard, &self.directory).and_then(|(shard, frame)| {
+                        question.frame(counter, Some(peer), conn.shard, &self.directory).and_then(|(shard, frame)| {
                             let link = self.links.get_mut(usize::from(shard)).filter(|link| link.up)?;
                             frame.encode(&mut link.out);
                             Some(shard)
