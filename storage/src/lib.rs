@@ -195,7 +195,10 @@ pub enum Answer {
     Appended(LogId),
     Records(Vec<LogRecord>),
     Accounts(Vec<BareJid>),
-    /// Nothing was changed. The message is for the operator; the sender gets a retryable error.
+    /// Nothing was changed, as far as the store can know: where a device fails within a commit and
+    /// stays away, that commit may be found when it comes back, so what is held of the account
+    /// is loaded anew before it is changed again. The message is for the operator; the sender gets a
+    /// retryable error.
     Failed(StoreError),
 }
 
