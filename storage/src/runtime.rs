@@ -493,3 +493,24 @@ impl Pace {
         self.since = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syncs_wait_for_company_only_under_load() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.wait_until(start), None);
+        // Ten a millisecond, seen a few times: twenty would come while waiting.
+        (1..20).for_each(|turn| pace.took(10, at(turn)));
+        assert_eq!(pace.wait_until(at(20)), Some(at(20 + limits::GATHER_MS)));
+        // One a millisecond is not worth it, nor is a burst after silence.
+        (20..60).for_each(|turn| pace.took(1, at(turn)));
+        assert_eq!(pace.wait_until(at(60)), None);
+        pace.took(1_000, at(10_000));
+        assert_eq!(pace.wait_until(at(10_000)), None);
+    }
+}
