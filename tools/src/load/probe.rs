@@ -92,6 +92,12 @@ fn pss_bytes(rollup: &str) -> Option<f64> {
     Some(kib * 1024.0)
 }
 
+/// CPU seconds of the load program itself: near the time that passed, it was the bottleneck.
+pub(crate) fn own_cpu() -> Result<f64, LoadError> {
+    let text = fs::read_to_string("/proc/self/stat").map_err(LoadError::io("reading own CPU time"))?;
+    Ok(cpu_seconds(&text).unwrap_or(0.0))
+}
+
 /// How many descriptors this process may open.
 pub(crate) fn descriptor_limit() -> Result<u64, LoadError> {
     let limits = fs::read_to_string("/proc/self/limits").map_err(LoadError::io("reading own limits"))?;

@@ -16,7 +16,7 @@ use super::histogram::Histogram;
 use super::limits::{CLOSE_MAX, LOGIN_FAILURES_MAX, QUIET, SETTLE_MAX, STALL_TIMEOUT};
 use super::login::{Purpose, Security, Terms};
 use super::net::{Access, Net};
-use super::probe::Cpu;
+use super::probe::{Cpu, own_cpu};
 use super::report::Report;
 use super::scram::Authenticator;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -76,6 +76,7 @@ struct Logins {
 /// Costs are counted from here.
 struct Meter {
     cpu: Cpu,
+    own: f64,
     since: Instant,
 }
 
@@ -224,7 +225,7 @@ impl<'a> Run<'a> {
     }
 
     fn meter(&self) -> Result<Meter, LoadError> {
-        Ok(Meter { cpu: self.args.pids.cpu()?, since: Instant::now() })
+        Ok(Meter { cpu: self.args.pids.cpu()?, own: own_cpu()?, since: Instant::now() })
     }
 
     /// Reports what the server spent since `meter`, for each `per` of `count` units of work.
@@ -234,6 +235,8 @@ impl<'a> Run<'a> {
             let each: Vec<f64> = spent.iter().map(|seconds| seconds * per / count as f64).collect();
             self.report.add_costs(name, &self.args.pids, &each, "CPU-s");
         }
+        let own = (own_cpu()? - meter.own) / meter.since.elapsed().as_secs_f64();
+        self.report.add("load program busy", own * 100.0, "%");
         Ok(())
     }
 
