@@ -20,8 +20,8 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
     let pairs = run.args.users / 2;
     let first = run.args.first_user;
     let users = first..first + pairs * 2;
-    run.log_in(users.clone(), |_, _| {})?;
-    run.settle()?;
+    run.log_in(users.clone(), |_| {})?;
+    run.settle(|_| {})?;
     let mut sender = Sender { first, body: body_of(run.args.body), domain: run.net.domain().to_owned() };
     let load = match run.args.rate {
         None => "closed loop".to_owned(),

@@ -33,8 +33,8 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
 
 /// Logs these users in, has each send a message and get one, waits, and reads the memory.
 fn fill(run: &mut Run<'_>, users: Range<u32>) -> Result<Memory, LoadError> {
-    run.log_in(users.clone(), |_, _| {})?;
-    run.settle()?;
+    run.log_in(users.clone(), |_| {})?;
+    run.settle(|_| {})?;
     exchange(run, users)?;
     run.rest(run.args.wait, "resting")?;
     run.args.pids.memory()

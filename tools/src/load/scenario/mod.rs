@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
     }
 
     /// Logs in (or registers) these users, `--parallel` at a time. What else arrives goes to `observer`.
-    fn log_in(&mut self, users: Range<u32>, mut observer: impl FnMut(&mut Net, Event)) -> Result<Logins, LoadError> {
+    fn log_in(&mut self, users: Range<u32>, mut observer: impl FnMut(Event)) -> Result<Logins, LoadError> {
         let registering = self.args.scenario == Scenario::Register;
         let bar = progress(if registering { "registering" } else { "logging in" }, users.len() as u64);
         let started = Instant::now();
@@ -175,7 +175,7 @@ impl<'a> Run<'a> {
                         bar.inc(1);
                     }
                     Event::Closed { online: false, .. } => under_way -= 1,
-                    other => observer(&mut self.net, other),
+                    other => observer(other),
                 }
             }
         }
@@ -184,17 +184,15 @@ impl<'a> Run<'a> {
         Ok(logins)
     }
 
-    /// Waits until the server has nothing more to say; returns how much presence that was.
-    fn settle(&mut self) -> Result<u64, LoadError> {
+    /// Waits until the server has nothing more to say.
+    fn settle(&mut self, mut observer: impl FnMut(Event)) -> Result<(), LoadError> {
         let limit = Instant::now() + SETTLE_MAX;
-        let mut presence = 0;
         self.net.last_arrival = Instant::now();
         while self.net.last_arrival.elapsed() < QUIET && Instant::now() < limit {
             self.turn(self.net.last_arrival + QUIET, "settling")?;
-            let counted = self.events.drain(..).filter(|event| matches!(event, Event::Presence { .. }));
-            presence += counted.count() as u64;
+            self.events.drain(..).for_each(&mut observer);
         }
-        Ok(presence)
+        Ok(())
     }
 
     /// Lets time pass while the sessions live on.

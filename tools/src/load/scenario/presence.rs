@@ -40,11 +40,13 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
 
     let meter = run.meter()?;
     let (mut friends, mut presence) = (0_u64, 0_u64);
-    let logins = run.log_in(users.clone(), |_, event| match event {
+    let mut count = |event| match event {
         Event::Contact { both: true, .. } => friends += 1,
         Event::Presence { .. } => presence += 1,
         _ => {}
-    })?;
+    };
+    let logins = run.log_in(users.clone(), &mut count)?;
+    run.settle(&mut count)?;
     report_logins(run, &meter, &logins)?;
     let wanted = u64::from(groups * size) * u64::from(run.args.contacts);
     if friends < wanted {

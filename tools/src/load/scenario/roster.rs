@@ -5,7 +5,6 @@
 use super::{Run, progress};
 use crate::load::error::LoadError;
 use crate::load::event::Event;
-use crate::load::limits::STALL_TIMEOUT;
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::ops::Range;
@@ -43,18 +42,8 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
 /// Makes everyone in each of these groups a friend of the others; returns how many pairs were missing.
 fn wave(run: &mut Run<'_>, users: Range<u32>, size: u32) -> Result<usize, LoadError> {
     let mut friends = HashSet::new();
-    run.log_in(users.clone(), |_, event| note(&mut friends, event))?;
-    let limit = Instant::now() + STALL_TIMEOUT;
-    let mut rosters = HashSet::new();
-    while run.net.last_arrival.elapsed() < Duration::from_millis(200) && Instant::now() < limit {
-        run.turn(Instant::now() + Duration::from_millis(200), "reading rosters")?;
-        for event in std::mem::take(&mut run.events) {
-            note(&mut friends, event);
-            if let Event::Roster { user } = event {
-                rosters.insert(user);
-            }
-        }
-    }
+    run.log_in(users.clone(), |event| note(&mut friends, event))?;
+    run.settle(|event| note(&mut friends, event))?;
 
     let first = users.start;
     let group_of = move |user: u32| first + (user - first) / size * size;

@@ -1,0 +1,190 @@
+#!/bin/bash
+# Runs the same work in turn against Hearth (message log on, and off), Prosody (as it comes, and tuned) and
+# ejabberd, all on loopback, and prints one table. Only ratios within one run say anything.
+#
+#   benches/compare.sh                                   everything: an hour or two
+#   benches/compare.sh --quick                           small numbers, to see that it works
+#   benches/compare.sh --servers "hearth ejabberd" --rows "login chat" --out FOLDER
+#
+# Servers: hearth hearth-nolog prosody prosody-tuned ejabberd. Those that are not installed are left out.
+# Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence.
+# --out keeps configurations, accounts and results.jsonl there; a later run with the same folder uses the accounts
+# again. Needs openssl; prosody and ejabberd as Debian packages, and root to run them under their own users.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin="$PWD/target/release" peers="$PWD/benches/peers"
+
+servers="hearth hearth-nolog prosody prosody-tuned ejabberd"
+rows="login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence"
+out="" users=15000 friends=2080 from=1000 logins=4000 wait=60 seconds=20
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --servers) servers="$2"; shift 2 ;;
+        --rows) rows="$2"; shift 2 ;;
+        --out) out="$2"; shift 2 ;;
+        --quick) users=2000 friends=520 from=500 logins=1000 wait=3 seconds=5; shift ;;
+        *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
+    esac
+done
+total=$((users + friends)) # the first $users have no contacts, the others 25 each
+port=35222 tls_port=35223 epmd_port=34369
+keep=$out
+if [ -z "$out" ]; then out=$(mktemp -d); fi
+mkdir -p "$out" && chmod 755 "$out" && out=$(cd "$out" && pwd)
+results="$out/results.jsonl"
+: >"$results"
+
+pids="" running=""
+say() { printf '%s\n' "$*" >&2; }
+
+stop() {
+    # Last started, first stopped; only what start_* began. ejabberd takes some seconds.
+    local pid
+    for pid in $running; do kill "$pid" 2>/dev/null || true; done
+    for pid in $running; do
+        for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    done
+    # The port mapper that its node started, if there is one; refused while it knows a node.
+    if [ "${server:-}" = ejabberd ]; then ERL_EPMD_PORT=$epmd_port epmd -kill >/dev/null 2>&1 || true; fi
+    running="" pids=""
+}
+finish() {
+    stop
+    if [ -z "$keep" ]; then rm -rf "$out"; fi
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+await_port() {
+    for _ in $(seq 300); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
+        sleep 0.1
+    done
+    say "nothing listens on port $1; see $2"
+    return 1
+}
+fill() { # template, log_off
+    sed "s,@DIR@,$dir,g; s,@PORT@,$port,g; s,@TLS_PORT@,$tls_port,g; s,@EPMD_PORT@,$epmd_port,g; s,@LOG_OFF@,${2:-},g" \
+        "$peers/$1"
+}
+# Under the package's own user if we are root; servers refuse to run as root.
+as_user() {
+    local user=$1
+    shift
+    if [ "$(id -u)" = 0 ]; then exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"; else exec "$@"; fi
+}
+own() { if [ "$(id -u)" = 0 ]; then chown -R "$1" "$dir"; fi; }
+
+# start_X leaves the server's processes in $pids, as load wants them, and in $running.
+start_hearth() { # log_off
+    fill hearth-core.toml "$1" >"$dir/core.toml"
+    fill hearth-connmgr.toml >"$dir/connmgr.toml"
+    "$bin/hearth-core" --config "$dir/core.toml" >"$dir/core.out" 2>&1 &
+    local core=$!
+    running="$core"
+    "$bin/hearth-connmgr" --config "$dir/connmgr.toml" >"$dir/connmgr.out" 2>&1 &
+    running="$! $core" pids="edge=$!,core=$core"
+    await_port $port "$dir"
+}
+start_prosody() { # extra configuration
+    { printf '%s\n' "$1"; fill prosody.cfg.lua; } >"$dir/prosody.cfg.lua"
+    mkdir -p "$dir/data" "$dir/certs"
+    own prosody
+    (as_user prosody prosody -F --config "$dir/prosody.cfg.lua") >"$dir/out" 2>&1 &
+    running=$! pids="server=$!"
+    await_port $port "$dir"
+}
+start_ejabberd() {
+    fill ejabberd.yml >"$dir/ejabberd.yml"
+    fill ejabberdctl.cfg >"$dir/ejabberdctl.cfg"
+    cp /etc/ejabberd/inetrc "$dir/" 2>/dev/null || : >"$dir/inetrc"
+    cat "$dir/key.pem" "$dir/cert.pem" >"$dir/both.pem"
+    mkdir -p "$dir/spool" "$dir/logs"
+    own ejabberd
+    # Not through ejabberdctl's own change of user: that lowers the limit of descriptors.
+    (cd "$dir" && HOME="$dir" as_user ejabberd ejabberdctl --config-dir "$dir" --config "$dir/ejabberd.yml" \
+        --ctl-config "$dir/ejabberdctl.cfg" --spool "$dir/spool" --logs "$dir/logs" foreground) >"$dir/out" 2>&1 &
+    running=$!
+    await_port $port "$dir"
+    local beam
+    beam=$(ss -ltnpH "sport = :$port" | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)
+    running="$beam $running" pids="server=$beam"
+}
+start() {
+    case "$server" in
+        hearth) start_hearth false ;;
+        hearth-nolog) start_hearth true ;;
+        prosody) start_prosody "" ;;
+        prosody-tuned) start_prosody 'gc = { mode = "generational" } network_settings = { nagle = false, tcp_nodelay = true }' ;;
+        ejabberd) start_ejabberd ;;
+    esac
+}
+present() {
+    case "$server" in
+        hearth*) [ -x "$bin/hearth-core" ] && [ -x "$bin/hearth-connmgr" ] ;;
+        prosody*) command -v prosody >/dev/null ;;
+        ejabberd) command -v ejabberdctl >/dev/null ;;
+        *) false ;;
+    esac
+}
+
+load() { "$bin/load" "$@" --target "127.0.0.1:$port" --keys "$dir/keys" --pids "$pids" --label "$server" --json; }
+
+# Accounts: for Hearth straight into its store, for others through the protocol.
+accounts() {
+    if [ -e "$dir/accounts" ]; then return; fi
+    case "$server" in
+        hearth*)
+            "$bin/seed" --data "$dir/data" --users "$users" >&2
+            "$bin/seed" --data "$dir/data" --first-user "$users" --users "$friends" --contacts 25 >&2
+            ;;
+        *)
+            start
+            say "$server: making $total accounts"
+            load register --users "$total" >/dev/null
+            load roster-setup --first-user "$users" --users "$friends" >/dev/null
+            load login --users "$users" >/dev/null # derives all keys, so that they are at hand in what is measured
+            stop
+            ;;
+    esac
+    : >"$dir/accounts"
+}
+
+run_row() {
+    case "$1" in
+        login) load login --users "$logins" ;;
+        login-tls) load login --users "$logins" --tls starttls ;;
+        login-plain) load login --users $((logins / 4)) --mechanism PLAIN ;;
+        idle) load idle --from "$from" --to "$users" --wait "$wait" ;;
+        idle-tls) load idle --from "$from" --to "$users" --wait "$wait" --tls starttls ;;
+        idle-contacts)
+            load idle --first-user "$users" --from $((friends / 130 * 26)) --to "$friends" --wait "$wait" --roster
+            ;;
+        chat) load chat --users 1000 --seconds "$seconds" ;;
+        chat-tls) load chat --users 1000 --seconds "$seconds" --tls starttls ;;
+        chat-rate) load chat --users 1000 --seconds "$seconds" --rate 1000 ;;
+        presence) load presence --first-user "$users" --users $((friends < 1040 ? friends : 1040)) --seconds "$seconds" ;;
+        *) say "no row is called $1"; return 2 ;;
+    esac
+}
+
+cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
+    --bin hearth-core --bin hearth-connmgr --bin load --bin seed
+for server in $servers; do
+    if ! present; then say "$server: not installed, left out"; continue; fi
+    dir="$out/$server"
+    mkdir -p "$dir"
+    if [ ! -e "$dir/key.pem" ]; then
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+            -addext subjectAltName=DNS:localhost -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
+    fi
+    accounts
+    for row in $rows; do
+        start
+        say "$server: $row"
+        # A row that fails is told and leaves its place in the table empty.
+        run_row "$row" | tee -a "$results" | "$bin/load" table >&2 || say "$server: $row failed"
+        stop
+    done
+done
+"$bin/load" table <"$results"
