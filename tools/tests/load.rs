@@ -1,0 +1,73 @@
+//! The seeder and the load program against a Hearth of this test: every scenario, in small.
+
+mod common;
+
+use argh::FromArgs as _;
+use common::{Hearth, Options, PASSWORD};
+use hearth_tools::load::{Args, run};
+use hearth_tools::seed;
+use serde_json::Value;
+
+const USERS: u32 = 24;
+const CONTACTS: u32 = 5;
+
+/// A Hearth whose store was seeded, for clients in the clear.
+fn seeded() -> Hearth {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let done = seed::run(&seed::Args {
+        data: data.clone(),
+        domain: "localhost".into(),
+        users: USERS,
+        first_user: 0,
+        password: PASSWORD.into(),
+        contacts: CONTACTS,
+    });
+    assert_eq!(done.unwrap().roster_items, u64::from(USERS * CONTACTS));
+    let options = Options { domain: "localhost", arguments: &["--allow-clear-login"] };
+    Hearth::start_in(data, Some(folder), &options)
+}
+
+/// Runs `load` with these words; returns its figures by name, and its notes.
+fn load(hearth: &Hearth, words: &str) -> (impl Fn(&str) -> f64, Vec<String>) {
+    let direct = words.contains("direct");
+    let target = if direct { hearth.direct } else { hearth.starttls }.to_string();
+    let pids = ["edge", "core"].map(|part| format!("{part}={}", hearth.part(part).unwrap())).join(",");
+    let (users, contacts) = (USERS.to_string(), CONTACTS.to_string());
+    let mut line = vec!["--target", &target, "--password", PASSWORD, "--users", &users, "--contacts", &contacts];
+    line.extend(["--pids", &pids]);
+    line.extend(words.split_whitespace());
+    let args = Args::from_args(&["load"], &line).unwrap();
+    let report = run(&args).unwrap_or_else(|error| panic!("{words}: {error}\n{}", hearth.log()));
+    let report: Value = serde_json::from_str(&report.json()).unwrap();
+    let notes = report["notes"].as_array().unwrap().iter().map(Value::to_string).collect();
+    let figure = move |name: &str| {
+        let mut figures = report["figures"].as_array().unwrap().iter();
+        let found = figures.find(|figure| figure["name"] == name);
+        found.unwrap_or_else(|| panic!("no figure {name} in {report}"))["value"].as_f64().unwrap()
+    };
+    (figure, notes)
+}
+
+#[test]
+fn every_scenario() {
+    let hearth = seeded();
+    for words in ["login", "login --tls starttls --mechanism SCRAM-SHA-256", "login --tls direct --mechanism PLAIN"] {
+        let (figure, notes) = load(&hearth, words);
+        assert!(figure("logins per second") > 0.0 && figure("login p50") > 0.0);
+        assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");
+    }
+
+    let (figure, _) = load(&hearth, "idle --from 8 --wait 0");
+    assert!(figure("PSS before the first login") > 0.0);
+
+    for words in ["chat --seconds 1 --warmup 0", "chat --seconds 1 --warmup 0 --rate 200 --tls starttls"] {
+        let (figure, notes) = load(&hearth, words);
+        assert!(figure("messages per second") > 50.0, "{words}");
+        assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");
+    }
+
+    let (figure, _) = load(&hearth, "presence --seconds 1 --warmup 0");
+    assert!(figure("deliveries per second") > 50.0);
+    assert_eq!(figure("reflected to the sender"), 1.0);
+}
