@@ -1,18 +1,22 @@
 //! One client: its transport, framer and stream, driven by the event loop.
+//!
+//! Bytes come in by `client/reading.rs`; here is what leaves, what the core says, and time.
+
+mod reading;
 
 use crate::conn::{Conn, Flushed};
-use crate::directory::Hosted;
-use crate::limits::{LINGER_BYTES, LINGER_MS, READ_BYTES_PER_TURN};
-use crate::session::{Session, Taken};
+use crate::limits::LINGER_MS;
+use crate::session::Session;
 use crate::shared::Shared;
 use crate::stream::{Deadline, Facts, Input, Output, Stream};
 use crate::wheel::{NEVER, Tick, tick_after};
-use crate::xml::{self, Framer, Limits, Piece, Scope, XmlError};
+use crate::xml::{Framer, Scope};
+use hearth_wire::StreamCondition;
 use hearth_wire::ids::ShardIndex;
+use hearth_wire::stanza::Stanza;
 use hearth_wire::to_core::{Closed, ToCore};
-use hearth_wire::tree;
+use hearth_wire::to_edge::Target;
 use mio::net::TcpStream;
-use std::io;
 use std::net::IpAddr;
 
 /// How a client's connection is ending.
@@ -44,6 +48,8 @@ pub(crate) struct Client {
     unread: bool,
     /// The client's half is known to end behind them.
     peer_closed: bool,
+    /// TLS said that nothing follows what is decrypted.
+    tls_closed: bool,
     /// Is in [`Shared::dirty`], in [`Shared::unreported`], in [`crate::link::Link::waiting`].
     dirty: bool,
     unreported: bool,
@@ -99,6 +105,7 @@ impl Client {
             life: Life::Open,
             unread: true,
             peer_closed: false,
+            tls_closed: false,
             dirty: false,
             unreported: false,
             waits_for_link: false,
@@ -143,6 +150,11 @@ impl Client {
         }
     }
 
+    /// Whether a link knows that this client waits for its room.
+    pub(crate) fn waits_for_link(&self) -> bool {
+        self.waits_for_link
+    }
+
     /// The domain that a held header waits for.
     pub(crate) fn held_for(&self) -> Option<String> {
         match &self.stream {
@@ -162,336 +174,6 @@ impl Client {
     fn no_stranger(&mut self, cx: &mut Shared) {
         if let Some(peer) = self.stranger.take() {
             cx.door.leave(*peer);
-        }
-    }
-
-    // ---- from the socket ----
-
-    /// The socket may have bytes.
-    pub(crate) fn on_readable(&mut self, closed: bool, cx: &mut Shared) {
-        self.unread = true;
-        self.peer_closed |= closed;
-        self.read(cx);
-    }
-
-    /// The socket takes bytes again.
-    pub(crate) fn on_writable(&mut self, cx: &mut Shared) {
-        if self.conn.buffers().is_some() || self.life != Life::Open {
-            self.mark_dirty(cx);
-        }
-    }
-
-    /// The link has room again.
-    pub(crate) fn on_link_room(&mut self, cx: &mut Shared) {
-        self.waits_for_link = false;
-        cx.again.push(place(self.counter));
-    }
-
-    /// Credit came back, the core answered, or the last turn left something.
-    pub(crate) fn resume(&mut self, cx: &mut Shared) {
-        if self.life == Life::Open && self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty()) {
-            self.on_plain(&[], cx);
-        }
-        if self.unread {
-            self.read(cx);
-        }
-    }
-
-    /// True if [`Client::resume`] has something to do and may.
-    pub(crate) fn can_resume(&mut self, cx: &Shared) -> bool {
-        let waits = self.unread || self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty());
-        waits && self.reads(cx)
-    }
-
-    /// Whether bytes of the client may be handled now.
-    fn reads(&self, cx: &Shared) -> bool {
-        match self.life {
-            Life::Open => {
-                let bound = matches!(self.stream, Stream::Bound(_));
-                let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
-                self.stream.reads() && (!bound || (!self.waits_for_link && room()))
-            }
-            Life::Lingering => true,
-            Life::Finishing | Life::Dead => false,
-        }
-    }
-
-    /// The link has no room: it calls again when it has more. See [`Client::resume`].
-    fn wait_for_link(&mut self, cx: &mut Shared) {
-        if self.waits_for_link {
-            return;
-        }
-        if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
-            link.waiting.push(place(self.counter));
-            self.waits_for_link = true;
-        }
-    }
-
-    fn read(&mut self, cx: &mut Shared) {
-        let mut budget = READ_BYTES_PER_TURN;
-        while self.life != Life::Dead {
-            if !self.reads(cx) {
-                if self.life == Life::Open && self.stream.reads() {
-                    self.wait_for_link(cx);
-                }
-                return;
-            }
-            if budget == 0 {
-                cx.again.push(place(self.counter));
-                return;
-            }
-            let mut scratch = std::mem::take(&mut cx.scratch.read);
-            let room = scratch.len().min(budget);
-            let done = self.conn.read(scratch.get_mut(..room).unwrap_or_default());
-            match done {
-                Ok(0) => {
-                    self.unread = false;
-                    self.on_eof(cx);
-                }
-                Ok(read) => {
-                    budget = budget.saturating_sub(read);
-                    // A short read has emptied the socket; what comes later is a new event.
-                    self.unread = read == room || self.peer_closed;
-                    self.last_read = cx.tick;
-                    self.on_bytes(scratch.get_mut(..read).unwrap_or_default(), cx);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.unread = false,
-                Err(_) => self.on_broken(cx),
-            }
-            cx.scratch.read = scratch;
-            if !self.unread {
-                return;
-            }
-        }
-    }
-
-    /// The client's half ended. Behind a closing tag that is as it should be.
-    fn on_eof(&mut self, cx: &mut Shared) {
-        match self.life {
-            Life::Open => self.input(Input::Eof, cx),
-            Life::Lingering => self.life = Life::Dead,
-            Life::Finishing | Life::Dead => {}
-        }
-    }
-
-    /// Nothing passes the socket any more.
-    pub(crate) fn on_broken(&mut self, cx: &mut Shared) {
-        if self.life == Life::Open {
-            self.input(Input::Eof, cx);
-        }
-        self.life = Life::Dead;
-    }
-
-    fn on_bytes(&mut self, bytes: &mut [u8], cx: &mut Shared) {
-        if self.life != Life::Open {
-            let wasted = (bytes.len() / 1024).saturating_add(1);
-            self.wasted = self.wasted.saturating_add(u16::try_from(wasted).unwrap_or(u16::MAX));
-            if usize::from(self.wasted) > LINGER_BYTES / 1024 {
-                self.life = Life::Dead;
-            }
-        } else if self.conn.is_tls() {
-            self.on_cipher(bytes, cx);
-        } else {
-            self.on_plain(bytes, cx);
-        }
-    }
-
-    fn on_cipher(&mut self, bytes: &mut [u8], cx: &mut Shared) {
-        let mut plain = std::mem::take(&mut cx.scratch.plain);
-        plain.clear();
-        let done = self.conn.decrypt(bytes, &mut plain, &mut cx.pool);
-        self.mark_dirty(cx);
-        match done {
-            Ok((finished, closed)) => {
-                if let Some(protection) = finished {
-                    self.framer.restart();
-                    self.input(Input::TlsReady(protection), cx);
-                }
-                if !plain.is_empty() {
-                    self.on_plain(&plain, cx);
-                }
-                if closed {
-                    self.on_eof(cx);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(event = "tls_failed", handle = self.counter, %error);
-                self.input(Input::Eof, cx);
-                // The alert is worth a try; the stream inside can say nothing any more.
-                self.conn.flush(cx.tick);
-                self.life = Life::Dead;
-            }
-        }
-        if plain.capacity() > 2 * READ_BYTES_PER_TURN {
-            plain = Vec::new();
-        }
-        cx.scratch.plain = plain;
-    }
-
-    /// Bytes of the stream itself, behind those that are kept.
-    fn on_plain(&mut self, bytes: &[u8], cx: &mut Shared) {
-        let mut kept = match self.conn.buffers() {
-            Some(buffers) if !buffers.input.is_empty() => {
-                buffers.input.extend_from_slice(bytes);
-                std::mem::take(&mut buffers.input)
-            }
-            _ => Vec::new(),
-        };
-        let was_kept = !kept.is_empty();
-        let used = self.pieces(if was_kept { &kept } else { bytes }, cx);
-        if self.life != Life::Open {
-            return;
-        }
-        let tick = cx.tick;
-        if was_kept {
-            kept.drain(..used.min(kept.len()));
-            let buffers = self.conn.buffers_or_new(&mut cx.pool);
-            buffers.input = kept;
-            if used > 0 {
-                buffers.input_since = tick;
-            }
-        } else if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let buffers = self.conn.buffers_or_new(&mut cx.pool);
-            buffers.input.extend_from_slice(rest);
-            buffers.input_since = tick;
-        }
-        self.mark_dirty_if_buffered(cx);
-    }
-
-    /// Handles whole pieces of `input` while the stream reads; how many bytes they were.
-    fn pieces(&mut self, input: &[u8], cx: &mut Shared) -> usize {
-        let mut used = 0usize;
-        let mut framed = self.conn.buffers().map_or(0, |buffers| std::mem::take(&mut buffers.framed));
-        while self.reads(cx) && self.life == Life::Open {
-            let rest = input.get(used..).unwrap_or_default();
-            if rest.is_empty() {
-                break;
-            }
-            let next = match std::mem::take(&mut framed) {
-                0 => self.framer.next(rest, self.limits()),
-                len => Ok(Some((Piece::Element, len))),
-            };
-            match next {
-                Ok(None) => break,
-                Ok(Some((piece, len))) => {
-                    let bytes = rest.get(..len).unwrap_or_default();
-                    if !self.on_piece(piece, bytes, rest.len() > len, cx) {
-                        framed = len;
-                        break;
-                    }
-                    used = used.saturating_add(len);
-                }
-                Err(error) => self.refuse(error, cx),
-            }
-        }
-        if framed > 0 {
-            self.conn.buffers_or_new(&mut cx.pool).framed = framed;
-        }
-        if self.life == Life::Open && self.stream.reads() && !self.reads(cx) {
-            self.wait_for_link(cx);
-        }
-        used
-    }
-
-    fn limits(&self) -> &'static Limits {
-        if self.stranger.is_none() { &Limits::AUTHENTICATED } else { &Limits::PRE_AUTH }
-    }
-
-    fn refuse(&mut self, error: XmlError, cx: &mut Shared) {
-        self.input(Input::Refused { condition: error.condition(), text: error.text() }, cx);
-    }
-
-    /// One whole piece; false if it must come again when there is credit. `more`: bytes lie behind it.
-    fn on_piece(&mut self, piece: Piece, bytes: &[u8], more: bool, cx: &mut Shared) -> bool {
-        match piece {
-            Piece::Blank => {}
-            Piece::Declaration => {
-                if let Err(error) = xml::parse_declaration(bytes) {
-                    self.refuse(error, cx);
-                }
-            }
-            Piece::Header => match xml::parse_header(bytes) {
-                Ok((header, scope)) => {
-                    self.scope = scope;
-                    self.on_header(&header, cx);
-                }
-                Err(error) => self.refuse(error, cx),
-            },
-            Piece::Close => match xml::parse_close(bytes, &self.scope) {
-                Ok(()) => self.input(Input::Close, cx),
-                Err(error) => self.refuse(error, cx),
-            },
-            Piece::Element => {
-                let mut encoded = std::mem::take(&mut cx.scratch.tree);
-                encoded.clear();
-                let limits = self.limits();
-                let taken = match xml::parse_element(bytes, &self.scope, limits, &mut cx.scratch.xml, &mut encoded) {
-                    Ok(()) => self.on_element(&encoded, more, cx),
-                    Err(error) => {
-                        self.refuse(error, cx);
-                        true
-                    }
-                };
-                cx.scratch.tree = encoded;
-                return taken;
-            }
-        }
-        true
-    }
-
-    fn on_header(&mut self, header: &xml::Header<'_>, cx: &mut Shared) {
-        let id = cx.random.id();
-        let mut out = std::mem::take(&mut cx.scratch.outputs);
-        let domain = match header.to.as_deref() {
-            _ if !cx.links_ready() => Hosted::Waiting,
-            Some(to) => cx.directory.hosted(to),
-            None => Hosted::Unknown,
-        };
-        self.stream.handle(Input::Header { header, domain, id }, cx.now, &mut out);
-        if matches!(domain, Hosted::Waiting) {
-            cx.held.push(place(self.counter));
-        }
-        self.perform(out, cx);
-    }
-
-    /// The directory changed while a header waits.
-    pub(crate) fn on_directory(&mut self, cx: &mut Shared) {
-        let Some(to) = self.held_for() else { return };
-        let mut out = std::mem::take(&mut cx.scratch.outputs);
-        self.stream.handle(Input::Directory { domain: cx.directory.hosted(&to) }, cx.now, &mut out);
-        if self.held_for().is_some() {
-            cx.held.push(place(self.counter));
-        }
-        self.perform(out, cx);
-        self.resume(cx);
-    }
-
-    fn on_element(&mut self, encoded: &[u8], more: bool, cx: &mut Shared) -> bool {
-        let Some(element) = first_element(encoded) else {
-            self.input(Input::Refused { condition: XmlError::Syntax.condition(), text: "" }, cx);
-            return true;
-        };
-        let (Stream::Bound(session), Some(shard)) = (&mut self.stream, self.shard) else {
-            self.input(Input::Element { element, more }, cx);
-            return true;
-        };
-        let Some(link) = cx.links.get_mut(usize::from(shard)) else { return false };
-        let (credit, before) = (link.credit(), link.out().len());
-        match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, link.out()) {
-            Ok(Taken::Sent) => {
-                let bytes = link.out().len().saturating_sub(before);
-                link.charge(bytes);
-                true
-            }
-            Ok(Taken::NoCredit) => false,
-            Ok(Taken::NoLinkCredit) => {
-                self.wait_for_link(cx);
-                false
-            }
-            Err(condition) => {
-                self.input(Input::Refused { condition, text: "" }, cx);
-                true
-            }
         }
     }
 
@@ -571,19 +253,16 @@ impl Client {
     // ---- from the core ----
 
     /// Renders into the client's output, to be flushed at the end of the turn.
-    pub(crate) fn deliver(
-        &mut self,
-        target: &hearth_wire::to_edge::Target<'_>,
-        stanza: &hearth_wire::stanza::Stanza<'_>,
-        bytes: usize,
-        cx: &mut Shared,
-    ) {
+    pub(crate) fn deliver(&mut self, target: &Target<'_>, stanza: &Stanza<'_>, bytes: usize, cx: &mut Shared) {
         let Stream::Bound(session) = &mut self.stream else { return };
         let sound = session.on_deliver(target, stanza, bytes, self.conn.output(&mut cx.pool));
         self.mark_dirty(cx);
-        if !sound || self.conn.is_overfull() {
-            let condition = hearth_wire::StreamCondition::InternalServerError;
-            self.input(Input::CoreClose { condition: Some(condition), text: "" }, cx);
+        let condition = match sound {
+            false => Some(StreamCondition::InternalServerError),
+            true => self.conn.is_overfull().then_some(StreamCondition::ResourceConstraint),
+        };
+        if condition.is_some() {
+            self.input(Input::CoreClose { condition, text: "" }, cx);
         }
     }
 
@@ -716,13 +395,6 @@ impl Client {
 
 fn seconds(s: u32) -> u64 {
     u64::from(s).saturating_mul(1000)
-}
-
-fn first_element(encoded: &[u8]) -> Option<tree::Element<'_>> {
-    match tree::nodes(encoded, xml::CLIENT).next() {
-        Some(tree::Node::Element(element)) => Some(element),
-        Some(tree::Node::Text(_)) | None => None,
-    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
     let Some(frame) = ToEdge::decode(bytes).map_err(LinkError::Wire)? else { return Ok(()) };
     let mut to = |counter, cx: &mut Shared, input: Input<'_>| with(counter, clients, cx, |c, cx| c.input(input, cx));
     match frame {
-        ToEdge::Welcome(welcome) => on_welcome(shard, &welcome, clients, cx),
+        ToEdge::Welcome(welcome) => on_welcome(shard, &welcome, clients, cx)?,
         ToEdge::Refused(refused) => return Err(LinkError::Refused(refused.reason.to_owned())),
         ToEdge::Heartbeat(_) => {}
         ToEdge::LinkCredit(credit) => {
@@ -129,11 +129,16 @@ fn with(counter: u64, clients: &mut Slab<Client>, cx: &mut Shared, act: impl FnO
     }
 }
 
-fn on_welcome(shard: ShardIndex, welcome: &Welcome, clients: &mut Slab<Client>, cx: &mut Shared) {
-    cx.directory.on_welcome(welcome);
+fn on_welcome(
+    shard: ShardIndex,
+    welcome: &Welcome,
+    clients: &mut Slab<Client>,
+    cx: &mut Shared,
+) -> Result<(), LinkError> {
     if let Some(link) = cx.link(shard) {
-        link.on_welcome(welcome);
+        link.on_welcome(welcome)?;
     }
+    cx.directory.on_welcome(welcome);
     tracing::info!(event = "link_up", shard, shards = welcome.shards);
     // A core that came back with fewer shards has none behind the rest; their sessions went with the old one.
     cx.links.truncate(usize::from(cx.directory.shards()).max(usize::from(shard).saturating_add(1)));
@@ -142,6 +147,7 @@ fn on_welcome(shard: ShardIndex, welcome: &Welcome, clients: &mut Slab<Client>, 
         cx.links.push(Link::new(next));
     }
     wake_held(clients, cx);
+    Ok(())
 }
 
 /// RFC 6120 §4.9.3.5: the domain's streams end.

@@ -331,9 +331,11 @@ impl EventLoop {
     fn on_link_lost(&mut self, shard: ShardIndex, error: &LinkError) {
         let now = self.cx.now.mono_ms;
         let random = self.cx.random.number();
-        let Some(link) = self.cx.link(shard) else { return };
+        let Some(link) = self.cx.links.get_mut(usize::from(shard)) else { return };
         if link.is_up() || matches!(error, LinkError::Refused(_) | LinkError::Wire(_)) {
             tracing::warn!(event = "link_lost", shard, %error);
+        } else if link.failed_first() {
+            tracing::warn!(event = "core_unreachable", core = %self.cx.config.core, shard, %error);
         } else {
             tracing::debug!(event = "link_failed", shard, %error);
         }
@@ -368,8 +370,25 @@ impl EventLoop {
                 }
             }
         }
+        self.prune();
         if self.stop.load(Ordering::Acquire) && self.drain_until_ms.is_none() {
             self.drain();
+        }
+    }
+
+    /// Clients that wait for the core or a link may leave meanwhile: the lists stay as long as there are clients.
+    fn prune(&mut self) {
+        let bound = self.clients.len().saturating_mul(2).saturating_add(64);
+        let clients = &mut self.clients;
+        if self.cx.held.len() > bound {
+            self.cx.held.sort_unstable();
+            self.cx.held.dedup();
+            self.cx.held.retain(|place| clients.get_mut(*place).is_some_and(|client| client.held_for().is_some()));
+        }
+        for link in self.cx.links.iter_mut().filter(|link| link.waiting.len() > bound) {
+            link.waiting.sort_unstable();
+            link.waiting.dedup();
+            link.waiting.retain(|place| clients.get_mut(*place).is_some_and(|client| client.waits_for_link()));
         }
     }
 

@@ -28,6 +28,10 @@ pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
 /// Shared read buffer of a loop: one system call reads at most this. Four TLS records.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 
+/// The same of a client that is not authenticated: what it sends ahead of our answers is kept, and that is all
+/// that is read meanwhile (threats, row 1).
+pub const STRANGER_READ_BYTES: usize = 8 * 1024;
+
 /// Connections accepted per listener and turn, so that a storm of clients does not starve the others.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
@@ -125,8 +129,9 @@ pub const TICK_MS: u64 = 250;
 pub const POOL_BUFFERS: usize = 32;
 pub const POOL_BUFFER_BYTES: usize = 32 * 1024;
 
-/// TLS records of a handshake, kept while incomplete; a hello with many post-quantum shares takes less.
-pub const TLS_INPUT_BYTES_MAX: usize = 64 * 1024;
+/// An unfinished TLS record, or the records of an unfinished handshake message. A record takes 16.3 KiB at most,
+/// a hello with post-quantum shares a tenth of that. Reached: the connection is dropped.
+pub const TLS_INPUT_BYTES_MAX: usize = 20 * 1024;
 
 /// TLS key updates and other records without data that a client may send in a row; threats, row 15.
 pub const TLS_EMPTY_RECORDS_MAX: u16 = 64;

@@ -195,11 +195,15 @@ impl Link {
         Ok(())
     }
 
-    /// The core has answered.
-    pub(crate) fn on_welcome(&mut self, welcome: &Welcome) {
+    /// The core has answered, in a version that was offered.
+    pub(crate) fn on_welcome(&mut self, welcome: &Welcome) -> Result<(), LinkError> {
+        if !(to_core::VERSION_MIN..=to_core::VERSION_MAX).contains(&welcome.version) {
+            return Err(LinkError::Refused(format!("it speaks version {}", welcome.version)));
+        }
         self.up = true;
         self.credit_bytes = welcome.link_credit;
         self.redial_pause_ms = REDIAL_MS_MIN;
+        Ok(())
     }
 
     /// The core restates its credit.
@@ -318,6 +322,11 @@ impl Link {
         let jitter = random % pause.div_ceil(2).max(1);
         self.redial_at_ms = now_ms.saturating_add(pause).saturating_sub(jitter);
         self.redial_pause_ms = pause.saturating_mul(2).min(REDIAL_MS_MAX);
+    }
+
+    /// Whether no dial has failed since the link was last up: the failure is news.
+    pub(crate) fn failed_first(&self) -> bool {
+        self.redial_pause_ms == REDIAL_MS_MIN
     }
 
     /// When [`Link::on_tick`] or [`Link::dial`] has something to do at the latest.

@@ -48,6 +48,30 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
+struct Secured(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for Secured {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Secured {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        self.0.write(from)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl common::Pipe for Secured {
+    fn finish(&mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
+    }
+}
+
 /// Shakes hands on a connected socket; the peer, and the client's own `tls-exporter` value.
 fn secure(
     mut socket: TcpStream,
@@ -68,7 +92,7 @@ fn secure(
     }
     let exporter = (version.version == rustls::ProtocolVersion::TLSv1_3)
         .then(|| tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap());
-    Ok((Peer::over(StreamOwned::new(tls, socket)), exporter))
+    Ok((Peer::over(Secured(StreamOwned::new(tls, socket))), exporter))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -190,4 +214,26 @@ fn nothing_in_the_clear_is_taken_for_encrypted() {
     let _ = socket.read_to_end(&mut rest);
     assert!(!String::from_utf8_lossy(&rest).contains("stream"), "{rest:?}");
     assert_eq!(core.count(|seen| matches!(seen, Seen::Authenticate { .. })), 0);
+}
+
+#[test]
+fn a_closing_notice_does_not_overtake_what_waits_for_credit() {
+    use common::GENERATION;
+    use hearth_wire::to_edge::{Settled, ToEdge};
+    let (edge, core) = Edge::with_core(Rules { session_credit: 300, settle: false, ..Rules::default() }, |_| {});
+    let (mut peer, _) = secure(connect(edge.direct), &rustls::version::TLS13, &[]).unwrap();
+    peer.send(HEADER);
+    peer.expect("</stream:features>");
+    peer.login("hasty");
+    let counter = core.counter("user@test.example/hasty");
+    let all: String = (1..=60).map(|n| format!("<message id='{n}'><body>0123456789</body></message>")).collect();
+    peer.send(&all);
+    peer.finish();
+    let mut credit = 300;
+    for number in 1..=60 {
+        core.wait("stanza", |seen| matches!(seen, Seen::Stanza { number: n, .. } if *n == number));
+        credit += 100;
+        core.send(&ToEdge::Settled(Settled { counter, generation: GENERATION, number, credit }));
+    }
+    core.wait("end", |seen| matches!(seen, Seen::Closed { bound: true, clean: false, .. }));
 }

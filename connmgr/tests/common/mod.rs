@@ -453,8 +453,16 @@ impl Drop for Edge {
     }
 }
 
-pub trait Pipe: Read + Write + Send {}
-impl<T: Read + Write + Send> Pipe for T {}
+pub trait Pipe: Read + Write + Send {
+    /// Says that nothing follows.
+    fn finish(&mut self);
+}
+
+impl Pipe for TcpStream {
+    fn finish(&mut self) {
+        self.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
 
 /// A blocking client.
 pub struct Peer {
@@ -485,6 +493,11 @@ impl Peer {
     pub fn send(&mut self, text: &str) {
         self.pipe.write_all(text.as_bytes()).unwrap();
         self.pipe.flush().unwrap();
+    }
+
+    /// Sends nothing more.
+    pub fn finish(&mut self) {
+        self.pipe.finish();
     }
 
     pub fn try_send(&mut self, text: &str) -> std::io::Result<()> {

@@ -1,0 +1,351 @@
+//! The way in: bytes of the socket, decrypted, cut into pieces, parsed, handed to the stream or its session.
+
+use super::{Client, Life, place};
+use crate::directory::Hosted;
+use crate::limits::{LINGER_BYTES, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
+use crate::session::Taken;
+use crate::shared::Shared;
+use crate::stream::{Input, Stream};
+use crate::xml::{self, Limits, Piece, XmlError};
+use hearth_wire::tree;
+use std::io;
+
+impl Client {
+    /// The socket may have bytes.
+    pub(crate) fn on_readable(&mut self, closed: bool, cx: &mut Shared) {
+        self.unread = true;
+        self.peer_closed |= closed;
+        self.read(cx);
+    }
+
+    /// The socket takes bytes again.
+    pub(crate) fn on_writable(&mut self, cx: &mut Shared) {
+        if self.conn.buffers().is_some() || self.life != Life::Open {
+            self.mark_dirty(cx);
+        }
+    }
+
+    /// The link has room again.
+    pub(crate) fn on_link_room(&mut self, cx: &mut Shared) {
+        self.waits_for_link = false;
+        cx.again.push(place(self.counter));
+    }
+
+    /// Credit came back, the core answered, or the last turn left something.
+    pub(crate) fn resume(&mut self, cx: &mut Shared) {
+        if self.life == Life::Open && self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty()) {
+            self.on_plain(&[], cx);
+        }
+        if self.unread {
+            self.read(cx);
+        }
+    }
+
+    /// True if [`Client::resume`] has something to do and may.
+    pub(crate) fn can_resume(&mut self, cx: &Shared) -> bool {
+        let waits = self.unread || self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty());
+        waits && self.reads(cx)
+    }
+
+    /// Whether bytes of the client may be handled now.
+    pub(super) fn reads(&self, cx: &Shared) -> bool {
+        match self.life {
+            Life::Open => {
+                let bound = matches!(self.stream, Stream::Bound(_));
+                let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
+                self.stream.reads() && (!bound || (!self.waits_for_link && room()))
+            }
+            Life::Lingering => true,
+            Life::Finishing | Life::Dead => false,
+        }
+    }
+
+    /// The link has no room: it calls again when it has more. See [`Client::resume`].
+    fn wait_for_link(&mut self, cx: &mut Shared) {
+        if self.waits_for_link {
+            return;
+        }
+        if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
+            link.waiting.push(place(self.counter));
+            self.waits_for_link = true;
+        }
+    }
+
+    fn read(&mut self, cx: &mut Shared) {
+        let mut budget = READ_BYTES_PER_TURN;
+        while self.life != Life::Dead {
+            if !self.reads(cx) {
+                if self.life == Life::Open && self.stream.reads() {
+                    self.wait_for_link(cx);
+                }
+                return;
+            }
+            if budget == 0 {
+                cx.again.push(place(self.counter));
+                return;
+            }
+            let mut scratch = std::mem::take(&mut cx.scratch.read);
+            let most = if self.stranger.is_some() { STRANGER_READ_BYTES } else { scratch.len() };
+            let room = scratch.len().min(budget).min(most);
+            let done = self.conn.read(scratch.get_mut(..room).unwrap_or_default());
+            match done {
+                Ok(0) => {
+                    self.unread = false;
+                    self.on_eof(cx);
+                }
+                Ok(read) => {
+                    budget = budget.saturating_sub(read);
+                    // A short read has emptied the socket; what comes later is a new event.
+                    self.unread = read == room || self.peer_closed;
+                    self.last_read = cx.tick;
+                    self.on_bytes(scratch.get_mut(..read).unwrap_or_default(), cx);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.unread = false,
+                Err(_) => self.on_broken(cx),
+            }
+            cx.scratch.read = scratch;
+            if !self.unread {
+                return;
+            }
+        }
+    }
+
+    /// The client's half ended. Behind a closing tag that is as it should be.
+    fn on_eof(&mut self, cx: &mut Shared) {
+        match self.life {
+            Life::Open => self.input(Input::Eof, cx),
+            Life::Lingering => self.life = Life::Dead,
+            Life::Finishing | Life::Dead => {}
+        }
+    }
+
+    /// Nothing passes the socket any more.
+    pub(crate) fn on_broken(&mut self, cx: &mut Shared) {
+        if self.life == Life::Open {
+            self.input(Input::Eof, cx);
+        }
+        self.life = Life::Dead;
+    }
+
+    fn on_bytes(&mut self, bytes: &mut [u8], cx: &mut Shared) {
+        if self.life != Life::Open {
+            let wasted = (bytes.len() / 1024).saturating_add(1);
+            self.wasted = self.wasted.saturating_add(u16::try_from(wasted).unwrap_or(u16::MAX));
+            if usize::from(self.wasted) > LINGER_BYTES / 1024 {
+                self.life = Life::Dead;
+            }
+        } else if self.conn.is_tls() {
+            self.on_cipher(bytes, cx);
+        } else {
+            self.on_plain(bytes, cx);
+        }
+    }
+
+    fn on_cipher(&mut self, bytes: &mut [u8], cx: &mut Shared) {
+        let mut plain = std::mem::take(&mut cx.scratch.plain);
+        plain.clear();
+        let done = self.conn.decrypt(bytes, &mut plain, &mut cx.pool);
+        self.mark_dirty(cx);
+        match done {
+            Ok((finished, closed)) => {
+                if let Some(protection) = finished {
+                    self.framer.restart();
+                    self.input(Input::TlsReady(protection), cx);
+                }
+                self.tls_closed |= closed;
+                if closed || !plain.is_empty() {
+                    self.on_plain(&plain, cx);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(event = "tls_failed", handle = self.counter, %error);
+                self.input(Input::Eof, cx);
+                // The alert is worth a try; the stream inside can say nothing any more.
+                self.conn.flush(cx.tick);
+                self.life = Life::Dead;
+            }
+        }
+        if plain.capacity() > 2 * READ_BYTES_PER_TURN {
+            plain = Vec::new();
+        }
+        cx.scratch.plain = plain;
+    }
+
+    /// Bytes of the stream itself, behind those that are kept.
+    fn on_plain(&mut self, bytes: &[u8], cx: &mut Shared) {
+        let mut kept = match self.conn.buffers() {
+            Some(buffers) if !buffers.input.is_empty() => {
+                buffers.input.extend_from_slice(bytes);
+                std::mem::take(&mut buffers.input)
+            }
+            _ => Vec::new(),
+        };
+        let was_kept = !kept.is_empty();
+        let used = self.pieces(if was_kept { &kept } else { bytes }, cx);
+        if self.life != Life::Open {
+            return;
+        }
+        let tick = cx.tick;
+        if was_kept {
+            kept.drain(..used.min(kept.len()));
+            let buffers = self.conn.buffers_or_new(&mut cx.pool);
+            buffers.input = kept;
+            if used > 0 {
+                buffers.input_since = tick;
+            }
+        } else if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let buffers = self.conn.buffers_or_new(&mut cx.pool);
+            buffers.input.extend_from_slice(rest);
+            buffers.input_since = tick;
+        }
+        // Everything that could be handled was; behind it there is nothing.
+        if self.tls_closed && self.reads(cx) {
+            self.on_eof(cx);
+        }
+        self.mark_dirty_if_buffered(cx);
+    }
+
+    /// Handles whole pieces of `input` while the stream reads; how many bytes they were.
+    fn pieces(&mut self, input: &[u8], cx: &mut Shared) -> usize {
+        let mut used = 0usize;
+        let mut framed = self.conn.buffers().map_or(0, |buffers| std::mem::take(&mut buffers.framed));
+        while self.reads(cx) && self.life == Life::Open {
+            let rest = input.get(used..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            let next = match std::mem::take(&mut framed) {
+                0 => self.framer.next(rest, self.limits()),
+                len => Ok(Some((Piece::Element, len))),
+            };
+            match next {
+                Ok(None) => break,
+                Ok(Some((piece, len))) => {
+                    let bytes = rest.get(..len).unwrap_or_default();
+                    if !self.on_piece(piece, bytes, rest.len() > len, cx) {
+                        framed = len;
+                        break;
+                    }
+                    used = used.saturating_add(len);
+                }
+                Err(error) => self.refuse(error, cx),
+            }
+        }
+        if framed > 0 {
+            self.conn.buffers_or_new(&mut cx.pool).framed = framed;
+        }
+        if self.life == Life::Open && self.stream.reads() && !self.reads(cx) {
+            self.wait_for_link(cx);
+        }
+        used
+    }
+
+    fn limits(&self) -> &'static Limits {
+        if self.stranger.is_none() { &Limits::AUTHENTICATED } else { &Limits::PRE_AUTH }
+    }
+
+    fn refuse(&mut self, error: XmlError, cx: &mut Shared) {
+        self.input(Input::Refused { condition: error.condition(), text: error.text() }, cx);
+    }
+
+    /// One whole piece; false if it must come again when there is credit. `more`: bytes lie behind it.
+    fn on_piece(&mut self, piece: Piece, bytes: &[u8], more: bool, cx: &mut Shared) -> bool {
+        match piece {
+            Piece::Blank => {}
+            Piece::Declaration => {
+                if let Err(error) = xml::parse_declaration(bytes) {
+                    self.refuse(error, cx);
+                }
+            }
+            Piece::Header => match xml::parse_header(bytes) {
+                Ok((header, scope)) => {
+                    self.scope = scope;
+                    self.on_header(&header, cx);
+                }
+                Err(error) => self.refuse(error, cx),
+            },
+            Piece::Close => match xml::parse_close(bytes, &self.scope) {
+                Ok(()) => self.input(Input::Close, cx),
+                Err(error) => self.refuse(error, cx),
+            },
+            Piece::Element => {
+                let mut encoded = std::mem::take(&mut cx.scratch.tree);
+                encoded.clear();
+                let limits = self.limits();
+                let taken = match xml::parse_element(bytes, &self.scope, limits, &mut cx.scratch.xml, &mut encoded) {
+                    Ok(()) => self.on_element(&encoded, more, cx),
+                    Err(error) => {
+                        self.refuse(error, cx);
+                        true
+                    }
+                };
+                cx.scratch.tree = encoded;
+                return taken;
+            }
+        }
+        true
+    }
+
+    fn on_header(&mut self, header: &xml::Header<'_>, cx: &mut Shared) {
+        let id = cx.random.id();
+        let mut out = std::mem::take(&mut cx.scratch.outputs);
+        let domain = match header.to.as_deref() {
+            _ if !cx.links_ready() => Hosted::Waiting,
+            Some(to) => cx.directory.hosted(to),
+            None => Hosted::Unknown,
+        };
+        self.stream.handle(Input::Header { header, domain, id }, cx.now, &mut out);
+        if matches!(domain, Hosted::Waiting) {
+            cx.held.push(place(self.counter));
+        }
+        self.perform(out, cx);
+    }
+
+    /// The directory changed while a header waits.
+    pub(crate) fn on_directory(&mut self, cx: &mut Shared) {
+        let Some(to) = self.held_for() else { return };
+        let mut out = std::mem::take(&mut cx.scratch.outputs);
+        self.stream.handle(Input::Directory { domain: cx.directory.hosted(&to) }, cx.now, &mut out);
+        if self.held_for().is_some() {
+            cx.held.push(place(self.counter));
+        }
+        self.perform(out, cx);
+        self.resume(cx);
+    }
+
+    fn on_element(&mut self, encoded: &[u8], more: bool, cx: &mut Shared) -> bool {
+        let Some(element) = first_element(encoded) else {
+            self.input(Input::Refused { condition: XmlError::Syntax.condition(), text: "" }, cx);
+            return true;
+        };
+        let (Stream::Bound(session), Some(shard)) = (&mut self.stream, self.shard) else {
+            self.input(Input::Element { element, more }, cx);
+            return true;
+        };
+        let Some(link) = cx.links.get_mut(usize::from(shard)) else { return false };
+        let (credit, before) = (link.credit(), link.out().len());
+        match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, link.out()) {
+            Ok(Taken::Sent) => {
+                let bytes = link.out().len().saturating_sub(before);
+                link.charge(bytes);
+                true
+            }
+            Ok(Taken::NoCredit) => false,
+            Ok(Taken::NoLinkCredit) => {
+                self.wait_for_link(cx);
+                false
+            }
+            Err(condition) => {
+                self.input(Input::Refused { condition, text: "" }, cx);
+                true
+            }
+        }
+    }
+}
+
+fn first_element(encoded: &[u8]) -> Option<tree::Element<'_>> {
+    match tree::nodes(encoded, xml::CLIENT).next() {
+        Some(tree::Node::Element(element)) => Some(element),
+        Some(tree::Node::Text(_)) | None => None,
+    }
+}
