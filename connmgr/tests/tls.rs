@@ -66,7 +66,8 @@ impl Write for Secured {
 }
 
 impl common::Pipe for Secured {
-    fn finish(&mut self) {
+    fn finish(&mut self, last: &[u8]) {
+        self.0.conn.writer().write_all(last).unwrap();
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
     }
@@ -227,8 +228,7 @@ fn a_closing_notice_does_not_overtake_what_waits_for_credit() {
     peer.login("hasty");
     let counter = core.counter("user@test.example/hasty");
     let all: String = (1..=60).map(|n| format!("<message id='{n}'><body>0123456789</body></message>")).collect();
-    peer.send(&all);
-    peer.finish();
+    peer.finish(&all);
     let mut credit = 300;
     for number in 1..=60 {
         core.wait("stanza", |seen| matches!(seen, Seen::Stanza { number: n, .. } if *n == number));

@@ -454,12 +454,13 @@ impl Drop for Edge {
 }
 
 pub trait Pipe: Read + Write + Send {
-    /// Says that nothing follows.
-    fn finish(&mut self);
+    /// Sends the last bytes together with the notice that nothing follows.
+    fn finish(&mut self, last: &[u8]);
 }
 
 impl Pipe for TcpStream {
-    fn finish(&mut self) {
+    fn finish(&mut self, last: &[u8]) {
+        self.write_all(last).unwrap();
         self.shutdown(std::net::Shutdown::Write).unwrap();
     }
 }
@@ -495,9 +496,9 @@ impl Peer {
         self.pipe.flush().unwrap();
     }
 
-    /// Sends nothing more.
-    pub fn finish(&mut self) {
-        self.pipe.finish();
+    /// Sends `last` and nothing more.
+    pub fn finish(&mut self, last: &str) {
+        self.pipe.finish(last.as_bytes());
     }
 
     pub fn try_send(&mut self, text: &str) -> std::io::Result<()> {
