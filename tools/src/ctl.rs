@@ -138,6 +138,10 @@ fn act(args: &Args) -> Result<Said, Failure> {
                 }
             }
             SessionsAction::Kick(kick) => match core.ask(&Command::SessionsKick { jid: kick.jid.clone() })? {
+                Done::Kicked { sessions: 0 } => {
+                    let message = format!("{} has no session", kick.jid);
+                    Err(Failure::new(Exit::NotFound, message, "see `hearthctl sessions list`"))
+                }
                 Done::Kicked { sessions } => Ok(Said::Kicked { jid: kick.jid.clone(), sessions }),
                 other => Err(odd(&other)),
             },

@@ -1,0 +1,135 @@
+//! `hearthctl` against a running server: what it does, what it says, and its exit codes.
+
+mod common;
+
+use common::{Hearth, Options, PASSWORD};
+use hearth_tools::client::{Client, ClientError};
+use hearth_tools::xml::Item;
+use serde_json::Value;
+use std::process::Output;
+
+fn code(done: &Output) -> i32 {
+    done.status.code().unwrap_or(-1)
+}
+
+fn text(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn json(done: &Output) -> Value {
+    serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(done)))
+}
+
+#[test]
+fn accounts_come_change_and_go() {
+    let hearth = Hearth::start(&Options::default());
+    // Without a domain it is of the only one there is; a made password is one that works.
+    let made = hearth.ctl(&["user", "add", "ada", "--generate", "--json"], "");
+    assert_eq!(code(&made), 0);
+    assert_eq!(json(&made)["account"], "ada@example.org");
+    let password = json(&made)["password"].as_str().expect("a password").to_owned();
+    let mut ada = Client::login(&hearth.server(), "ada", &password, Some("desk")).expect("ada logs in");
+
+    let again = hearth.ctl(&["user", "add", "ada@example.org", "--generate"], "");
+    assert_eq!((code(&again), text(&again).as_str()), (4, ""));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("next:"));
+
+    hearth.add("Grace@Example.org");
+    assert_eq!(text(&hearth.ctl(&["user", "list"], "")), "ada@example.org\ngrace@example.org\n");
+    assert_eq!(json(&hearth.ctl(&["user", "list", "example.org", "--json"], "")).as_array().map(Vec::len), Some(2));
+
+    // A new password ends the sessions that knew the old one.
+    let changed = hearth.ctl(&["user", "password", "ada", "--password-stdin"], "another one\n");
+    assert_eq!(code(&changed), 0);
+    let end = ada.receive_until_closed().expect("her session ends");
+    assert!(matches!(end.as_slice(), [Item::Element(_), Item::Close]), "{end:?}");
+    let old = Client::login(&hearth.server(), "ada", &password, None);
+    assert!(matches!(old, Err(ClientError::Refused(_))));
+    Client::login(&hearth.server(), "ada", "another one", None).expect("the new password works");
+
+    // Nobody is asked without a terminal, so nothing is deleted by accident.
+    assert_eq!(code(&hearth.ctl(&["user", "delete", "ada"], "")), 2);
+    assert_eq!(code(&hearth.ctl(&["user", "delete", "ada", "--yes"], "")), 0);
+    assert_eq!(code(&hearth.ctl(&["user", "delete", "ada", "--yes"], "")), 5);
+    assert!(Client::login(&hearth.server(), "ada", "another one", None).is_err());
+    assert_eq!(text(&hearth.ctl(&["user", "list"], "")), "grace@example.org\n");
+}
+
+#[test]
+fn what_cannot_be_has_its_code() {
+    let hearth = Hearth::start(&Options::default());
+    hearth.add("ada@example.org");
+    for (arguments, input, wanted) in [
+        (&["user", "add", "bob@elsewhere.example", "--generate"][..], "", 5),
+        (&["user", "add", "b ob@example.org", "--generate"], "", 6),
+        (&["user", "add", "bob@example.org", "--password-stdin"], "", 2),
+        (&["user", "add", "bob@example.org", "--password-stdin", "--generate"], "x", 2),
+        (&["user", "add", "bob@example.org", "--password-stdin"], "\u{7}", 6),
+        (&["user", "password", "nobody@example.org", "--generate"], "", 5),
+        (&["sessions", "kick", "ada@example.org/desk"], "", 5),
+        (&["sessions", "kick", "@@"], "", 6),
+        (&["status", "--socket", "no such socket"], "", 3),
+        (&["frob"], "", 2),
+    ] {
+        let done = hearth.ctl(arguments, input);
+        let complained = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(code(&done), wanted, "{arguments:?}: {complained}");
+        assert!(complained.contains("next: "), "{arguments:?}: {complained}");
+        // Scripts get the same, as JSON.
+        let done = hearth.ctl(&[arguments, &["--json"]].concat(), input);
+        assert_eq!(code(&done), wanted, "{arguments:?}");
+        assert!(json(&done)["error"]["next"].is_string(), "{arguments:?}: {}", text(&done));
+    }
+}
+
+#[test]
+fn sessions_are_seen_and_ended() {
+    let hearth = Hearth::start(&Options::default());
+    hearth.add("ada@example.org");
+    hearth.add("grace@example.org");
+    let mut desk = hearth.login("ada", "desk");
+    let _phone = hearth.login("ada", "phone");
+    let _lab = hearth.login("grace", "lab");
+    desk.send("<presence><priority>7</priority></presence>").expect("sends");
+    desk.receive_element().expect("her own presence");
+
+    let list = hearth.ctl(&["sessions", "list", "--json"], "");
+    let mut jids: Vec<_> =
+        json(&list).as_array().expect("a list").iter().map(|s| (s["jid"].clone(), s["priority"].clone())).collect();
+    jids.sort_by_key(|(jid, _)| jid.to_string());
+    let wanted = [("ada@example.org/desk", Value::from(7)), ("ada@example.org/phone", Value::Null)];
+    let wanted = wanted.into_iter().chain([("grace@example.org/lab", Value::Null)]);
+    assert_eq!(jids, wanted.map(|(jid, priority)| (Value::from(jid), priority)).collect::<Vec<_>>());
+    assert_eq!(text(&hearth.ctl(&["sessions", "list", "grace@example.org"], "")).lines().count(), 1);
+    let status = json(&hearth.ctl(&["status", "--json"], ""));
+    assert_eq!((status["sessions"].as_u64(), status["storage"].as_str()), (Some(3), Some("ok")));
+
+    let kicked = hearth.ctl(&["sessions", "kick", "ada@example.org/desk"], "");
+    assert_eq!((code(&kicked), text(&kicked).as_str()), (0, "ada@example.org/desk: 1 session ended\n"));
+    let end = desk.receive_until_closed().expect("her session ends");
+    assert!(matches!(end.as_slice(), [Item::Element(_), Item::Close]), "{end:?}");
+    assert_eq!(json(&hearth.ctl(&["sessions", "kick", "ada@example.org", "--json"], ""))["kicked"], 1);
+    assert_eq!(text(&hearth.ctl(&["sessions", "list"], "")).lines().count(), 1);
+}
+
+#[test]
+fn several_domains() {
+    let hearth = Hearth::start(&Options { domain: "a.example", arguments: &["--domain", "b.example"] });
+    hearth.add("ada@a.example");
+    hearth.add("ada@b.example");
+    assert_eq!(text(&hearth.ctl(&["user", "list"], "")), "ada@a.example\nada@b.example\n");
+    // Which of the two?
+    assert_eq!(code(&hearth.ctl(&["user", "add", "bob", "--password-stdin"], PASSWORD)), 2);
+    // One domain's account is a stranger on the other (threats: a stream that changes its domain).
+    hearth.add("bob@b.example");
+    assert!(matches!(hearth.try_login("bob", "x"), Err(ClientError::Refused(_))));
+    let mut ada = hearth.login("ada", "x");
+    ada.send("<message to='ada@b.example' type='chat'><body>over there</body></message>").expect("sends");
+    let mut other = hearth.server();
+    "b.example".clone_into(&mut other.domain);
+    let mut there = Client::login(&other, "ada", PASSWORD, Some("y")).expect("the other ada logs in");
+    there.send("<presence/>").expect("sends");
+    there.receive_element().expect("her own presence");
+    let message = there.receive_element().expect("the message");
+    assert_eq!(message.attr("from"), Some("ada@a.example/x"));
+}
