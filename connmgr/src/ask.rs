@@ -26,7 +26,10 @@ impl Question {
             Question::Register { at, domain, protection, stanza } => {
                 let (slot, epoch, shard) = locate(directory, at)?;
                 let security = security(*protection);
-                Some((shard, ToCore::PreAuthIq(PreAuthIq { counter, slot, epoch, domain, peer: peer?, security, stanza })))
+                Some((
+                    shard,
+                    ToCore::PreAuthIq(PreAuthIq { counter, slot, epoch, domain, peer: peer?, security, stanza }),
+                ))
             }
             Question::Respond(data) => Some((known_by?, ToCore::AuthResponse(AuthResponse { counter, data }))),
             Question::Abort => Some((known_by?, ToCore::AuthAbort(Counter { counter }))),

@@ -1,9 +1,11 @@
-//! Plays `core/transcripts/*.txt` over sockets, each against a server of its own.
+//! Plays `core/transcripts/*.txt` twice, each time against a server of its own: the daemons over
+//! sockets, and the machines alone.
 
 mod common;
 
 use common::{Hearth, Options};
 use hearth_tools::client::{Client, ClientError, DEADLINE};
+use hearth_tools::sim::Machines;
 use hearth_tools::transcript::{PASSWORD, Session, Transcript, World, play};
 use hearth_tools::xml::Item;
 use std::collections::BTreeSet;
@@ -12,10 +14,19 @@ use std::path::{Path, PathBuf};
 /// Declares one test for each file, and one that none is forgotten.
 macro_rules! transcripts {
     ($($name:ident),+ $(,)?) => {
-        $(#[test]
-        fn $name() {
-            over_sockets(stringify!($name));
-        })+
+        mod sockets {
+            $(#[test]
+            fn $name() {
+                super::over_sockets(stringify!($name));
+            })+
+        }
+
+        mod machines {
+            $(#[test]
+            fn $name() {
+                super::against_machines(stringify!($name));
+            })+
+        }
 
         #[test]
         fn every_file_is_played() {
@@ -76,6 +87,16 @@ fn over_sockets(name: &str) {
     let mut world = Sockets { hearth: &hearth, clients: transcript.sessions.iter().map(|_| None).collect() };
     if let Err(failure) = play(&transcript, &mut world) {
         panic!("core/transcripts/{name}.txt over sockets, {failure}");
+    }
+}
+
+fn against_machines(name: &str) {
+    let transcript = read(name);
+    let domains: BTreeSet<&str> = transcript.sessions.iter().map(Session::domain).collect();
+    let mut world = Machines::new(&Vec::from_iter(domains)).expect("the memory store opens");
+    transcript.sessions.iter().for_each(|session| world.add(&session.account));
+    if let Err(failure) = play(&transcript, &mut world) {
+        panic!("core/transcripts/{name}.txt against the machines, {failure}");
     }
 }
 

@@ -16,9 +16,11 @@
 mod check;
 mod client;
 mod edge;
+mod machines;
 mod world;
 
 pub use check::Rule;
+pub use machines::Machines;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
