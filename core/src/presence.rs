@@ -14,6 +14,8 @@ pub mod fanout;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world_tests;
 
 use crate::account::AccountKey;
 use crate::cx::Cx;

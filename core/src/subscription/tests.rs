@@ -1,6 +1,8 @@
+use super::state::{Half, State};
 use crate::limits;
 use crate::testing::{Client, Core};
 use hearth_storage::{RosterItem, Subscription};
+use proptest::prelude::*;
 
 const ADA: &str = "ada@example.org";
 const GRACE: &str = "grace@example.org";
@@ -394,4 +396,50 @@ fn requests_have_limits() {
     let got = core.take(desk);
     assert!(got.iter().any(|got| got.contains("<resource-constraint ")), "{got:?}");
     assert_eq!(core.stored(GRACE).requests.len(), limits::REQUESTS_MAX);
+}
+
+// ---- both sides agree -----------------------------------------------------------------------
+
+/// The state of `account` towards `contact`, as it is stored.
+fn state(core: &mut Core, account: &str, contact: &str) -> State {
+    let stored = core.stored(account);
+    let item = stored.roster.iter().find(|item| *item.contact == *contact);
+    State::new(item, stored.requests.iter().any(|request| *request.contact == *contact))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_rosters_agree_after_anything(
+        shards in 1..=2u16,
+        steps in prop::collection::vec((any::<bool>(), 0..6usize), 0..16),
+    ) {
+        let mut core = Core::new(shards);
+        let users = [core.name_on(0, "ada"), core.name_on(usize::from(shards) - 1, "grace")];
+        let clients = [0, 1].map(|n| online(&mut core, &format!("{}/desk", users[n])));
+        for (who, what) in steps {
+            let (one, other) = (usize::from(who), usize::from(!who));
+            let (client, to) = (clients[one], &users[other]);
+            match what {
+                0..=3 => {
+                    let ty = ["subscribe", "subscribed", "unsubscribe", "unsubscribed"][what];
+                    core.send(client, &format!("<presence type='{ty}' to='{to}'/>"));
+                }
+                4 => core.send(
+                    client,
+                    &format!(
+                        "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='{to}' subscription='remove'/></query></iq>"
+                    ),
+                ),
+                _ => core.send(client, "<presence type='unavailable'/><presence/>"),
+            }
+            prop_assert_eq!(core.unsettled(client), 0);
+            for (one, other) in [(0, 1), (1, 0)] {
+                let (here, there) = (state(&mut core, &users[one], &users[other]), state(&mut core, &users[other], &users[one]));
+                prop_assert_eq!(here.to, there.from);
+                prop_assert!(here.to != Half::Yes || here.subscription() != Subscription::None);
+            }
+        }
+    }
 }
