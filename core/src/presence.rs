@@ -117,9 +117,6 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
     let directed = session.directed.take();
     session.priority = 0;
     let account = session.account;
-    if !alive {
-        fanout::forget_due(cx, key);
-    }
     if was_available {
         tell_own(cx, account, stanza, alive.then_some(key));
         fanout::broadcast(cx, key, stanza, false, !alive);
@@ -135,10 +132,10 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
 /// The session ends: tells whoever was told that it is available (§4.5, §4.6.3).
 pub fn on_session_end(cx: &mut Cx<'_>, key: SessionKey) {
     let Some(session) = cx.session(key) else { return };
-    if session.available() || session.directed.is_some() {
-        let stanza = fanout::unavailable(session.jid.as_str());
-        become_unavailable(cx, key, &stanza, false);
-    }
+    let (available, stanza) = (session.available(), fanout::unavailable(session.jid.as_str()));
+    // What it said last may still wait for room: its farewell, if it is not available any more.
+    fanout::end_due(cx, key, !available);
+    become_unavailable(cx, key, &stanza, false);
 }
 
 /// Directed presence (§4.6.3): to one address, whatever the roster says.

@@ -209,10 +209,7 @@ impl Cx<'_> {
             return;
         };
         match self.shard.accounts.find(to) {
-            // Behind what waits for the account, even if it became ready this moment.
-            Some(key) if self.account(key).is_some_and(|a| a.state == State::Ready && a.queue.is_empty()) => {
-                self.inbound_ready(key, stanza, origin);
-            }
+            Some(key) if self.may_pass(key, &view) => self.inbound_ready(key, stanza, origin),
             Some(key) => self.enqueue(key, Work::Inbound { stanza, origin }),
             None if needs_nobody(&view) => self.settle(origin),
             None => {
@@ -224,6 +221,16 @@ impl Cx<'_> {
                 self.enqueue(key, Work::Inbound { stanza, origin });
             }
         }
+    }
+
+    /// Whether a stanza need not wait for the account: it is ready and nothing waits already, for
+    /// while what waited is being dealt with, an answer to it must not overtake the rest. What the
+    /// account's own sessions sent has its place in that order and keeps it.
+    fn may_pass(&self, key: AccountKey, stanza: &Stanza<'_>) -> bool {
+        self.account(key).is_some_and(|account| {
+            account.state == State::Ready
+                && (account.queue.is_empty() || stanza.from.map(bare) == Some(account.jid.as_str()))
+        })
     }
 
     /// A stanza for an account that is ready: behind what waits for the log, if anything does.

@@ -174,39 +174,51 @@ pub fn unavailable(from: &str) -> SharedStanza {
     SharedStanza::new(&Stanza { from: Some(from), ..Stanza::new(StanzaKind::Presence, StanzaType::Unavailable) })
 }
 
-/// End of a turn: broadcasts that waited, as far as there is room by now. Whom they are for is what
-/// the roster says by now.
+/// End of a turn: broadcasts that waited, as far as there is room by now.
 pub fn send_due(cx: &mut Cx<'_>) {
     if cx.shard.presence_due.is_empty() {
         return;
     }
     for shard in 0..cx.shard.settings.shards {
         let all = (shard, SessionKey(0))..=(shard, SessionKey(u32::MAX));
-        while let Some((session, due)) =
-            cx.shard.presence_due.range(all.clone()).next().map(|((_, session), due)| (*session, due.clone()))
-        {
-            let account = cx.session(session).map(|session| session.account);
-            let recipients = account.and_then(|key| contacts(cx, key, due.probe).into_iter().nth(usize::from(shard)));
-            let recipients = recipients.unwrap_or_default();
-            let bytes = (due.stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64);
-            if !cx.shard.outbox_has_room(shard, bytes) {
+        while let Some(session) = cx.shard.presence_due.range(all.clone()).next().map(|((_, session), _)| *session) {
+            if !send_one_due(cx, shard, session, false) {
                 break;
-            }
-            cx.shard.presence_due.remove(&(shard, session));
-            if !recipients.is_empty() {
-                send(cx, shard, &due.stanza, recipients);
             }
         }
     }
 }
 
-/// Nothing of this session waits any more: what follows says it all.
-pub fn forget_due(cx: &mut Cx<'_>, session: SessionKey) {
-    if !cx.shard.presence_due.is_empty() {
-        for shard in 0..cx.shard.settings.shards {
+/// The session ends: nothing of it may wait any longer. With `say` it is sent whatever room there is,
+/// else what follows says it all.
+pub fn end_due(cx: &mut Cx<'_>, session: SessionKey, say: bool) {
+    if cx.shard.presence_due.is_empty() {
+        return;
+    }
+    for shard in 0..cx.shard.settings.shards {
+        if say {
+            send_one_due(cx, shard, session, true);
+        } else {
             cx.shard.presence_due.remove(&(shard, session));
         }
     }
+}
+
+/// Sends what waits of a session for a shard, to whom the roster says by now; false if there is no room.
+fn send_one_due(cx: &mut Cx<'_>, shard: ShardIndex, session: SessionKey, whatever_room: bool) -> bool {
+    let Some(due) = cx.shard.presence_due.get(&(shard, session)).cloned() else { return true };
+    let account = cx.session(session).map(|session| session.account);
+    let recipients = account.and_then(|key| contacts(cx, key, due.probe).into_iter().nth(usize::from(shard)));
+    let recipients = recipients.unwrap_or_default();
+    let bytes = (due.stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64);
+    if !whatever_room && !cx.shard.outbox_has_room(shard, bytes) {
+        return false;
+    }
+    cx.shard.presence_due.remove(&(shard, session));
+    if !recipients.is_empty() {
+        send(cx, shard, &due.stanza, recipients);
+    }
+    true
 }
 
 // ---- in -------------------------------------------------------------------------------------
