@@ -22,8 +22,7 @@ impl Cx<'_> {
         let link_room = self.link_room(key, stanza.bytes().len());
         let Some(session) = self.session_mut(key) else { return };
         if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
-            let link = session.link;
-            self.hold(key, link, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
+            self.hold(key, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
             return;
         }
         self.emit(key, stanza, overlay, log);
@@ -112,22 +111,50 @@ impl Cx<'_> {
     }
 
     /// Keeps a stanza until credit comes; past the limit the session is detached.
-    fn hold(&mut self, key: SessionKey, link: LinkId, held: Held) {
+    fn hold(&mut self, key: SessionKey, held: Held) {
         let bytes = held.stanza.bytes().len();
         let Some(session) = self.session_mut(key) else { return };
+        if session.outbound.detached {
+            let account = session.account;
+            return match held.log {
+                Some(id) => self.inflight_done(account, id, false),
+                None if held.stanza.view().is_request() => {
+                    self.refuse(&held.stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
+                }
+                None => {}
+            };
+        }
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
         session.outbound.held.push_back(held);
-        let (held_bytes, jid) = (session.outbound.held_bytes, session.jid.as_str());
+        let held_bytes = session.outbound.held_bytes;
         if held_bytes > limits::HELD_BYTES_MAX || session.outbound.held.len() > limits::ENTRIES_MAX {
-            let jid = jid.to_owned();
-            self.event(Event::SessionDetached { jid, held_bytes });
-            self.close_session(key, Some(StreamCondition::ResourceConstraint), "does not read");
-            return;
+            self.detach(key, held_bytes);
+        } else {
+            self.wait_for_link(key, bytes);
         }
-        if let Some(link) = self.shard.links.get_mut(&link)
+    }
+
+    /// Closes the stream of a session that does not read. The session ends with the turn, not here in
+    /// the middle of a fan-out: its presence may find the next one that does not read.
+    fn detach(&mut self, key: SessionKey, held_bytes: usize) {
+        let Some(session) = self.session_mut(key) else { return };
+        session.outbound.detached = true;
+        let (link, counter, generation) = (session.link, session.counter, session.generation);
+        let jid = session.jid.as_str().to_owned();
+        let condition = Some(StreamCondition::ResourceConstraint);
+        self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
+        self.event(Event::SessionDetached { jid, held_bytes });
+        self.shard.ending.push_back((key, generation, "does not read"));
+        self.out.wake_at(self.now.mono_ms);
+    }
+
+    /// Remembers a session that the link's credit holds up, once.
+    fn wait_for_link(&mut self, key: SessionKey, bytes: usize) {
+        let Some(session) = self.shard.sessions.get_mut(key.0).filter(|s| !s.outbound.waits_for_link) else { return };
+        if let Some(link) = self.shard.links.get_mut(&session.link)
             && link.sent_bytes.saturating_add(bytes as u64) > link.credit_bytes
-            && !link.waiting.contains(&key)
         {
+            session.outbound.waits_for_link = true;
             link.waiting.push_back(key);
         }
     }
@@ -135,23 +162,13 @@ impl Cx<'_> {
     /// Credit came: sends what is held, in order, as far as it goes.
     pub fn release_held(&mut self, key: SessionKey) {
         loop {
-            let Some(bytes) =
-                self.session(key).and_then(|s| s.outbound.held.front()).map(|held| held.stanza.bytes().len())
-            else {
-                return;
-            };
-            let link_room = self.link_room(key, bytes);
-            let Some(session) = self.session_mut(key) else { return };
+            let Some(session) = self.session(key).filter(|session| !session.outbound.detached) else { return };
+            let Some(bytes) = session.outbound.held.front().map(|held| held.stanza.bytes().len()) else { return };
             let credit = session.outbound.sent_bytes.saturating_add(bytes as u64) <= session.outbound.credit_bytes;
-            if !link_room || !credit {
-                let link = session.link;
-                if let Some(link) =
-                    self.shard.links.get_mut(&link).filter(|link| !link_room && !link.waiting.contains(&key))
-                {
-                    link.waiting.push_back(key);
-                }
-                return;
+            if !credit || !self.link_room(key, bytes) {
+                return self.wait_for_link(key, bytes);
             }
+            let Some(session) = self.session_mut(key) else { return };
             let Some(held) = session.outbound.held.pop_front() else { return };
             session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
             self.emit(key, &held.stanza, &held.overlay.view(), held.log);

@@ -127,6 +127,9 @@ pub fn on_credit(cx: &mut Cx<'_>, id: LinkId, bytes: u64) {
     let Some(link) = cx.shard.links.get_mut(&id) else { return };
     link.credit_bytes = link.credit_bytes.max(bytes);
     for key in std::mem::take(&mut link.waiting) {
+        if let Some(session) = cx.session_mut(key) {
+            session.outbound.waits_for_link = false;
+        }
         cx.release_held(key);
     }
 }

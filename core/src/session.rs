@@ -150,6 +150,10 @@ pub struct Outbound {
     /// Not yet emitted for want of credit, oldest first.
     pub held: VecDeque<Held>,
     pub held_bytes: usize,
+    /// In its link's list of those that wait for the link's credit.
+    pub waits_for_link: bool,
+    /// Its client does not read: its stream is being closed, nothing more is held for it.
+    pub detached: bool,
 }
 
 /// What a client has not yet been seen to have.
@@ -207,6 +211,8 @@ impl Outbound {
             entries: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            waits_for_link: false,
+            detached: false,
         }
     }
 

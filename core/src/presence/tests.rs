@@ -652,6 +652,62 @@ fn what_waits_for_room_ends_with_its_session() {
     assert_eq!(core.take(phone), NOTHING);
 }
 
+// A farewell that waits for room is not lost with the session that said it.
+#[test]
+fn a_farewell_that_waits_is_said_at_the_end() {
+    let mut core = Core::new(2);
+    let (ada, grace) = (core.name_on(0, "ada"), core.name_on(1, "grace"));
+    core.friends(&ada, &grace);
+    let phone = online(&mut core, &format!("{grace}/phone"));
+    let desk = online(&mut core, &format!("{ada}/desk"));
+    core.forget();
+    fill_outbox(&mut core);
+    core.send(desk, "<presence type='unavailable'/>");
+    core.close(desk, true);
+    assert_eq!(core.take(phone), NOTHING);
+    empty_outbox(&mut core);
+    assert_eq!(core.take(phone), [unavailable(&format!("{ada}/desk"), &grace)]);
+    assert!(core.shards[0].presence_due.is_empty() && core.session(desk).is_none());
+}
+
+// What a session sends to its own account while that is busy keeps its place among what it sends.
+#[test]
+fn a_session_does_not_overtake_itself() {
+    let mut core = Core::new(1);
+    let desk = online(&mut core, "ada@example.org/desk");
+    core.holding = true;
+    core.send(desk, "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='x@y'/></query></iq>");
+    core.send(desk, "<presence id='1'/><presence id='2' to='ada@example.org'/><presence id='3'/>");
+    core.holding = false;
+    core.answer();
+    let ids: Vec<_> = core.take(desk).iter().skip(1).map(|got| got.split('\'').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(ids, ["1", "2", "3"]);
+}
+
+// A client that does not read: beyond the limit its stream is closed, and its contacts are told.
+#[test]
+fn a_session_that_does_not_read_is_detached() {
+    each(|core, ada, grace| {
+        core.friends(ada, grace);
+        let desk = online(core, &format!("{ada}/desk"));
+        core.credit = 1_000;
+        let slow = online(core, &format!("{grace}/slow"));
+        core.credit = 1 << 40;
+        core.writing = false;
+        core.forget();
+        let long = "x".repeat(10_000);
+        for _ in 0..limits::HELD_BYTES_MAX / 10_000 {
+            core.send(desk, &format!("<presence><status>{long}</status></presence>"));
+        }
+        assert!(core.session(slow).is_some() && core.closed(slow).is_none());
+        core.take(desk);
+        core.send(desk, &format!("<presence><status>{long}</status></presence><presence/>"));
+        assert_eq!(core.closed(slow), Some(Some(hearth_wire::StreamCondition::ResourceConstraint)));
+        assert!(core.session(slow).is_none());
+        assert_eq!(core.take(desk).last(), Some(&unavailable(&format!("{grace}/slow"), ada)));
+    });
+}
+
 // A dead link's sessions end a few per turn, and only while there is room for their presence.
 #[test]
 fn sessions_of_a_dead_link_end_as_room_appears() {

@@ -1,5 +1,6 @@
 //! Whatever happens in whatever order, every client ends up knowing who is there.
 
+use crate::limits;
 use crate::testing::{Client, Core};
 use hearth_storage::Subscription;
 use hearth_wire::stanza::StanzaType;
@@ -22,7 +23,8 @@ enum Step {
     Write,
     /// Storage begins to wait, or answers all that waited.
     Storage,
-    /// The other shard goes on.
+    /// The shards' outboxes to each other are full, or have room again.
+    Room,
     Run,
 }
 
@@ -34,6 +36,7 @@ fn step() -> impl Strategy<Value = (usize, usize, Step)> {
         1 => (0..USERS).prop_map(Step::Directed),
         1 => Just(Step::Write),
         1 => Just(Step::Storage),
+        1 => Just(Step::Room),
         1 => Just(Step::Run),
     ];
     (0..USERS, 0..RESOURCES, what)
@@ -52,6 +55,7 @@ struct World {
     users: Vec<String>,
     seats: Vec<Seat>,
     said: u32,
+    full: bool,
 }
 
 impl World {
@@ -64,7 +68,7 @@ impl World {
         core.contact(&users[0], &users[2], Subscription::To);
         core.contact(&users[2], &users[0], Subscription::From);
         let seat = || Seat { client: None, status: None, view: BTreeMap::new() };
-        World { core, users, seats: (0..USERS * RESOURCES).map(|_| seat()).collect(), said: 0 }
+        World { core, users, seats: (0..USERS * RESOURCES).map(|_| seat()).collect(), said: 0, full: false }
     }
 
     fn full(&self, seat: usize) -> String {
@@ -81,6 +85,7 @@ impl World {
                     self.core.answer();
                 }
             }
+            (Step::Room, _) => self.room(),
             (Step::Run, _) => self.core.run(),
             (Step::Connect, None) if !self.core.holding => {
                 let full = self.full(seat);
@@ -95,10 +100,6 @@ impl World {
             (Step::Available, Some(client)) => {
                 self.said += 1;
                 let status = self.said.to_string();
-                if self.seats[seat].status.is_none() {
-                    self.receive();
-                    self.seats[seat].view.clear();
-                }
                 self.core.put(client, &format!("<presence><status>{status}</status></presence>"));
                 self.seats[seat].status = Some(status);
             }
@@ -121,8 +122,23 @@ impl World {
         }
     }
 
+    fn room(&mut self) {
+        self.full = !self.full;
+        let pairs = if self.core.shards.len() > 1 { vec![(0, 1), (1, 0)] } else { Vec::new() };
+        for (from, to) in pairs {
+            let bytes = limits::OUTBOX_BYTES_MAX as u64;
+            if self.full {
+                self.core.shards[from].charge_outbox(u16::try_from(to).unwrap(), bytes);
+            } else {
+                self.core.room(from, u16::try_from(to).unwrap(), bytes);
+            }
+        }
+    }
+
     fn receive(&mut self) {
-        for seat in &mut self.seats {
+        for index in 0..self.seats.len() {
+            let own = self.full(index);
+            let seat = &mut self.seats[index];
             let Some(client) = seat.client else { continue };
             for (stanza, _) in self.core.take_stanzas(client) {
                 let view = stanza.view();
@@ -132,6 +148,8 @@ impl World {
                         let status = tree::child(view.payload, tree::CLIENT, "status").unwrap().text();
                         seat.view.insert(from, status);
                     }
+                    // Its own echo: what it knew is no longer kept up to date.
+                    StanzaType::Unavailable if from == own => seat.view.clear(),
                     StanzaType::Unavailable => {
                         seat.view.remove(&from);
                     }
@@ -144,15 +162,17 @@ impl World {
     fn check(mut self) {
         self.core.holding = false;
         self.core.answer();
+        if self.full {
+            self.room();
+        }
         self.core.run();
         self.receive();
         for watcher in 0..self.seats.len() {
             let (Some(client), Some(_)) = (self.seats[watcher].client, &self.seats[watcher].status) else { continue };
             assert_eq!(self.core.unsettled(client), 0);
             for watched in 0..self.seats.len() {
-                let sees = match (watcher / RESOURCES, watched / RESOURCES) {
-                    (one, other) => one == other || matches!((one, other), (0, _) | (1, 0)),
-                };
+                let (one, other) = (watcher / RESOURCES, watched / RESOURCES);
+                let sees = one == other || one == 0 || (one, other) == (1, 0);
                 if sees {
                     let full = self.full(watched);
                     let believes = self.seats[watcher].view.get(&full);

@@ -57,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) holding: bool,
     /// Writes and appends are answered `Failed`.
     pub(crate) failing: bool,
+    /// Absolute bytes a session may be sent, said at bind and with every acknowledgement.
+    pub(crate) credit: u64,
     /// What the edge gets is written to the socket at once.
     pub(crate) writing: bool,
     pub(crate) events: Vec<Event>,
@@ -128,6 +130,7 @@ impl Core {
             now: Now { mono_ms: 1_000, utc_ms: 1_700_000_000_000 },
             holding: false,
             failing: false,
+            credit: PLENTY,
             writing: true,
             events: Vec::new(),
             replies: Vec::new(),
@@ -269,7 +272,7 @@ impl Core {
             });
         });
         self.run();
-        self.frame(shard, &ToCore::Bind(to_core::Bind { counter, resource: Some(resource), credit: PLENTY }));
+        self.frame(shard, &ToCore::Bind(to_core::Bind { counter, resource: Some(resource), credit: self.credit }));
         self.run();
         client
     }
@@ -560,7 +563,7 @@ impl Core {
     }
 
     fn deliver(&mut self, shard: usize, target: &Target<'_>, stanza: &[u8]) {
-        let writing = self.writing;
+        let (writing, credit) = (self.writing, self.credit);
         let client = self.by_counter(target.counter);
         assert_eq!((client.shard, client.generation), (shard, target.generation), "sent to somebody else");
         assert_eq!(client.closed, None, "sent to a closed stream");
@@ -574,7 +577,7 @@ impl Core {
                 counter: target.counter,
                 generation: target.generation,
                 entry: target.entry,
-                credit: PLENTY,
+                credit,
             };
             self.frame(shard, &ToCore::Written(written));
         }
