@@ -218,7 +218,9 @@ impl World for Machines {
         }
         let edge = who % self.edges.len();
         let Some(counter) = self.edges.get_mut(edge).map(EdgeLoop::accept) else { return Err("no edge".to_owned()) };
-        self.clients[who] = Some(SimClient { edge, counter, reader: Reader::default() });
+        if let Some(slot) = self.clients.get_mut(who) {
+            *slot = Some(SimClient { edge, counter, reader: Reader::default() });
+        }
         let (local, domain, _) = jid::split(&session.account);
         let header = format!(
             "<stream:stream to='{domain}' version='1.0' xmlns='jabber:client' \

@@ -193,7 +193,7 @@ impl World {
             self.progress()?;
             self.move_bytes()?;
             for shard in 0..self.shards.len() {
-                if std::mem::take(&mut self.in_turn[shard]) {
+                if self.in_turn.get_mut(shard).is_some_and(std::mem::take) {
                     self.feed(shard, Input::EndOfTurn);
                 }
             }
@@ -228,7 +228,8 @@ impl World {
         if busy.is_empty() {
             return Ok(());
         }
-        let lane = busy[self.pick(busy.len())];
+        let index = self.pick(busy.len());
+        let Some(lane) = busy.get(index).copied() else { return Ok(()) };
         let Some(item) = self.lanes.get_mut(&lane).and_then(VecDeque::pop_front) else { return Ok(()) };
         match item {
             Item::ToShard { edge, shard, link, bytes } => self.frames_to_shard(edge, shard, link, &bytes),
@@ -259,7 +260,9 @@ impl World {
     fn feed(&mut self, shard: usize, input: Input<'_>) {
         let more = self.pick(2) == 0;
         let Some(machine) = self.shards.get_mut(shard) else { return };
-        self.in_turn[shard] = more && !matches!(input, Input::EndOfTurn);
+        if let Some(in_turn) = self.in_turn.get_mut(shard) {
+            *in_turn = more && !matches!(input, Input::EndOfTurn);
+        }
         machine.handle(input, self.now, &mut self.out);
         if !more {
             machine.handle(Input::EndOfTurn, self.now, &mut self.out);
@@ -362,7 +365,7 @@ impl World {
             if let Ok(Some(frame)) = ToCore::decode(frame) {
                 self.feed(shard, Input::Frame { link: LinkId(link), frame, bytes: used });
             }
-            rest = &rest[used..];
+            rest = rest.get(used..).unwrap_or_default();
         }
         self.feed(shard, Input::EndOfTurn);
     }
@@ -375,12 +378,12 @@ impl World {
         let index = u16::try_from(shard).unwrap_or(0);
         let mut rest = bytes;
         while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
-            if let (Ok(Some(frame)), Some(edge)) = (ToEdge::decode(frame), self.edges.get_mut(edge)) {
-                if !(blind && matches!(frame, ToEdge::Deliver(_))) {
-                    edge.frame(index, &frame, used);
-                }
+            if let (Ok(Some(frame)), Some(edge)) = (ToEdge::decode(frame), self.edges.get_mut(edge))
+                && !(blind && matches!(frame, ToEdge::Deliver(_)))
+            {
+                edge.frame(index, &frame, used);
             }
-            rest = &rest[used..];
+            rest = rest.get(used..).unwrap_or_default();
         }
         self.note_settled();
     }
@@ -453,10 +456,10 @@ impl World {
 
     fn cut_off(&mut self, index: usize) {
         let Some(client) = self.clients.get_mut(index) else { return };
-        if let Some((edge, counter)) = client.at {
-            if let Some(edge) = self.edges.get_mut(edge) {
-                edge.vanish(counter);
-            }
+        if let Some((edge, counter)) = client.at
+            && let Some(edge) = self.edges.get_mut(edge)
+        {
+            edge.vanish(counter);
         }
         client.gone();
     }
@@ -467,7 +470,7 @@ impl World {
         let Some(life) = self.clients.get(index).map(|client| client.life) else { return Ok(()) };
         match life {
             Life::Away => {
-                let priority = [0, 0, 5, -1][self.pick(4)];
+                let priority = one_of(&[0, 0, 5, -1], self.pick(4));
                 self.connect(index, priority);
             }
             Life::Bound => self.say(index),
@@ -491,16 +494,16 @@ impl World {
                 self.messages.sent(id, &to, client.session);
             }
             10..=11 => {
-                client.ask(["", "example.org", "elsewhere.example"][resource % 3], "<ping xmlns='urn:xmpp:ping'/>")
+                client.ask(one_of(&["", "example.org", "elsewhere.example"], resource), "<ping xmlns='urn:xmpp:ping'/>")
             }
             12 => client.wonder(&format!("{bare}/r{resource}"), "<query xmlns='jabber:iq:version'/>"),
             13 => client.ask(&bare, "<vCard xmlns='vcard-temp'/>"),
             14 => {
-                let ty = ["subscribe", "subscribed", "unsubscribe", "unsubscribed"][resource];
+                let ty = one_of(&["subscribe", "subscribed", "unsubscribe", "unsubscribed"], resource);
                 client.stanza(&format!("<presence type='{ty}' to='{bare}'/>"));
             }
             15 => {
-                client.priority = [0, 1, -1, 7][resource];
+                client.priority = one_of(&[0, 1, -1, 7], resource);
                 client.stanza(&format!("<presence><priority>{}</priority></presence>", client.priority));
             }
             16 => client.stanza("<presence type='unavailable'/>"),
@@ -535,6 +538,11 @@ impl World {
             self.feed(shard, Input::EndOfTurn);
         }
     }
+}
+
+/// The `index`-th choice, counted round.
+fn one_of<T: Copy + Default>(choices: &[T], index: usize) -> T {
+    choices.get(index.checked_rem(choices.len()).unwrap_or(0)).copied().unwrap_or_default()
 }
 
 /// Everybody's password is `secret`, at one iteration: proving it is not what is simulated.
