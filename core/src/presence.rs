@@ -14,8 +14,6 @@ pub mod fanout;
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod world_tests;
 
 use crate::account::AccountKey;
 use crate::cx::Cx;
