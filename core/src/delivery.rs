@@ -163,7 +163,12 @@ impl Cx<'_> {
     pub fn release_held(&mut self, key: SessionKey) {
         loop {
             let Some(session) = self.session(key).filter(|session| !session.outbound.detached) else { return };
-            let Some(bytes) = session.outbound.held.front().map(|held| held.stanza.bytes().len()) else { return };
+            let Some(bytes) = session.outbound.held.front().map(|held| held.stanza.bytes().len()) else {
+                if session.outbound.flush_waits {
+                    crate::message::advance(self, session.account);
+                }
+                return;
+            };
             let credit = session.outbound.sent_bytes.saturating_add(bytes as u64) <= session.outbound.credit_bytes;
             if !credit || !self.link_room(key, bytes) {
                 return self.wait_for_link(key, bytes);
@@ -258,6 +263,8 @@ impl Cx<'_> {
         if let Some(other) = other {
             crate::offline::on_available(self, other);
         }
+        // What was being read for this session stands in the way of what follows.
+        crate::message::advance(self, account);
     }
 
     /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.

@@ -134,9 +134,21 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
                 return;
             }
             Some(Pending::Append { done: None, .. } | Pending::Read { asked: true, .. }) => return,
-            Some(Pending::Read { asked, .. }) => {
-                *asked = true;
-                return offline::read_on(cx, key);
+            Some(Pending::Read { to, .. }) => {
+                let to = *to;
+                let waits = offline::must_wait(cx, to);
+                let Some(account) = cx.account_mut(key) else { return };
+                match (waits, account.log.pending.front_mut()) {
+                    (Some(true), _) => return,
+                    (Some(false), Some(Pending::Read { asked, .. })) => {
+                        *asked = true;
+                        return offline::read_on(cx, key);
+                    }
+                    _ => {
+                        account.log.pending.pop_front();
+                        continue;
+                    }
+                }
             }
             Some(Pending::Append { .. } | Pending::Stanza { .. }) => {}
         }

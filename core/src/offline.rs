@@ -1,5 +1,6 @@
 //! Messages that waited (XEP-0160): read from the log at the first available presence of
-//! non-negative priority, delivered once with their delay stamps (XEP-0203), live ones behind them.
+//! non-negative priority, delivered once with their delay stamps (XEP-0203), live ones behind them,
+//! at the pace at which the client reads.
 
 use crate::account::{Account, AccountKey, Pending};
 use crate::cx::Cx;
@@ -8,6 +9,7 @@ use crate::message;
 use crate::outputs::Event;
 use crate::session::SessionKey;
 use hearth_storage::{Answer, Ask, LogId, LogRecord};
+use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{Delay, Overlay};
 
 /// How many messages may wait for the account: no limit while someone is there to have them.
@@ -21,8 +23,21 @@ pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     let Some(state) = cx.account_mut(account) else { return };
     let Some(first) = state.log.marks.undelivered.iter().min() else { return };
     let after = LogId(first.0.saturating_sub(1));
-    state.log.pending.push_back(Pending::Read { to: Some((session, generation)), after, asked: false });
+    let read = Pending::Read { to: Some((session, generation)), after, asked: false };
+    // Before what is on its way in: that is younger. Reads under way keep their place.
+    let at = state.log.pending.iter().take_while(|pending| matches!(pending, Pending::Read { .. })).count();
+    state.log.pending.insert(at, read);
     message::advance(cx, account);
+}
+
+/// Whether the [`Pending::Read`] for this session must wait until its client has read more. `None`:
+/// the session is gone.
+pub fn must_wait(cx: &mut Cx<'_>, to: Option<(SessionKey, Generation)>) -> Option<bool> {
+    let Some((key, generation)) = to else { return Some(false) };
+    let session = cx.session_at(key, generation)?;
+    let outbound = &mut session.outbound;
+    outbound.flush_waits = !outbound.held.is_empty();
+    (!outbound.detached).then_some(outbound.flush_waits)
 }
 
 /// After a crash the log may hold records above the stored mark: nobody was seen to have them, so
@@ -53,9 +68,8 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
         }
         _ => Vec::new(),
     };
-    let last = records.last().map(|record| record.id);
     // A page may be short because its records are long: only an empty one is the end.
-    let more = last.is_some();
+    let last = records.last().map(|record| record.id);
     let Some(Pending::Read { to, .. }) = cx.account(key).and_then(|account| account.log.pending.front()) else {
         return;
     };
@@ -74,18 +88,17 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
             }
         }
     }
-    let alive = to.is_none_or(|(session, generation)| cx.session_at(session, generation).is_some());
     let Some(account) = cx.account_mut(key) else { return };
     match (account.log.pending.front_mut(), last) {
-        (Some(Pending::Read { after, .. }), Some(last)) if more && alive => {
+        (Some(Pending::Read { after, asked, .. }), Some(last)) => {
             *after = last;
-            read_on(cx, key);
+            *asked = false;
         }
         _ => {
             account.log.pending.pop_front();
-            message::advance(cx, key);
         }
     }
+    message::advance(cx, key);
 }
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
@@ -101,7 +114,10 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRe
 
 #[cfg(test)]
 mod tests {
+    use crate::limits;
     use crate::testing::Core;
+    use hearth_wire::stanza::StanzaKind;
+    use hearth_wire::to_core::{ToCore, Written};
 
     #[test]
     fn long_messages_that_waited_all_come() {
@@ -119,5 +135,67 @@ mod tests {
         core.send(ada, "<presence/>");
         let waited = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
         assert_eq!(waited, 8);
+    }
+
+    /// Far more waits than a session may have held back: it comes at the client's pace, and what
+    /// arrives meanwhile comes behind it.
+    #[test]
+    fn messages_that_waited_come_as_fast_as_they_are_read() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let grace = core.login("grace@example.org/phone");
+        let long = "x".repeat(20 * 1024);
+        let message =
+            |n: usize| format!("<message to='ada@example.org' id='{n}' type='chat'><body>{long}</body></message>");
+        for n in 0..80 {
+            core.send(grace, &message(n));
+        }
+        (core.writing, core.credit) = (false, 100 * 1024);
+        let ada = core.login("ada@example.org/desk");
+        core.send(ada, "<presence/>");
+        core.send(grace, &message(80));
+        let mut came = 0;
+        let mut credit = core.credit;
+        while came < 81 {
+            let stanzas = core.take_stanzas(ada);
+            assert!(!stanzas.is_empty(), "stuck behind {came}");
+            for (stanza, _) in stanzas {
+                let stanza = stanza.view();
+                if stanza.kind == StanzaKind::Message {
+                    assert_eq!(stanza.id, Some(came.to_string().as_str()));
+                    came += 1;
+                }
+            }
+            let session = core.session(ada).expect("it is not detached");
+            assert!(session.outbound.held_bytes <= limits::HELD_BYTES_MAX);
+            let (counter, generation, entry) = (session.counter, session.generation, session.outbound.last);
+            credit += 100 * 1024;
+            core.frame(0, &ToCore::Written(Written { counter, generation, entry, credit }));
+            core.run();
+        }
+    }
+
+    /// A session that dies while its messages are read does not stand in the way of the next one.
+    #[test]
+    fn a_session_that_dies_in_the_middle_leaves_the_rest() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let grace = core.login("grace@example.org/phone");
+        let long = "x".repeat(20 * 1024);
+        for n in 0..60 {
+            core.send(
+                grace,
+                &format!("<message to='ada@example.org' id='{n}' type='chat'><body>{long}</body></message>"),
+            );
+        }
+        (core.writing, core.credit) = (false, 50 * 1024);
+        let slow = core.login("ada@example.org/slow");
+        core.send(slow, "<presence/>");
+        core.close(slow, false);
+        (core.writing, core.credit) = (true, 1 << 40);
+        let ada = core.login("ada@example.org/desk");
+        core.send(ada, "<presence/>");
+        let came = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
+        assert_eq!(came, 60);
     }
 }

@@ -154,6 +154,8 @@ pub struct Outbound {
     pub waits_for_link: bool,
     /// Its client does not read: its stream is being closed, nothing more is held for it.
     pub detached: bool,
+    /// Messages that waited for it go on when nothing is held any more.
+    pub flush_waits: bool,
 }
 
 /// What a client has not yet been seen to have.
@@ -213,6 +215,7 @@ impl Outbound {
             held_bytes: 0,
             waits_for_link: false,
             detached: false,
+            flush_waits: false,
         }
     }
 
