@@ -1,6 +1,13 @@
 //! Bad input at every door of real processes: the right condition (RFC 6120 §4.9.3, §6.5), the stream's end where
 //! it ends, and a server that goes on serving somebody else.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::{Hearth, Options};

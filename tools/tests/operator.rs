@@ -1,5 +1,12 @@
 //! `hearthctl` against a running server: what it does, what it says, and its exit codes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::{Hearth, Options, PASSWORD};

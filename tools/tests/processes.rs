@@ -1,5 +1,12 @@
 //! Starting, stopping, dying: `hearth` as its operator sees it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::{Hearth, Options, eventually, send_signal, wait};

@@ -1,5 +1,12 @@
 //! Rules of the repository that no lint knows. Each is a plain test that names what breaks it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

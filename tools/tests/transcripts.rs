@@ -1,6 +1,13 @@
 //! Plays `core/transcripts/*.txt` twice, each time against a server of its own: the daemons over
 //! sockets, and the machines alone.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use common::{Hearth, Options};

@@ -1,6 +1,7 @@
 //! A `hearth` of one test: its own folder, its own ports, gone when the test ends.
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "helpers of tests fail as tests do")]
 
 use hearth_tools::client::{Client, ClientError, Server, Tls};
 use std::io::{BufRead, BufReader, Write};
