@@ -6,6 +6,7 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
+use crate::subscription::state::Action;
 use crate::{iq, message, presence, reply};
 use hearth_wire::ids::{Generation, ShardIndex};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
@@ -135,12 +136,17 @@ impl Cx<'_> {
     }
 
     /// Answers a stanza with an error wherever its sender is, and settles it. Presence is not
-    /// answered: RFC 6121 §8.5 ignores what cannot be delivered.
+    /// answered: RFC 6121 §8.5 ignores what cannot be delivered; but a subscription stanza that
+    /// there was no room for may be sent again, and its sender should know.
     pub fn refuse(&mut self, stanza: &SharedStanza, origin: Option<Origin>, condition: StanzaCondition) {
         let view = stanza.view();
         let error = match view.kind {
-            StanzaKind::Presence => None,
-            StanzaKind::Message | StanzaKind::Iq => reply::error(&view, condition, None),
+            StanzaKind::Presence
+                if condition != StanzaCondition::ResourceConstraint || Action::of(view.ty).is_none() =>
+            {
+                None
+            }
+            StanzaKind::Presence | StanzaKind::Message | StanzaKind::Iq => reply::error(&view, condition, None),
         };
         match (error, origin) {
             (Some(error), Some(origin)) => self.answer(origin, error),

@@ -85,7 +85,7 @@ pub fn outbound(
     }
     roster::store(cx, key, edit, move |cx, stored| match stored {
         Ok(()) => sent.go_on(cx),
-        Err(NotStored) => sent.refuse(cx),
+        Err(NotStored) => refuse(cx, &sent.stanza, StanzaCondition::ResourceConstraint, sent.origin),
     });
     Ok(())
 }
@@ -138,13 +138,6 @@ impl Sent {
             // §3.1.5
             fanout::tell_available(cx, key, &contact);
         }
-    }
-
-    fn refuse(self, cx: &mut Cx<'_>) {
-        if let Some(error) = reply::error(&self.stanza.view(), StanzaCondition::ResourceConstraint, None) {
-            cx.route(error, None);
-        }
-        cx.settle(self.origin);
     }
 }
 
@@ -258,12 +251,14 @@ fn room_for_request(kept: usize, stanza: &SharedStanza) -> Result<(), StanzaCond
     Ok(())
 }
 
-/// Tells the sender: a request that is not kept would otherwise wait for ever.
+/// Unlike other presence this is answered: a request that is not kept would otherwise wait for ever. The
+/// session that sent it gets the error, ahead of its settlement.
 fn refuse(cx: &mut Cx<'_>, stanza: &SharedStanza, condition: StanzaCondition, origin: Option<Origin>) {
-    if let Some(error) = reply::error(&stanza.view(), condition, None) {
-        cx.route(error, None);
+    match (reply::error(&stanza.view(), condition, None), origin) {
+        (Some(error), Some(origin)) => cx.answer(origin, error),
+        (Some(error), None) => cx.route(error, None),
+        (None, origin) => cx.settle(origin),
     }
-    cx.settle(origin);
 }
 
 /// A contact's subscription stanza whose change is stored.

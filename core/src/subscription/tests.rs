@@ -360,6 +360,23 @@ fn a_change_that_cannot_be_stored_is_refused() {
     });
 }
 
+// The contact's account cannot even be loaded: the request is answered, not lost in silence.
+#[test]
+fn a_request_to_an_account_that_does_not_load_is_refused() {
+    each(|core, ada, grace| {
+        core.account(grace);
+        let desk = online(core, &format!("{ada}/desk"));
+        core.unreadable = true;
+        core.send(desk, &format!("<presence type='subscribe' id='x' to='{grace}'/>"));
+        let got = core.take(desk);
+        assert!(got.iter().any(|got| got.contains("<resource-constraint ")), "{got:?}");
+        assert_eq!(core.unsettled(desk), 0);
+        core.unreadable = false;
+        say(core, desk, "subscribe", grace);
+        assert_eq!(core.stored(grace).requests.len(), 1);
+    });
+}
+
 // Settled only when both rosters are durable.
 #[test]
 fn a_request_is_settled_when_both_sides_are_stored() {

@@ -57,6 +57,8 @@ pub(crate) struct Core {
     pub(crate) holding: bool,
     /// Writes and appends are answered `Failed`.
     pub(crate) failing: bool,
+    /// Reads are answered `Failed`.
+    pub(crate) unreadable: bool,
     /// Absolute bytes a session may be sent, said at bind and with every acknowledgement.
     pub(crate) credit: u64,
     /// What the edge gets is written to the socket at once.
@@ -130,6 +132,7 @@ impl Core {
             now: Now { mono_ms: 1_000, utc_ms: 1_700_000_000_000 },
             holding: false,
             failing: false,
+            unreadable: false,
             credit: PLENTY,
             writing: true,
             events: Vec::new(),
@@ -471,7 +474,8 @@ impl Core {
     }
 
     fn answered(&self, question: Question) -> Answered {
-        if self.failing && matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. }) {
+        let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
+        if (self.failing && writes) || (self.unreadable && !writes) {
             return Answered { id: question.id, answer: Answer::Failed(hearth_storage::StoreError::Full) };
         }
         self.storage.answer(question)
