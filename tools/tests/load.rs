@@ -1,5 +1,12 @@
 //! The seeder and the load program against a Hearth of this test: every scenario, in small.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod common;
 
 use argh::FromArgs as _;
