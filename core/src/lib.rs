@@ -37,6 +37,7 @@ pub mod offline;
 pub mod outputs;
 pub mod ping;
 pub mod presence;
+pub mod process;
 pub mod provision;
 pub mod random;
 pub mod register;

@@ -25,6 +25,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    hearth_core::process::use_small_pages();
     let arguments: Arguments = argh::from_env();
     match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

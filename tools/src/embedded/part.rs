@@ -42,6 +42,7 @@ impl Part {
 
     /// Runs it in this process until it is told to stop.
     pub(super) fn run(self, args: &Args) -> Result<(), Failure> {
+        hearth_core::process::use_small_pages();
         die_with_parent()?;
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::new(&args.log))
