@@ -16,7 +16,7 @@ bin="$PWD/target/release" peers="$PWD/benches/peers"
 
 servers="hearth hearth-nolog prosody prosody-tuned ejabberd"
 rows="login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence"
-out="" users=15000 friends=2080 from=1000 logins=4000 wait=60 seconds=20
+out="" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
 while [ $# -gt 0 ]; do
     case "$1" in
         --servers) servers="$2"; shift 2 ;;
