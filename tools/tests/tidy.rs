@@ -178,7 +178,6 @@ fn mentions(text: &str) -> Vec<String> {
 fn documents_mention_only_what_exists() {
     let all = files();
     let names: BTreeSet<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
-    let folder = |path: &str| names.iter().any(|name| name.starts_with(&format!("{}/", path.trim_end_matches('/'))));
     let kinds = [".rs", ".md", ".toml", ".txt", ".sh", ".py", ".mjs", ".xml", ".json", ".yml"];
     let mut found = Vec::new();
     for (document, text) in all.iter().filter(|(name, _)| name.ends_with(".md")) {
@@ -188,10 +187,14 @@ fn documents_mention_only_what_exists() {
             if !looks_like_a_file || word.contains([' ', '*', '<', '$', ':']) {
                 continue;
             }
+            // From the root, from the document's folder, or as the end of a path, as in a code map.
             let word = word.trim_start_matches("./");
-            let there = [word.to_owned(), format!("{here}{word}")];
-            let bare = !word.contains('/') && names.iter().any(|name| name.ends_with(&format!("/{word}")));
-            if !bare && !there.iter().any(|path| names.contains(path.as_str()) || folder(path)) {
+            let places = [format!("/{word}"), format!("/{here}{word}")];
+            let there = |name: &str| {
+                let name = format!("/{name}");
+                places.iter().any(|at| name.ends_with(at) || (word.ends_with('/') && name.contains(at)))
+            };
+            if !names.iter().any(|name| there(name)) {
                 found.push(format!("{document}: {word}"));
             }
         }
