@@ -106,6 +106,7 @@ start_ejabberd() {
         --ctl-config "$dir/ejabberdctl.cfg" --spool "$dir/spool" --logs "$dir/logs" foreground) >"$dir/out" 2>&1 &
     running=$!
     await_port $port "$dir"
+    sleep 5 # it listens before it serves everything
     local beam
     beam=$(ss -ltnpH "sport = :$port" | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)
     running="$beam $running" pids="server=$beam"
@@ -168,7 +169,7 @@ run_row() {
     esac
 }
 
-cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
+[ -n "${SKIP_BUILD:-}" ] || cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
     --bin hearth-core --bin hearth-connmgr --bin load --bin seed
 for server in $servers; do
     if ! present; then say "$server: not installed, left out"; continue; fi
