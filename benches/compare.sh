@@ -1,12 +1,13 @@
 #!/bin/bash
-# Runs the same work in turn against Hearth (message log on, and off), Prosody (as it comes, and tuned) and
-# ejabberd, all on loopback, and prints one table. Only ratios within one run say anything.
+# Runs the same work in turn against Hearth (message log on, and off), Prosody (as it comes, and tuned), ejabberd,
+# and a bare relay of bytes (the floor), all on loopback, and prints one table. Only ratios within one run say
+# anything.
 #
 #   benches/compare.sh                                   everything: an hour or two
 #   benches/compare.sh --quick                           small numbers, to see that it works
 #   benches/compare.sh --servers "hearth ejabberd" --rows "login chat" --out FOLDER
 #
-# Servers: hearth hearth-nolog prosody prosody-tuned ejabberd. Those that are not installed are left out.
+# Servers: relay hearth hearth-nolog prosody prosody-tuned ejabberd. Those that are not installed are left out.
 # Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence.
 # --out keeps configurations, accounts and results.jsonl there; a later run with the same folder uses the accounts
 # again. Needs openssl; prosody and ejabberd as Debian packages, and root to run them under their own users.
@@ -14,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin="$PWD/target/release" peers="$PWD/benches/peers"
 
-servers="hearth hearth-nolog prosody prosody-tuned ejabberd"
+servers="relay hearth hearth-nolog prosody prosody-tuned ejabberd"
 rows="login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence"
 out="" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
 while [ $# -gt 0 ]; do
@@ -111,8 +112,14 @@ start_ejabberd() {
     beam=$(ss -ltnpH "sport = :$port" | grep -o 'pid=[0-9]*' | head -1 | cut -d= -f2)
     running="$beam $running" pids="server=$beam"
 }
+start_relay() {
+    "$bin/relay" --listen "127.0.0.1:$port" >"$dir/out" 2>&1 &
+    running=$! pids="server=$!"
+    await_port $port "$dir"
+}
 start() {
     case "$server" in
+        relay) start_relay ;;
         hearth) start_hearth false ;;
         hearth-nolog) start_hearth true ;;
         prosody) start_prosody "" ;;
@@ -122,6 +129,7 @@ start() {
 }
 present() {
     case "$server" in
+        relay) [ -x "$bin/relay" ] ;;
         hearth*) [ -x "$bin/hearth-core" ] && [ -x "$bin/hearth-connmgr" ] ;;
         prosody*) command -v prosody >/dev/null ;;
         ejabberd) command -v ejabberdctl >/dev/null ;;
@@ -129,12 +137,16 @@ present() {
     esac
 }
 
-load() { "$bin/load" "$@" --target "127.0.0.1:$port" --keys "$dir/keys" --pids "$pids" --label "$server" --json; }
+load() {
+    if [ "$server" = relay ]; then set -- "$@" --mechanism PLAIN; fi
+    "$bin/load" "$@" --target "127.0.0.1:$port" --keys "$dir/keys" --pids "$pids" --label "$server" --json
+}
 
 # Accounts: for Hearth straight into its store, for others through the protocol.
 accounts() {
     if [ -e "$dir/accounts" ]; then return; fi
     case "$server" in
+        relay) ;; # believes everybody
         hearth*)
             "$bin/seed" --data "$dir/data" --users "$users" >&2
             "$bin/seed" --data "$dir/data" --first-user "$users" --users "$friends" --contacts 25 >&2
@@ -170,7 +182,7 @@ run_row() {
 }
 
 [ -n "${SKIP_BUILD:-}" ] || cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
-    --bin hearth-core --bin hearth-connmgr --bin load --bin seed
+    --bin hearth-core --bin hearth-connmgr --bin load --bin seed --bin relay
 for server in $servers; do
     if ! present; then say "$server: not installed, left out"; continue; fi
     dir="$out/$server"
@@ -181,6 +193,8 @@ for server in $servers; do
     fi
     accounts
     for row in $rows; do
+        # The relay knows neither TLS nor rosters, and does no more than chat.
+        if [ "$server" = relay ]; then case "$row" in login-plain | chat | chat-rate) ;; *) continue ;; esac; fi
         start
         say "$server: $row"
         # A row that fails is told and leaves its place in the table empty.

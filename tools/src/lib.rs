@@ -4,6 +4,7 @@ pub mod client;
 pub mod ctl;
 pub mod embedded;
 pub mod load;
+pub mod relay;
 pub mod scram;
 pub mod seed;
 pub mod sim;

@@ -21,7 +21,7 @@ mod login;
 mod net;
 mod probe;
 mod report;
-mod scan;
+pub(crate) mod scan;
 mod scenario;
 mod scram;
 mod timer;
