@@ -10,19 +10,21 @@
 # Servers: relay hearth hearth-nolog prosody prosody-tuned ejabberd. Those that are not installed are left out.
 # Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence.
 # --out keeps configurations, accounts and results.jsonl there; a later run with the same folder uses the accounts
-# again. Needs openssl; prosody and ejabberd as Debian packages, and root to run them under their own users.
+# again. --built takes the executables of target/release as they are. Needs openssl; prosody and ejabberd as Debian
+# packages, and root to run them under their own users.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin="$PWD/target/release" peers="$PWD/benches/peers"
 
 servers="relay hearth hearth-nolog prosody prosody-tuned ejabberd"
 rows="login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence"
-out="" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
+built="" out="" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
 while [ $# -gt 0 ]; do
     case "$1" in
         --servers) servers="$2"; shift 2 ;;
         --rows) rows="$2"; shift 2 ;;
         --out) out="$2"; shift 2 ;;
+        --built) built=yes; shift ;;
         --quick) users=2000 friends=520 from=500 logins=1000 wait=3 seconds=5; shift ;;
         *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
     esac
@@ -138,7 +140,7 @@ present() {
 }
 
 load() {
-    if [ "$server" = relay ]; then set -- "$@" --mechanism PLAIN; fi
+    if [ "$server" = relay ] && [[ "$*" != *PLAIN* ]]; then set -- "$@" --mechanism PLAIN; fi
     "$bin/load" "$@" --target "127.0.0.1:$port" --keys "$dir/keys" --pids "$pids" --label "$server" --json
 }
 
@@ -181,7 +183,7 @@ run_row() {
     esac
 }
 
-[ -n "${SKIP_BUILD:-}" ] || cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
+[ -n "$built" ] || cargo build --release --quiet -p hearth-core -p hearth-connmgr -p hearth-tools \
     --bin hearth-core --bin hearth-connmgr --bin load --bin seed --bin relay
 for server in $servers; do
     if ! present; then say "$server: not installed, left out"; continue; fi
