@@ -112,16 +112,38 @@ fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
         _ => Err(()),
     };
     cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(1);
-    let Some(account) = cx.account_mut(key) else { return };
-    for pending in &mut account.log.pending {
-        if let Pending::Append { question, done, .. } = pending
-            && *question == id
-        {
-            *done = Some(outcome);
-            break;
-        }
-    }
+    let origin = note_appended(cx, key, id, outcome);
+    cx.settle(origin);
     advance(cx, key);
+}
+
+/// Notes the outcome of an append; what is durable is settled, whenever it can be delivered.
+fn note_appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, outcome: Result<LogId, ()>) -> Option<Origin> {
+    let log = &mut cx.account_mut(key)?.log;
+    let pending = log.pending.iter_mut().find(|p| matches!(p, Pending::Append { question, .. } if *question == id))?;
+    let Pending::Append { done, origin, .. } = pending else { return None };
+    *done = Some(outcome);
+    let origin = if outcome.is_ok() { origin.take() } else { None };
+    shelve(cx, key);
+    origin
+}
+
+/// What is durable behind a flush that waits for the account's only client need not stay in memory: the
+/// flush will read it, too, in its order.
+pub fn shelve(cx: &mut Cx<'_>, key: AccountKey) {
+    let Some(account) = cx.account_mut(key) else { return };
+    let alone = matches!(
+        account.log.pending.front(),
+        Some(Pending::Read { to: Some((session, _)), asked: false, .. }) if account.sessions == [*session]
+    );
+    while let Some(Pending::Append { done: Some(Ok(id)), origin: None, .. }) = account.log.pending.get(1) {
+        let id = *id;
+        if !alone {
+            return;
+        }
+        account.log.pending.remove(1);
+        account.log.undelivered(id);
+    }
 }
 
 /// Goes on with what the account is owed, in order, until something is not answered yet.
@@ -166,12 +188,20 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
 /// The message is durable: to whoever is there now, or to the account's undelivered ones.
 fn deliver(cx: &mut Cx<'_>, account: AccountKey, stanza: &SharedStanza, origin: Option<Origin>, log: LogId) {
     let recipients = recipients(cx, account, &stanza.view());
-    if recipients.is_empty() {
-        if let Some(account) = cx.account_mut(account) {
-            account.log.undelivered(log);
+    match recipients.as_slice() {
+        [] => {
+            if let Some(account) = cx.account_mut(account) {
+                account.log.undelivered(log);
+            }
         }
-    } else {
-        cx.multicast(&recipients, stanza, &Overlay::default(), Some(log));
+        // It waits in the log, and comes when the client has read what it was sent.
+        [only] if cx.session(*only).is_some_and(|session| session.receives_bare() && session.outbound.is_behind()) => {
+            if let Some(account) = cx.account_mut(account) {
+                account.log.undelivered(log);
+            }
+            offline::on_available(cx, *only);
+        }
+        _ => cx.multicast(&recipients, stanza, &Overlay::default(), Some(log)),
     }
     cx.settle(origin);
 }

@@ -68,15 +68,22 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
         }
         _ => Vec::new(),
     };
-    // A page may be short because its records are long: only an empty one is the end.
-    let last = records.last().map(|record| record.id);
-    let Some(Pending::Read { to, .. }) = cx.account(key).and_then(|account| account.log.pending.front()) else {
+    // What was shelved meanwhile is part of the page.
+    if let Some(Pending::Read { asked, .. }) = cx.account_mut(key).and_then(|account| account.log.pending.front_mut()) {
+        *asked = false;
+    }
+    message::shelve(cx, key);
+    let Some(Pending::Read { to, after, .. }) = cx.account(key).and_then(|account| account.log.pending.front()) else {
         return;
     };
-    let to = *to;
+    // A page may be short because its records are long: only an empty one is the end.
+    let (to, mut read_to, more) = (*to, *after, !records.is_empty());
     for record in records {
         match to {
             Some((session, generation)) => {
+                if not_heard_of(cx, key, &record) {
+                    break;
+                }
                 if cx.session_at(session, generation).is_some() {
                     deliver(cx, key, session, &record);
                 }
@@ -87,18 +94,26 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
                 }
             }
         }
+        read_to = record.id;
     }
     let Some(account) = cx.account_mut(key) else { return };
-    match (account.log.pending.front_mut(), last) {
-        (Some(Pending::Read { after, asked, .. }), Some(last)) => {
-            *after = last;
-            *asked = false;
-        }
+    match account.log.pending.front_mut() {
+        Some(Pending::Read { after, .. }) if more => *after = read_to,
         _ => {
             account.log.pending.pop_front();
         }
     }
     message::advance(cx, key);
+}
+
+/// The log has it, but its append is not answered here yet: it is read again when it is, so that
+/// nothing younger comes before it.
+fn not_heard_of(cx: &Cx<'_>, key: AccountKey, record: &LogRecord) -> bool {
+    cx.account(key).is_some_and(|account| {
+        account.log.marks.undelivered.binary_search(&record.id).is_err()
+            && !account.log.is_inflight(record.id)
+            && account.log.pending.iter().any(|pending| matches!(pending, Pending::Append { done: None, .. }))
+    })
 }
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {

@@ -219,6 +219,11 @@ impl Outbound {
         }
     }
 
+    /// Its client reads so slowly that half of what may be held is: what can wait elsewhere does.
+    pub fn is_behind(&self) -> bool {
+        self.held_bytes > limits::HELD_BYTES_MAX / 2
+    }
+
     /// Entries up to `entry` were written; returns what they were. A mark from nowhere is ignored.
     pub fn written(&mut self, entry: u64) -> impl Iterator<Item = Entry> + '_ {
         let unwritten = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
