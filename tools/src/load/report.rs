@@ -12,6 +12,8 @@ pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
+    /// Left out where runs stand side by side: a part of another figure, or about the load program.
+    pub(crate) detail: bool,
 }
 
 /// All that a run found out.
@@ -28,14 +30,18 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn add(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
-        self.figures.push(Figure { name: name.into(), value, unit });
+        self.figures.push(Figure { name: name.into(), value, unit, detail: false });
+    }
+
+    pub(crate) fn add_detail(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
+        self.figures.push(Figure { name: name.into(), value, unit, detail: true });
     }
 
     /// A cost for each process, and their sum if there are several.
     pub(crate) fn add_costs(&mut self, name: &str, processes: &Processes, costs: &[f64], unit: &'static str) {
         if let [_, _, ..] = costs {
             for (process, cost) in processes.0.iter().zip(costs) {
-                self.add(format!("{name}, {}", process.name), *cost, unit);
+                self.add_detail(format!("{name}, {}", process.name), *cost, unit);
             }
         }
         if !costs.is_empty() {
@@ -47,7 +53,7 @@ impl Report {
         for (suffix, share) in [("p50", 0.5), ("p99", 0.99)] {
             self.add(format!("{name} {suffix}"), latency.quantile_ms(share), "ms");
         }
-        self.add(format!("{name} max"), latency.max_ms(), "ms");
+        self.add_detail(format!("{name} max"), latency.max_ms(), "ms");
     }
 
     /// For people.
@@ -70,14 +76,14 @@ impl Report {
         let figures: Vec<Value> = self
             .figures
             .iter()
-            .map(|figure| json!({"name": figure.name, "value": figure.value, "unit": figure.unit}))
+            .map(|f| json!({"name": f.name, "value": f.value, "unit": f.unit, "detail": f.detail}))
             .collect();
         json!({"title": self.title, "label": self.label, "figures": figures, "notes": self.notes}).to_string()
     }
 }
 
 /// Reports side by side, one column for each label, from their JSON lines: a Markdown table in the order of
-/// first appearance. Lines that are no report are passed over.
+/// first appearance, without details. Lines that are no report are passed over.
 #[must_use]
 pub fn comparison(lines: &str) -> String {
     let mut labels: Vec<String> = Vec::new();
@@ -91,6 +97,9 @@ pub fn comparison(lines: &str) -> String {
         }
         let figures = report.get("figures").and_then(Value::as_array);
         for figure in figures.into_iter().flatten().filter_map(Value::as_object) {
+            if figure.get("detail").and_then(Value::as_bool) == Some(true) {
+                continue;
+            }
             let row = (format!("{title}: {}", text(figure, "name")), text(figure, "unit"));
             if let Some(value) = figure.get("value").and_then(Value::as_f64) {
                 cells.insert((row.0.clone(), label.clone()), value);
@@ -136,7 +145,8 @@ mod tests {
 
     #[test]
     fn runs_side_by_side() {
-        let lines = [report("a", &[("p50", 0.1234), ("p99", 250.4)]), report("b", &[("p99", 12.34)])];
+        let mut lines = [report("a", &[("p50", 0.1234), ("p99", 250.4)]), report("b", &[("p99", 12.34)])];
+        lines[1].add_detail("max", 99.0, "ms");
         let lines = lines.map(|report| report.json()).join("\nnoise\n");
         let wanted = "| | unit | a | b |\n|---|---|---|---|\n\
                       | chat: p50 | ms | 0.123 | – |\n| chat: p99 | ms | 250 | 12.3 |\n";

@@ -16,7 +16,8 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
     // Pairs stay whole.
     let low = first + (run.args.from & !1);
     let high = first + (run.args.to.unwrap_or(run.args.users) & !1);
-    run.report.title = format!("{}, {} to {} sessions", run.report.title, low - first, high - first);
+    let rosters = if run.args.roster { ", rosters loaded" } else { "" };
+    run.report.title = format!("{}, {} to {} sessions{rosters}", run.report.title, low - first, high - first);
     let empty = run.args.pids.memory()?;
     let at_low = fill(run, first..low)?;
     let at_high = fill(run, low..high)?;

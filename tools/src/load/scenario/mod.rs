@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
             self.report.add_costs(name, &self.args.pids, &each, "CPU-s");
         }
         let own = (own_cpu()? - meter.own) / meter.since.elapsed().as_secs_f64();
-        self.report.add("load program busy", own * 100.0, "%");
+        self.report.add_detail("load program busy", own * 100.0, "%");
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
             "the rosters hold {friends} of {wanted} mutual contacts: run roster-setup with the same --users and --contacts"
         )));
     }
-    run.report.add("presence during the logins", presence as f64, "");
+    run.report.add_detail("presence during the logins", presence as f64, "");
     flip(run, Flips::new(first, size, groups))?;
     run.require_online(users)
 }
@@ -139,8 +139,8 @@ fn flip(run: &mut Run<'_>, mut flips: Flips) -> Result<(), LoadError> {
     let elapsed = meter.since.elapsed().as_secs_f64();
     run.report_cpu("CPU per 100,000 deliveries", &meter, flips.deliveries, 1e5)?;
     run.report.add("deliveries per second", flips.deliveries as f64 / elapsed, "/s");
-    run.report.add("changes per second", flips.flips as f64 / elapsed, "/s");
-    run.report.add("reflected to the sender", flips.reflected as f64 / flips.flips.max(1) as f64, "per change");
+    run.report.add_detail("changes per second", flips.flips as f64 / elapsed, "/s");
+    run.report.add_detail("reflected to the sender", flips.reflected as f64 / flips.flips.max(1) as f64, "per change");
     run.report.add_latency("until the last contact", &flips.latency);
     bar.finish_and_clear();
     Ok(())
