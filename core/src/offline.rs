@@ -21,8 +21,11 @@ pub fn room(account: &Account) -> usize {
 pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     let Some((account, generation)) = cx.session(session).map(|s| (s.account, s.generation)) else { return };
     let Some(state) = cx.account_mut(account) else { return };
-    let Some(first) = state.log.marks.undelivered.iter().min() else { return };
-    let after = LogId(first.0.saturating_sub(1));
+    let log = &state.log;
+    // Known ones, and those that are still being looked for above the mark after a crash.
+    let known = log.marks.undelivered.first().map(|first| LogId(first.0.saturating_sub(1)));
+    let looking = log.pending.iter().any(|pending| matches!(pending, Pending::Read { to: None, .. }));
+    let Some(after) = known.into_iter().chain(looking.then_some(log.marks.low_water)).min() else { return };
     let read = Pending::Read { to: Some((session, generation)), after, asked: false };
     // Before what is on its way in: that is younger. Reads under way keep their place.
     let at = state.log.pending.iter().take_while(|pending| matches!(pending, Pending::Read { .. })).count();
@@ -131,6 +134,7 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRe
 mod tests {
     use crate::limits;
     use crate::testing::Core;
+    use hearth_storage::{Answer, Ask, NewRecord};
     use hearth_wire::stanza::StanzaKind;
     use hearth_wire::to_core::{ToCore, Written};
 
@@ -212,5 +216,28 @@ mod tests {
         core.send(ada, "<presence/>");
         let came = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
         assert_eq!(came, 60);
+    }
+
+    /// After a crash the log holds what no mark tells of. Who logs in while that is being found out
+    /// gets it too.
+    #[test]
+    fn a_login_is_not_faster_than_what_waits() {
+        let mut core = Core::new(1);
+        let jid = core.account("ada@example.org");
+        let stanza =
+            crate::testing::stanza("<message to='ada@example.org' id='m' type='chat'><body>b</body></message>");
+        let record = NewRecord { account: jid.clone(), ingest: None, received_ms: 1, stanza };
+        assert!(matches!(core.ask_store(&jid, Ask::Append { record }), Answer::Appended(_)));
+        core.holding = true;
+        let loaded = jid.clone();
+        core.with_cx(0, |cx| cx.with_account(&loaded, |_, _| {}));
+        core.run();
+        assert!(core.answer_one(), "the account is loaded; what its log holds is still to be read");
+        let ada = core.login("ada@example.org/desk");
+        core.put(ada, "<presence/>");
+        core.run();
+        while core.answer_one() {}
+        let came = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
+        assert_eq!(came, 1);
     }
 }
