@@ -76,5 +76,6 @@ fn every_scenario() {
 
     let (figure, _) = load(&hearth, "presence --seconds 1 --warmup 0");
     assert!(figure("deliveries per second") > 50.0);
-    assert_eq!(figure("reflected to the sender"), 1.0);
+    // Changes under way when the second begins and ends are counted on one side only.
+    assert!((figure("reflected to the sender") - 1.0).abs() < 0.1);
 }
