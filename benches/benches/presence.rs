@@ -53,7 +53,7 @@ impl World {
         for user in 0..users {
             let keys = ScramKeys { iterations: 1, salt: vec![1], stored_key: vec![1], server_key: vec![1] };
             let account = jid(user);
-            let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys };
+            let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys.clone(), sha512: keys };
             let mut changes = vec![Change::CreateAccount { account: account.clone(), credentials }];
             let near = (1..=contacts / 2).flat_map(|step| [user + step, user + users - step]);
             let near = near.chain((contacts % 2 == 1).then_some(user + users / 2));

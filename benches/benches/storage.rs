@@ -198,7 +198,7 @@ fn small(accounts: usize, sync: Sync, quick_repair_from_bytes: u64) {
     let apply = |sets: &[ChangeSet]| assert!(store.apply(sets, LogId(0)).iter().all(Result::is_ok));
     let keys =
         |len| ScramKeys { iterations: 10_000, salt: vec![1; 16], stored_key: vec![2; len], server_key: vec![3; len] };
-    let credentials = Credentials { generation: 1, sha1: keys(20), sha256: keys(32) };
+    let credentials = Credentials { generation: 1, sha1: keys(20), sha256: keys(32), sha512: keys(64) };
     let create = |number| {
         set(number, |account| {
             let create = Change::CreateAccount { account: account.clone(), credentials: credentials.clone() };

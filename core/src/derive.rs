@@ -15,17 +15,19 @@ use std::thread::JoinHandle;
 pub enum Task {
     /// The keys of a password under a stored salt → [`Derived::Keys`].
     Verify { hash: Hash, password: Secret, salt: Vec<u8>, iterations: u32 },
-    /// What to store for a new password → [`Derived::Both`].
-    Store { password: Secret, salt_sha1: [u8; SCRAM_SALT_BYTES], salt_sha256: [u8; SCRAM_SALT_BYTES] },
+    /// What to store for a new password → [`Derived::All`].
+    Store { password: Secret, salts: [[u8; SCRAM_SALT_BYTES]; 3] },
 }
 
 /// The answer to a [`Task`].
 #[derive(Clone)]
 pub enum Derived {
     Keys(ScramKeys),
-    Both {
+    /// Under one salt each.
+    All {
         sha1: ScramKeys,
         sha256: ScramKeys,
+        sha512: ScramKeys,
     },
     /// No worker had time for it: try again later.
     Busy,
@@ -35,7 +37,7 @@ impl std::fmt::Debug for Derived {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Derived::Keys(_) => "Keys(..)",
-            Derived::Both { .. } => "Both(..)",
+            Derived::All { .. } => "All(..)",
             Derived::Busy => "Busy",
         })
     }
@@ -44,22 +46,25 @@ impl std::fmt::Debug for Derived {
 impl Task {
     /// What a new password needs, with fresh salts.
     pub fn store(password: Secret, random: &mut dyn Random) -> Task {
-        let (mut salt_sha1, mut salt_sha256) = ([0; SCRAM_SALT_BYTES], [0; SCRAM_SALT_BYTES]);
-        random.fill_bytes(&mut salt_sha1);
-        random.fill_bytes(&mut salt_sha256);
-        Task::Store { password, salt_sha1, salt_sha256 }
+        let mut salts = [[0; SCRAM_SALT_BYTES]; 3];
+        salts.iter_mut().for_each(|salt| random.fill_bytes(salt));
+        Task::Store { password, salts }
     }
 
-    /// Works it out: 1.3 ms for one hash, twice that for both.
+    /// Works it out: 1.3 ms to verify, 6 ms for all three hashes.
     pub fn run(&self) -> Derived {
         match self {
             Task::Verify { hash, password, salt, iterations } => {
                 Derived::Keys(hash.keys(password.expose(), salt, *iterations))
             }
-            Task::Store { password, salt_sha1, salt_sha256 } => Derived::Both {
-                sha1: Hash::Sha1.keys(password.expose(), salt_sha1, SCRAM_ITERATIONS),
-                sha256: Hash::Sha256.keys(password.expose(), salt_sha256, SCRAM_ITERATIONS),
-            },
+            Task::Store { password, salts: [sha1, sha256, sha512] } => {
+                let keys = |hash: Hash, salt: &[u8]| hash.keys(password.expose(), salt, SCRAM_ITERATIONS);
+                Derived::All {
+                    sha1: keys(Hash::Sha1, sha1),
+                    sha256: keys(Hash::Sha256, sha256),
+                    sha512: keys(Hash::Sha512, sha512),
+                }
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ pub const SASL_MESSAGE_BYTES_MAX: usize = 8 * 1024;
 
 /// Failures for one account from one source prefix within [`ATTEMPTS_WINDOW_MS`]. Reached: each
 /// attempt is `temporary-auth-failure`, right password or not. A client that tries every mechanism on
-/// each of its reconnects uses five at a time.
+/// each of its reconnects uses seven at a time.
 pub const ATTEMPTS_MAX: u32 = 20;
 
 /// How long failures count, milliseconds from the first of them.
@@ -125,7 +125,7 @@ pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
 pub const PLAIN_FAILURES_MAX: u32 = 300;
 
 /// Derivations that wait for a worker: at 1.3 ms each, what two workers finish in about two thirds
-/// of a second. Reached: a login is `temporary-auth-failure`.
+/// of a second (new passwords: three seconds). Reached: a login is `temporary-auth-failure`.
 pub const DERIVE_QUEUE_MAX: usize = 1024;
 /// Bytes of a vCard as a tree: a photo in base64 and some lines. Reached: `policy-violation`.
 pub const VCARD_BYTES_MAX: usize = 256 * 1024;

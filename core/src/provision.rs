@@ -132,9 +132,9 @@ fn with_keys(
     cx.derive(
         task,
         Box::new(move |cx, derived| match derived {
-            Derived::Both { sha1, sha256 } => {
+            Derived::All { sha1, sha256, sha512 } => {
                 // Milliseconds since 1970 grow over deletions too, so a generation never comes back.
-                store(cx, jid, Credentials { generation: cx.now.utc_ms, sha1, sha256 }, then);
+                store(cx, jid, Credentials { generation: cx.now.utc_ms, sha1, sha256, sha512 }, then);
             }
             Derived::Keys(_) | Derived::Busy => finish(cx, &jid, Outcome::Busy, then),
         }),

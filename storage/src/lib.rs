@@ -232,6 +232,7 @@ pub struct Credentials {
     pub generation: u64,
     pub sha1: ScramKeys,
     pub sha256: ScramKeys,
+    pub sha512: ScramKeys,
 }
 
 impl fmt::Debug for Credentials {

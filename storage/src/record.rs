@@ -140,8 +140,8 @@ mod tests {
         let request = StoredRequest { contact: "in the key".into(), stanza: vec![9, 8], received_ms: 300 };
         check(&AccountRecord { born_at: 300 }, "01ac02");
         check(
-            &Credentials { generation: 2, sha1: keys(1), sha256: keys(4) },
-            "0102904e0201010302020203030303904e0204040305050503060606",
+            &Credentials { generation: 2, sha1: keys(1), sha256: keys(4), sha512: keys(7) },
+            "0102904e0201010302020203030303904e0204040305050503060606904e0207070308080803090909",
         );
         check(&300u64, "01ac02");
         check(&LogMarks { low_water: LogId(5), undelivered: vec![LogId(1), LogId(300)] }, "01050201ac02");

@@ -29,7 +29,7 @@ use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
 
 /// Of the layout above. A store with another is refused.
-pub(crate) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 2;
 
 const SECTION_ACCOUNT: u8 = 1;
 const SECTION_CREDENTIALS: u8 = 2;

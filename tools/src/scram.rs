@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 pub enum Hash {
     Sha1,
     Sha256,
+    Sha512,
 }
 
 /// What goes into the GS2 header (RFC 5802 §6).
@@ -28,18 +29,21 @@ impl Hash {
         match self {
             Hash::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Hash::Sha256 => &digest::SHA256,
+            Hash::Sha512 => &digest::SHA512,
         }
     }
     fn hmac(self) -> hmac::Algorithm {
         match self {
             Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Hash::Sha256 => hmac::HMAC_SHA256,
+            Hash::Sha512 => hmac::HMAC_SHA512,
         }
     }
     fn pbkdf2(self) -> pbkdf2::Algorithm {
         match self {
             Hash::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Hash::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Hash::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         }
     }
     /// The mechanism's name (RFC 5802 §4) for this binding.
@@ -48,8 +52,10 @@ impl Hash {
         match (self, binding) {
             (Hash::Sha1, Binding::Data { .. }) => "SCRAM-SHA-1-PLUS",
             (Hash::Sha256, Binding::Data { .. }) => "SCRAM-SHA-256-PLUS",
+            (Hash::Sha512, Binding::Data { .. }) => "SCRAM-SHA-512-PLUS",
             (Hash::Sha1, Binding::None | Binding::NotOffered) => "SCRAM-SHA-1",
             (Hash::Sha256, Binding::None | Binding::NotOffered) => "SCRAM-SHA-256",
+            (Hash::Sha512, Binding::None | Binding::NotOffered) => "SCRAM-SHA-512",
         }
     }
 }
@@ -131,7 +137,7 @@ impl Scram {
 mod tests {
     use super::*;
 
-    /// The exchange printed in RFC 5802 §5 and RFC 7677 §3.
+    /// The exchange printed in RFC 5802 §5 and RFC 7677 §3; for SHA-512 the latter, computed elsewhere.
     #[test]
     fn the_standards_examples() {
         let rows = [
@@ -149,6 +155,14 @@ mod tests {
                 "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
                  p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
                 "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+            ),
+            (
+                Hash::Sha512,
+                "rOprNGfwEbeRWgbNEkqO",
+                "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+                "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                 p=gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ==",
+                "v=ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==",
             ),
         ];
         for (hash, nonce, challenge, last, success) in rows {

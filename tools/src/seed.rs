@@ -196,7 +196,7 @@ fn changes(args: &Args, end: u32, user: u32, credentials: &Credentials) -> Resul
 fn credentials(password: &str) -> Result<Credentials, String> {
     let prepared = prepare_password(password).ok_or("the password cannot be used (SASLprep)")?;
     match Task::store(prepared, &mut System).run() {
-        Derived::Both { sha1, sha256 } => Ok(Credentials { generation: 1, sha1, sha256 }),
+        Derived::All { sha1, sha256, sha512 } => Ok(Credentials { generation: 1, sha1, sha256, sha512 }),
         Derived::Keys(_) | Derived::Busy => Err("the password's keys were not derived".into()),
     }
 }

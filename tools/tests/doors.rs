@@ -233,7 +233,7 @@ fn sasl_that_cannot_be() {
 fn channel_binding_binds() {
     let hearth = Hearth::start(&Options::default());
     let mut bystander = Bystander::new(&hearth);
-    for hash in [Hash::Sha1, Hash::Sha256] {
+    for hash in [Hash::Sha1, Hash::Sha256, Hash::Sha512] {
         let mut client = secured(&hearth);
         let binding = client.tls_exporter().expect("TLS 1.3 has it");
         client.authenticate(hash, "grace", common::PASSWORD, &binding).expect("bound to this connection");

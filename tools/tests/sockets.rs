@@ -46,7 +46,15 @@ fn both_doors_lead_to_one_server() {
     let mut secured = Client::connect(&hearth.server_direct()).expect("connects");
     secured.open().expect("opens");
     let offered = mechanisms(&secured);
-    for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "PLAIN"] {
+    for mechanism in [
+        "SCRAM-SHA-1",
+        "SCRAM-SHA-256",
+        "SCRAM-SHA-512",
+        "SCRAM-SHA-1-PLUS",
+        "SCRAM-SHA-256-PLUS",
+        "SCRAM-SHA-512-PLUS",
+        "PLAIN",
+    ] {
         assert!(offered.iter().any(|offer| offer == mechanism), "{mechanism} in {offered:?}");
     }
 }

@@ -1,8 +1,9 @@
 //! Registration before login, frames in and frames out.
 
 use super::*;
+use crate::sasl::crypto::Hash;
 use crate::testing::{Core, SOCKETS, stanza};
-use hearth_storage::{Answer, Ask};
+use hearth_storage::{Answer, Ask, Credentials};
 use hearth_wire::to_core::ToCore;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -58,14 +59,12 @@ fn an_account_is_made_and_can_log_in() {
     let Answer::Loaded(Some(snapshot)) = core.ask_store(&ada, Ask::Load { account: ada.clone() }) else {
         panic!("not stored");
     };
-    let credentials = snapshot.credentials;
-    for (keys, hash) in
-        [(&credentials.sha1, crate::sasl::crypto::Hash::Sha1), (&credentials.sha256, crate::sasl::crypto::Hash::Sha256)]
-    {
+    let Credentials { sha1, sha256, sha512, .. } = &snapshot.credentials;
+    for (keys, hash) in [(sha1, Hash::Sha1), (sha256, Hash::Sha256), (sha512, Hash::Sha512)] {
         assert_eq!((keys.iterations, keys.salt.len()), (10_000, 16));
         assert!(*keys == hash.keys(b"pencil", &keys.salt, keys.iterations));
     }
-    assert_ne!(credentials.sha1.salt, credentials.sha256.salt);
+    assert!(sha1.salt != sha256.salt && sha256.salt != sha512.salt && sha512.salt != sha1.salt);
     assert_eq!(ask(&mut core, 0, HERE, &submit("ada", "other")), error("cancel", "conflict"));
 }
 

@@ -43,6 +43,7 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 pub enum Hash {
     Sha1,
     Sha256,
+    Sha512,
 }
 
 impl Hash {
@@ -51,6 +52,7 @@ impl Hash {
         match self {
             Hash::Sha1 => "SHA-1",
             Hash::Sha256 => "SHA-256",
+            Hash::Sha512 => "SHA-512",
         }
     }
 
@@ -59,6 +61,7 @@ impl Hash {
         match self {
             Hash::Sha1 => digest::SHA1_OUTPUT_LEN,
             Hash::Sha256 => digest::SHA256_OUTPUT_LEN,
+            Hash::Sha512 => digest::SHA512_OUTPUT_LEN,
         }
     }
 
@@ -67,6 +70,7 @@ impl Hash {
         match self {
             Hash::Sha1 => digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data),
             Hash::Sha256 => digest::digest(&digest::SHA256, data),
+            Hash::Sha512 => digest::digest(&digest::SHA512, data),
         }
     }
 
@@ -75,18 +79,20 @@ impl Hash {
         let algorithm = match self {
             Hash::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Hash::Sha256 => hmac::HMAC_SHA256,
+            Hash::Sha512 => hmac::HMAC_SHA512,
         };
         let mut context = hmac::Context::with_key(&hmac::Key::new(algorithm, key));
         parts.iter().for_each(|part| context.update(part));
         context.sign()
     }
 
-    /// The keys of a prepared password (RFC 5802 §3). Takes about 1.3 ms at 10,000 iterations:
+    /// The keys of a prepared password (RFC 5802 §3). Takes about 1.3 ms at 10,000 iterations, 3 ms with SHA-512:
     /// for a worker thread, never for a shard.
     pub fn keys(self, password: &[u8], salt: &[u8], iterations: u32) -> ScramKeys {
         let algorithm = match self {
             Hash::Sha1 => pbkdf2::PBKDF2_HMAC_SHA1,
             Hash::Sha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Hash::Sha512 => pbkdf2::PBKDF2_HMAC_SHA512,
         };
         let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
         let mut salted = Secret(vec![0; self.output_len()]);

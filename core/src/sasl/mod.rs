@@ -40,8 +40,10 @@ const TLS_EXPORTER: &str = "tls-exporter";
 /// The mechanisms this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mechanism {
+    ScramSha512Plus,
     ScramSha256Plus,
     ScramSha1Plus,
+    ScramSha512,
     ScramSha256,
     ScramSha1,
     Plain,
@@ -49,9 +51,11 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Strongest first.
-    pub const ALL: [Mechanism; 5] = [
+    pub const ALL: [Mechanism; 7] = [
+        Mechanism::ScramSha512Plus,
         Mechanism::ScramSha256Plus,
         Mechanism::ScramSha1Plus,
+        Mechanism::ScramSha512,
         Mechanism::ScramSha256,
         Mechanism::ScramSha1,
         Mechanism::Plain,
@@ -60,8 +64,10 @@ impl Mechanism {
     /// The registered name.
     pub const fn name(self) -> &'static str {
         match self {
+            Mechanism::ScramSha512Plus => "SCRAM-SHA-512-PLUS",
             Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Mechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha1 => "SCRAM-SHA-1",
             Mechanism::Plain => "PLAIN",
@@ -76,8 +82,10 @@ impl Mechanism {
     /// What it binds to the TLS channel, or hashes with.
     const fn kind(self) -> Kind {
         match self {
+            Mechanism::ScramSha512Plus => Kind::Scram { hash: Hash::Sha512, plus: true },
             Mechanism::ScramSha256Plus => Kind::Scram { hash: Hash::Sha256, plus: true },
             Mechanism::ScramSha1Plus => Kind::Scram { hash: Hash::Sha1, plus: true },
+            Mechanism::ScramSha512 => Kind::Scram { hash: Hash::Sha512, plus: false },
             Mechanism::ScramSha256 => Kind::Scram { hash: Hash::Sha256, plus: false },
             Mechanism::ScramSha1 => Kind::Scram { hash: Hash::Sha1, plus: false },
             Mechanism::Plain => Kind::Plain,
@@ -358,6 +366,7 @@ impl Keys {
         let keys = found.map_or(&pretence, |credentials| match hash {
             Hash::Sha1 => &credentials.sha1,
             Hash::Sha256 => &credentials.sha256,
+            Hash::Sha512 => &credentials.sha512,
         });
         Keys {
             known: found.is_some(),
@@ -371,8 +380,9 @@ impl Keys {
 
 /// What an account that does not exist would have stored: the same on every attempt.
 fn pretence(hash: Hash, secret: &Secret, account: &BareJid) -> ScramKeys {
+    // As long as the longest key that a hash here has.
     let make = |what: &[u8], len: usize| {
-        let tag = Hash::Sha256
+        let tag = Hash::Sha512
             .hmac(secret.expose(), &[what, b"\0", hash.name().as_bytes(), b"\0", account.as_str().as_bytes()]);
         tag.as_ref().iter().copied().take(len).collect::<Vec<u8>>()
     };

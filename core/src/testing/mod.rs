@@ -181,7 +181,7 @@ impl Core {
     pub(crate) fn account(&mut self, jid: &str) -> BareJid {
         let account = BareJid::parse(jid).unwrap();
         let keys = ScramKeys { iterations: 4096, salt: vec![1], stored_key: vec![2], server_key: vec![3] };
-        let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys };
+        let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys.clone(), sha512: keys };
         self.ask_store(
             &account,
             Ask::Apply { changes: vec![Change::CreateAccount { account: account.clone(), credentials }] },
@@ -220,7 +220,12 @@ impl Core {
     pub(crate) fn account_with_password(&mut self, jid: &str, password: &str) {
         let account = BareJid::parse(jid).unwrap();
         let keys = |hash: Hash| hash.keys(password.as_bytes(), &[9; 16], 10);
-        let credentials = Credentials { generation: 1, sha1: keys(Hash::Sha1), sha256: keys(Hash::Sha256) };
+        let credentials = Credentials {
+            generation: 1,
+            sha1: keys(Hash::Sha1),
+            sha256: keys(Hash::Sha256),
+            sha512: keys(Hash::Sha512),
+        };
         let create = Change::CreateAccount { account: account.clone(), credentials };
         let answer = self.ask_store(&account, Ask::Apply { changes: vec![create] });
         assert!(matches!(answer, Answer::Applied), "{answer:?}");

@@ -24,7 +24,7 @@ fn slot() -> Slot {
 
 fn create(number: usize) -> ChangeSet {
     let keys = ScramKeys { iterations: 1, salt: vec![], stored_key: vec![], server_key: vec![] };
-    let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys };
+    let credentials = Credentials { generation: 1, sha1: keys.clone(), sha256: keys.clone(), sha512: keys };
     ChangeSet { slot: slot(), epoch: 1, changes: vec![Change::CreateAccount { account: account(number), credentials }] }
 }
 
@@ -142,7 +142,7 @@ fn later_layout_is_refused_and_left_alone() {
     store.close().unwrap();
     drop(store);
     let refused = RedbSmall::open(dir.path(), RedbConfig::default(), Disk::default(), &fresh());
-    assert_eq!(refused.err(), Some(StoreError::UnknownVersion { found: 9, known: 1 }));
+    assert_eq!(refused.err(), Some(StoreError::UnknownVersion { found: 9, known: 2 }));
 }
 
 #[test]

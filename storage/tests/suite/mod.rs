@@ -29,7 +29,7 @@ pub(crate) fn keys(byte: u8) -> ScramKeys {
 }
 
 pub(crate) fn credentials(generation: u64) -> Credentials {
-    Credentials { generation, sha1: keys(1), sha256: keys(2) }
+    Credentials { generation, sha1: keys(1), sha256: keys(2), sha512: keys(3) }
 }
 
 pub(crate) fn create(account: &str) -> Change {

@@ -84,7 +84,7 @@ pub struct Args {
     #[argh(option, default = "Security::None")]
     pub tls: Security,
 
-    /// SCRAM-SHA-1, SCRAM-SHA-256 or PLAIN, default SCRAM-SHA-1
+    /// SCRAM-SHA-1, SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN, default SCRAM-SHA-1
     #[argh(option, default = "Mechanism::ScramSha1")]
     pub mechanism: Mechanism,
 

@@ -22,6 +22,7 @@ pub enum Mechanism {
     Plain,
     ScramSha1,
     ScramSha256,
+    ScramSha512,
 }
 
 impl Mechanism {
@@ -32,12 +33,14 @@ impl Mechanism {
             Self::Plain => "PLAIN",
             Self::ScramSha1 => "SCRAM-SHA-1",
             Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
         }
     }
 
     fn digest(self) -> &'static digest::Algorithm {
         match self {
             Self::Plain | Self::ScramSha256 => &digest::SHA256,
+            Self::ScramSha512 => &digest::SHA512,
             Self::ScramSha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
         }
     }
@@ -45,6 +48,7 @@ impl Mechanism {
     fn hmac(self) -> hmac::Algorithm {
         match self {
             Self::Plain | Self::ScramSha256 => hmac::HMAC_SHA256,
+            Self::ScramSha512 => hmac::HMAC_SHA512,
             Self::ScramSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         }
     }
@@ -52,6 +56,7 @@ impl Mechanism {
     fn pbkdf2(self) -> pbkdf2::Algorithm {
         match self {
             Self::Plain | Self::ScramSha256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            Self::ScramSha512 => pbkdf2::PBKDF2_HMAC_SHA512,
             Self::ScramSha1 => pbkdf2::PBKDF2_HMAC_SHA1,
         }
     }
@@ -61,10 +66,10 @@ impl FromStr for Mechanism {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        [Self::Plain, Self::ScramSha1, Self::ScramSha256]
+        [Self::Plain, Self::ScramSha1, Self::ScramSha256, Self::ScramSha512]
             .into_iter()
             .find(|mechanism| mechanism.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| format!("unknown mechanism {name}: SCRAM-SHA-1, SCRAM-SHA-256 or PLAIN"))
+            .ok_or_else(|| format!("unknown mechanism {name}: SCRAM-SHA-1, SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN"))
     }
 }
 

@@ -85,6 +85,7 @@ impl Machines {
             generation: 1,
             sha1: Hash::Sha1.keys(password.expose(), &[1; 16], 1),
             sha256: Hash::Sha256.keys(password.expose(), &[2; 16], 1),
+            sha512: Hash::Sha512.keys(password.expose(), &[3; 16], 1),
         };
         let slot = self.boot.slot_key.slot(account.as_str());
         let ask = Ask::Apply { changes: vec![Change::CreateAccount { account, credentials }] };

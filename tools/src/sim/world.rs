@@ -548,13 +548,13 @@ fn one_of<T: Copy + Default>(choices: &[T], index: usize) -> T {
 /// Everybody's password is `secret`, at one iteration: proving it is not what is simulated.
 fn make_accounts(storage: &Storage, boot: &Boot, users: usize) {
     let password = Secret::new("secret");
-    let sha1 = Hash::Sha1.keys(password.expose(), &[1; 16], 1);
-    let sha256 = Hash::Sha256.keys(password.expose(), &[2; 16], 1);
+    let keys = |hash: Hash| hash.keys(password.expose(), &[1; 16], 1);
+    let (sha1, sha256, sha512) = (keys(Hash::Sha1), keys(Hash::Sha256), keys(Hash::Sha512));
+    let credentials = Credentials { generation: 1, sha1, sha256, sha512 };
     for user in 0..users {
         let Ok(account) = BareJid::parse(&format!("user{user}@example.org")) else { continue };
         let slot = boot.slot_key.slot(account.as_str());
-        let credentials = Credentials { generation: 1, sha1: sha1.clone(), sha256: sha256.clone() };
-        let changes = vec![Change::CreateAccount { account, credentials }];
+        let changes = vec![Change::CreateAccount { account, credentials: credentials.clone() }];
         storage.answer(Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } });
     }
 }

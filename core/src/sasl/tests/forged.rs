@@ -17,8 +17,8 @@ fn last_message(plus: bool, hash: Hash, bend: impl Fn(&Client, &str) -> String) 
 }
 
 fn every(bend: impl Fn(&Client, &str) -> String) -> Vec<Seen> {
-    let streams = [(false, Hash::Sha1), (false, Hash::Sha256), (true, Hash::Sha1), (true, Hash::Sha256)];
-    streams.into_iter().map(|(plus, hash)| last_message(plus, hash, &bend)).collect()
+    let forms = HASHES.into_iter().flat_map(|(hash, ..)| [(false, hash), (true, hash)]);
+    forms.map(|(plus, hash)| last_message(plus, hash, &bend)).collect()
 }
 
 #[track_caller]

@@ -112,6 +112,13 @@ fn unknown_accounts_are_indistinguishable() {
             assert_ne!(unknown.2, talk(&mut world, "mallory").2, "but not for each name");
         }
     }
+    // Keys of another length would be compared in another time.
+    let real = credentials("pencil", 1);
+    for (hash, keys) in [(Hash::Sha1, real.sha1), (Hash::Sha256, real.sha256), (Hash::Sha512, real.sha512)] {
+        let made_up = pretence(hash, &Secret::new(SECRET), &BareJid::parse("eve@example.org").unwrap());
+        let lengths = |keys: &ScramKeys| [keys.salt.len(), keys.stored_key.len(), keys.server_key.len()];
+        assert_eq!(lengths(&made_up), lengths(&keys), "{hash:?}");
+    }
     let salt = |hash, secret: u8, name| pretence(hash, &Secret::new([secret; 32]), &BareJid::parse(name).unwrap()).salt;
     let base = salt(Hash::Sha1, 1, "eve@example.org");
     assert_ne!(base, salt(Hash::Sha256, 1, "eve@example.org"));
