@@ -13,7 +13,7 @@ use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::limits;
 use crate::session::{Origin, SessionKey};
-use hearth_storage::{Answer, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
+use hearth_storage::{Answer, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot, SlotKey};
 use hearth_wire::stanza::{SharedStanza, StanzaFault};
@@ -50,6 +50,11 @@ pub struct Account {
     pub requests: Vec<StoredRequest>,
     pub sessions: Vec<SessionKey>,
     pub log: AccountLog,
+    /// When its last available resource went; what is newer than the store has it is in `seen_dirty`.
+    pub last_seen: Option<Box<LastSeen>>,
+    pub seen_dirty: bool,
+    /// What may be stored late is being stored.
+    pub storing_lazily: bool,
     /// When the last session, login or stanza was here, `Now::mono_ms`.
     pub used_ms: u64,
     /// Removed from storage; stays here, unlisted, until what still refers to it has been answered.
@@ -183,6 +188,9 @@ impl Account {
             requests: Vec::new(),
             sessions: Vec::new(),
             log: AccountLog::default(),
+            last_seen: None,
+            seen_dirty: false,
+            storing_lazily: false,
             used_ms: 0,
             gone: false,
         }
@@ -190,7 +198,7 @@ impl Account {
 
     /// Takes what storage had. Credentials are not kept: each login reads them anew.
     pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey) {
-        let Snapshot { credentials, roster, roster_version, mut requests, marks, log_above_mark } = snapshot;
+        let Snapshot { credentials, roster, roster_version, mut requests, marks, last_seen, log_above_mark } = snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
         self.roster.sort_by(|a, b| a.address().cmp(b.address()));
         requests.sort_by_key(|request| request.received_ms);
@@ -198,6 +206,7 @@ impl Account {
         self.roster_version = roster_version;
         self.requests = requests;
         self.log.marks = marks;
+        self.last_seen = last_seen.map(Box::new);
         self.log.unread = log_above_mark;
         self.state = State::Ready;
     }
@@ -257,6 +266,8 @@ impl Account {
             && self.log.pending.is_empty()
             && self.log.inflight.is_empty()
             && !self.log.dirty
+            && !self.seen_dirty
+            && !self.storing_lazily
     }
 
     /// Messages known to wait for a session.

@@ -190,7 +190,7 @@ impl Cx<'_> {
         self.shard.accounts.unlist(key);
         let Some(account) = self.account_mut(key) else { return };
         account.gone = true;
-        account.log.dirty = false;
+        (account.log.dirty, account.seen_dirty) = (false, false);
         let queue = std::mem::take(&mut account.queue);
         self.answer_absent(queue, hearth_wire::StanzaCondition::ServiceUnavailable);
     }
@@ -199,7 +199,12 @@ impl Cx<'_> {
         for work in queue {
             match work {
                 Work::Call(f) => f(self, None),
-                Work::Inbound { stanza, origin } => self.refuse(&stanza, origin, condition),
+                Work::Inbound { stanza, origin } => {
+                    let view = stanza.view();
+                    let absent = condition == hearth_wire::StanzaCondition::ServiceUnavailable && view.is_request();
+                    let condition = if absent { crate::iq::refusal_of_absent(&view) } else { condition };
+                    self.refuse(&stanza, origin, condition);
+                }
                 Work::FromSession { .. } => {}
             }
         }
@@ -326,11 +331,11 @@ impl Cx<'_> {
         bytes
     }
 
-    /// Unloads accounts nobody uses and stores log marks, a bounded share per call.
+    /// Unloads accounts nobody uses and stores what may be stored late, a bounded share per call.
     pub fn sweep(&mut self) {
         crate::login::sweep(self);
         for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
-            self.store_marks(key);
+            self.store_lazily(key);
             let now_ms = self.now.mono_ms;
             let gone = self.account(key).is_some_and(|account| {
                 account.idle() && now_ms.saturating_sub(account.used_ms) >= limits::ACCOUNT_IDLE_MS
@@ -341,26 +346,32 @@ impl Cx<'_> {
         }
     }
 
-    /// Stores the account's log marks if they changed; not waited for.
-    pub fn store_marks(&mut self, key: AccountKey) {
-        let Some(account) = self.account_mut(key) else { return };
-        if !account.log.dirty {
+    /// Stores what an account has that may be stored late, if it changed: log marks, when it was
+    /// last seen. Not waited for.
+    pub fn store_lazily(&mut self, key: AccountKey) {
+        let Some(account) = self.account_mut(key).filter(|account| !account.storing_lazily) else { return };
+        let (marks, seen) = (std::mem::take(&mut account.log.dirty), std::mem::take(&mut account.seen_dirty));
+        if account.gone || !(marks || seen) {
             return;
         }
-        account.log.dirty = false;
-        if account.gone {
-            return;
+        account.storing_lazily = true;
+        let mut changes = Vec::with_capacity(2);
+        if marks {
+            changes.push(Change::PutMarks { account: account.jid.clone(), marks: account.log.marks.clone() });
         }
-        let (slot, jid, marks) = (account.slot, account.jid.clone(), account.log.marks.clone());
-        let changes = vec![Change::PutMarks { account: jid, marks }];
+        if let Some(seen) = account.last_seen.as_deref().filter(|_| seen) {
+            changes.push(Change::PutLastSeen { account: account.jid.clone(), seen: seen.clone() });
+        }
+        let slot = account.slot;
         self.ask(
             slot,
             Ask::Apply { changes },
             Box::new(move |cx, answer| {
-                if !matches!(answer, Answer::Applied)
-                    && let Some(account) = cx.account_mut(key)
-                {
-                    account.log.dirty = true;
+                let Some(account) = cx.account_mut(key) else { return };
+                account.storing_lazily = false;
+                if !matches!(answer, Answer::Applied) {
+                    account.log.dirty |= marks;
+                    account.seen_dirty |= seen;
                 }
             }),
         );

@@ -3,7 +3,7 @@
 use crate::cx::Cx;
 use crate::iq::Iq;
 use crate::session::SessionKey;
-use crate::{disco, legacy_session, ping, register, roster, vcard, version};
+use crate::{disco, last_activity, legacy_session, ping, register, roster, vcard, version};
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
@@ -13,6 +13,7 @@ pub const ALL: &[&Feature] = &[
     &legacy_session::FEATURE,
     &disco::CAPS_FEATURE,
     &disco::FEATURE,
+    &last_activity::FEATURE,
     &ping::FEATURE,
     &register::FEATURE,
     &roster::FEATURE,

@@ -3,6 +3,7 @@
 use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::features::{self, Scope};
+use crate::last_activity;
 use crate::reply;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
@@ -124,6 +125,9 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
     let view = stanza.view();
     let Some(to) = view.to else { return cx.settle(origin) };
     if to.contains('/') {
+        if !last_activity::may_reach_resource(cx, account, &view) {
+            return cx.refuse(&stanza, origin, StanzaCondition::Forbidden);
+        }
         match cx.session_of(account, to) {
             Some(session) => {
                 cx.deliver(session, &stanza, &Overlay::default(), None);
@@ -137,6 +141,16 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
         answer(cx, &view, None, Some(account), Scope::AccountOfOther, origin);
     } else {
         cx.settle(origin);
+    }
+}
+
+/// How a stranger's question about an account that does not exist is refused: as it would be if the
+/// account did, so that nobody learns which there are.
+pub fn refusal_of_absent(stanza: &Stanza<'_>) -> StanzaCondition {
+    let Ok(question) = reply::question(stanza) else { return StanzaCondition::ServiceUnavailable };
+    match question.ns() {
+        last_activity::NS => StanzaCondition::Forbidden,
+        _ => StanzaCondition::ServiceUnavailable,
     }
 }
 

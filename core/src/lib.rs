@@ -28,6 +28,7 @@ pub mod domain;
 pub mod edges;
 pub mod features;
 pub mod iq;
+pub mod last_activity;
 pub mod legacy_session;
 pub mod limits;
 pub mod link;

@@ -52,6 +52,10 @@ pub const MARKS_STORE_MS: u64 = 3_000;
 /// Accounts whose marks are stored, or that are unloaded, per turn.
 pub const SWEEP_PER_TURN: usize = 512;
 
+/// Bytes of the status text kept of the last presence of an account that is gone (XEP-0012). Longer
+/// ones are cut.
+pub const LAST_STATUS_BYTES_MAX: usize = 1023;
+
 /// Silence after which a link sends a heartbeat, and after which it is dead.
 pub const HEARTBEAT_MS: u64 = 1_000;
 pub const LINK_DEAD_MS: u64 = 3_000;

@@ -17,6 +17,7 @@ mod tests;
 
 use crate::account::AccountKey;
 use crate::cx::Cx;
+use crate::last_activity;
 use crate::limits;
 use crate::offline;
 use crate::route::bare;
@@ -118,6 +119,7 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
     if was_available {
         tell_own(cx, account, stanza, alive.then_some(key));
         fanout::broadcast(cx, key, stanza, false, !alive);
+        last_activity::on_unavailable(cx, account, &stanza.view());
     }
     if let Some(mut directed) = directed {
         if was_available && let Some(account) = cx.account(account) {

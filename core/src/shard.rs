@@ -15,6 +15,7 @@ use crate::cx::Cx;
 use crate::derive::Derived;
 use crate::domain::Domains;
 use crate::edges;
+use crate::last_activity;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::login::{self, Login};
@@ -193,7 +194,12 @@ impl Shard {
             Input::EndOfTurn => end_of_turn(&mut cx),
             Input::Stop => {
                 for key in cx.shard.accounts.sweep(usize::MAX) {
-                    cx.store_marks(key);
+                    last_activity::on_stop(&mut cx, key);
+                    // What is being stored already is older.
+                    if let Some(account) = cx.account_mut(key) {
+                        account.storing_lazily = false;
+                    }
+                    cx.store_lazily(key);
                 }
             }
         }

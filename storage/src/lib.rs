@@ -138,6 +138,11 @@ pub enum Change {
         account: BareJid,
         marks: LogMarks,
     },
+    /// Replaces what was known of its last presence.
+    PutLastSeen {
+        account: BareJid,
+        seen: LastSeen,
+    },
     /// `None` removes it.
     PutBlob {
         account: BareJid,
@@ -165,6 +170,7 @@ impl Change {
             | Change::PutRequest { account, .. }
             | Change::RemoveRequest { account, .. }
             | Change::PutMarks { account, .. }
+            | Change::PutLastSeen { account, .. }
             | Change::PutBlob { account, .. } => Some(account),
             Change::PutDomain { .. } | Change::RemoveDomain { .. } => None,
         }
@@ -221,6 +227,8 @@ pub struct Snapshot {
     pub roster_version: u64,
     pub requests: Vec<StoredRequest>,
     pub marks: LogMarks,
+    /// `None`: never was there.
+    pub last_seen: Option<LastSeen>,
     /// Whether the log holds any record of the account above `marks.low_water`.
     pub log_above_mark: bool,
 }
@@ -298,6 +306,16 @@ pub struct LogId(pub u64);
 pub struct LogMarks {
     pub low_water: LogId,
     pub undelivered: Vec<LogId>,
+}
+
+/// When the last available resource of an account went, and what it said (XEP-0012 §3, RFC 6121
+/// §4.3.2).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LastSeen {
+    /// Milliseconds since 1970, UTC.
+    pub at_ms: u64,
+    /// Text of the last unavailable presence's `<status/>`, if it had one.
+    pub status: Option<Box<str>>,
 }
 
 /// A message on its way into the log.

@@ -51,6 +51,9 @@ pub const STANZA_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of one blob: a vCard of 256 KiB of XML as a tree. Longer ones fail with `TooLarge`.
 pub const BLOB_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes of a last status; the shard's own limit is lower. Longer ones fail with `TooLarge`.
+pub const STATUS_BYTES_MAX: usize = 16 * 1024;
+
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
 

@@ -231,6 +231,7 @@ fn change_weight(change: &Change) -> usize {
         Change::PutBlob { bytes: Some(bytes), .. } => bytes.len(),
         Change::PutRequest { request, .. } => request.stanza.len(),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
+        Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
         Change::CreateAccount { .. }
         | Change::SetCredentials { .. }
         | Change::DeleteAccount { .. }

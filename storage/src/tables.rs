@@ -17,6 +17,7 @@
 //!  4 marks               LogMarks
 //!  5 roster    contact   RosterItemRecord
 //!  6 request   contact   RequestRecord
+//!  7 last seen           LastSeen
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
@@ -24,7 +25,9 @@
 
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
-use crate::{Blob, Boot, Change, Credentials, DomainRecord, LogId, LogMarks, Refusal, Snapshot, StoreError, limits};
+use crate::{
+    Blob, Boot, Change, Credentials, DomainRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot, StoreError, limits,
+};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
 
@@ -37,6 +40,7 @@ const SECTION_VERSION: u8 = 3;
 const SECTION_MARKS: u8 = 4;
 const SECTION_ROSTER: u8 = 5;
 const SECTION_REQUEST: u8 = 6;
+const SECTION_LAST_SEEN: u8 = 7;
 
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
@@ -124,7 +128,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     let prefix = account_prefix(slot, account);
     let (mut born_at, mut credentials) = (None, None);
     let (mut roster, mut requests) = (Vec::new(), Vec::new());
-    let (mut roster_version, mut marks) = (0, LogMarks::default());
+    let (mut roster_version, mut marks, mut last_seen) = (0, LogMarks::default(), None);
     tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
         let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
             return Err(StoreError::Corrupt { what: "account key".to_owned() });
@@ -142,6 +146,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
                 let request: RequestRecord = record::decode("request", value)?;
                 requests.push(request.with(text("request", subkey)?));
             }
+            SECTION_LAST_SEEN => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
             other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
         }
         Ok(true)
@@ -153,7 +158,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     // Marks of an earlier account of this name went with it; this holds whatever a shard stored.
     marks.low_water = marks.low_water.max(born_at);
     marks.undelivered.retain(|id| *id > born_at);
-    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, log_above_mark: false }))
+    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, last_seen, log_above_mark: false }))
 }
 
 pub(crate) fn born_at(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
@@ -272,6 +277,9 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         Change::PutMarks { marks, .. } => {
             within("list of undelivered messages", marks.undelivered.len(), limits::UNDELIVERED_MAX)
         }
+        Change::PutLastSeen { seen, .. } => {
+            within("last status", seen.status.as_deref().map_or(0, str::len), limits::STATUS_BYTES_MAX)
+        }
         Change::CreateAccount { .. }
         | Change::SetCredentials { .. }
         | Change::DeleteAccount { .. }
@@ -331,6 +339,9 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         }
         Change::PutMarks { account, marks } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_MARKS, ""), &record::encode(marks))
+        }
+        Change::PutLastSeen { account, seen } => {
+            tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
         }
         Change::PutBlob { account, blob, bytes: Some(bytes) } => {
             let blob_record = BlobRecord { bytes: bytes.clone() };
@@ -431,6 +442,7 @@ mod tests {
         assert_eq!(section_key(slot, &account, SECTION_MARKS, ""), b"\x02\x03a@b\x00\x04");
         assert_eq!(section_key(slot, &account, SECTION_ROSTER, "c@d"), b"\x02\x03a@b\x00\x05c@d");
         assert_eq!(section_key(slot, &account, SECTION_REQUEST, "c@d"), b"\x02\x03a@b\x00\x06c@d");
+        assert_eq!(section_key(slot, &account, SECTION_LAST_SEEN, ""), b"\x02\x03a@b\x00\x07");
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
         assert_eq!(range_end(b"x\x00"), b"x\x01");

@@ -53,6 +53,7 @@ transcripts! {
     account_removal,
     disco,
     iq_errors,
+    last_activity,
     login_and_bind,
     malformed_addresses,
     message_offline,

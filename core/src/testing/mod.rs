@@ -415,6 +415,14 @@ impl Core {
         true
     }
 
+    /// The core stops: every shard stores what it put off.
+    pub(crate) fn stop(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Stop);
+        }
+        self.run();
+    }
+
     /// Lets time pass.
     pub(crate) fn advance(&mut self, ms: u64) {
         self.now.mono_ms += ms;

@@ -1,8 +1,8 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, DomainRecord, LogId, LogMarks, LogStore, NewRecord, Refusal,
-    RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, DomainRecord, LastSeen, LogId, LogMarks, LogStore, NewRecord,
+    Refusal, RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, Slot, StreamId};
@@ -118,6 +118,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
     assert_eq!(store.load(slot(1), &account).unwrap(), None);
     let request = StoredRequest { contact: "eve@example.org".into(), stanza: vec![1, 2], received_ms: 9 };
     let marks = LogMarks { low_water: LogId(70), undelivered: vec![LogId(3), LogId(5)] };
+    let seen = |status: &str| LastSeen { at_ms: 1_700_000_000_000, status: Some(status.into()) };
     let roster = ["bob@example.org", "grace@example.org"];
     apply(
         &*store,
@@ -130,6 +131,8 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
             Change::PutRosterVersion { account: account.clone(), version: 12 },
             Change::PutRequest { account: account.clone(), request: request.clone() },
             Change::PutMarks { account: account.clone(), marks: marks.clone() },
+            Change::PutLastSeen { account: account.clone(), seen: seen("earlier") },
+            Change::PutLastSeen { account: account.clone(), seen: seen("Gone home") },
             Change::SetCredentials { account: account.clone(), credentials: credentials(2) },
             Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![7; 300_000]) },
         ],
@@ -142,6 +145,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
         assert_eq!(snapshot.roster_version, 12);
         assert_eq!(snapshot.requests, std::slice::from_ref(&request));
         assert_eq!(snapshot.marks, marks);
+        assert_eq!(snapshot.last_seen, Some(seen("Gone home")));
         assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), Some(vec![7; 300_000]));
     };
     check(&*store);
@@ -168,7 +172,10 @@ fn account_is_deleted_whole(home: &mut dyn Home) {
     let vcard = Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![1]) };
     let marks = LogMarks { low_water: LogId(9), undelivered: vec![LogId(1)] };
     let put_marks = Change::PutMarks { account: account.clone(), marks };
-    apply(&*store, vec![create("ada@example.org"), put_item("ada@example.org", "b@c"), vcard, put_marks]).unwrap();
+    let seen = LastSeen { at_ms: 1, status: None };
+    let put_seen = Change::PutLastSeen { account: account.clone(), seen };
+    let made = vec![create("ada@example.org"), put_item("ada@example.org", "b@c"), vcard, put_marks, put_seen];
+    apply(&*store, made).unwrap();
     apply(&*store, vec![Change::DeleteAccount { account: account.clone() }]).unwrap();
     assert_eq!(store.load(slot(1), &account).unwrap(), None);
     assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
@@ -177,7 +184,7 @@ fn account_is_deleted_whole(home: &mut dyn Home) {
     assert_eq!(apply(&*store, vec![Change::DeleteAccount { account: account.clone() }]), REFUSED_NO_ACCOUNT);
     apply(&*store, vec![create("ada@example.org")]).unwrap();
     let snapshot = store.load(slot(1), &account).unwrap().unwrap();
-    assert_eq!((snapshot.roster, snapshot.marks), (vec![], LogMarks::default()));
+    assert_eq!((snapshot.roster, snapshot.marks, snapshot.last_seen), (vec![], LogMarks::default(), None));
 }
 
 fn preconditions_see_earlier_changes_of_their_set(home: &mut dyn Home) {
