@@ -16,8 +16,10 @@ pub use stream::{
 use crate::xml::names::is_portable;
 use crate::xml::{CLIENT, XML};
 use hearth_wire::codec::WireError;
+use hearth_wire::date_time;
 use hearth_wire::stanza::{Carbon, Delay, Overlay, Stanza, StanzaType};
 use hearth_wire::tree::{self, Element, Node, Nodes};
+use std::io::Write as _;
 
 const DELAY: &str = "urn:xmpp:delay";
 const STANZA_ID: &str = "urn:xmpp:sid:0";
@@ -133,47 +135,8 @@ fn delay(delay: &Delay<'_>, out: &mut Vec<u8>) {
     attribute("xmlns", DELAY, out);
     attribute("from", delay.from, out);
     out.extend_from_slice(b" stamp='");
-    stamp(delay.stamp_ms, out);
+    date_time::write(delay.stamp_ms, out);
     out.extend_from_slice(b"'/>");
-}
-
-/// Appends a moment, given in milliseconds since 1970, as a XEP-0082 DateTime in UTC.
-pub fn stamp(ms: u64, out: &mut Vec<u8>) {
-    /// The last millisecond of the year 9999, whose form has no room for more.
-    const LAST_MS: u64 = 253_402_300_799_999;
-    let ms = ms.min(LAST_MS);
-    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    // Years are counted from March, so that the day that comes and goes is their last one; 400 of them are an era.
-    let since_0000_03 = days.saturating_add(719_468);
-    let (era, of_era) = (since_0000_03 / 146_097, since_0000_03 % 146_097);
-    let leap_days = (of_era / 1_460).saturating_add(of_era / 146_096).saturating_sub(of_era / 36_524);
-    let year_of_era = of_era.saturating_sub(leap_days) / 365;
-    let days_before = year_of_era.saturating_mul(365).saturating_add(year_of_era / 4).saturating_sub(year_of_era / 100);
-    let day_of_year = of_era.saturating_sub(days_before);
-    let month_from_march = day_of_year.saturating_mul(5).saturating_add(2) / 153;
-    let day = day_of_year.saturating_sub(month_from_march.saturating_mul(153).saturating_add(2) / 5).saturating_add(1);
-    let month = if month_from_march < 10 { month_from_march.saturating_add(3) } else { month_from_march - 9 };
-    let year = era.saturating_mul(400).saturating_add(year_of_era).saturating_add(u64::from(month <= 2));
-    digits(year, 4, out);
-    out.push(b'-');
-    digits(month, 2, out);
-    out.push(b'-');
-    digits(day, 2, out);
-    out.push(b'T');
-    digits(in_day / 3_600_000, 2, out);
-    out.push(b':');
-    digits(in_day / 60_000 % 60, 2, out);
-    out.push(b':');
-    digits(in_day / 1_000 % 60, 2, out);
-    out.push(b'.');
-    digits(in_day % 1_000, 3, out);
-    out.push(b'Z');
-}
-
-fn digits(value: u64, count: u32, out: &mut Vec<u8>) {
-    for place in (0..count).rev() {
-        out.push(b'0' | (value / 10u64.pow(place) % 10) as u8);
-    }
 }
 
 /// Writes encoded nodes where `ns` is the default namespace in scope and that of the nodes' implicit parent. Depth costs
@@ -287,7 +250,7 @@ fn open_tag(element: &Element<'_>, default_ns: &str, out: &mut Vec<u8>) -> Resul
 /// Appends `start` and the number of an attribute.
 fn prefix(start: &[u8], number: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(start);
-    digits(number as u64, 3, out); // a count of attributes has one byte
+    let _ = write!(out, "{number:03}"); // a count of attributes has one byte; a Vec takes all
 }
 
 /// Appends a name without prefix, if it is one: what a core sends is not parsed, and must not become markup.

@@ -78,6 +78,7 @@
 
 pub mod codec;
 pub mod condition;
+pub mod date_time;
 pub mod dictionary;
 pub mod ids;
 pub mod jid;
