@@ -14,9 +14,9 @@
 
 pub mod account;
 pub mod accounts;
-pub mod admin;
 pub mod bind;
 pub mod classify;
+pub mod commands;
 pub mod config;
 pub mod contact;
 pub mod control;

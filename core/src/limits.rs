@@ -144,3 +144,16 @@ pub const REGISTRATIONS_WINDOW_MS: u64 = 60 * 60 * 1000;
 /// Source prefixes that registered of late, per shard. Reached: the one that began longest ago
 /// makes room.
 pub const REGISTRATIONS_ROWS_MAX: usize = 4 * 1024;
+
+/// Bytes of one text among a command's parameters: the longest address, a long password. Reached:
+/// the command is refused.
+pub const COMMAND_TEXT_BYTES_MAX: usize = 4 * 1024;
+
+/// Values of one parameter that may be repeated. Reached: the command is refused.
+pub const COMMAND_MANY_MAX: usize = 64;
+
+/// Rows of one answer to an operator. What is beyond is told apart by narrower questions.
+pub const COMMAND_ROWS_MAX: usize = 10_000;
+
+/// Accounts in one page of a list.
+pub const COMMAND_PAGE: u32 = 500;

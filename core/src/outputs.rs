@@ -1,6 +1,6 @@
 //! What a shard wants done. The shell drains all of it after each input or batch of inputs.
 
-use crate::control::{ControlId, Reply};
+use crate::commands::{ControlId, Reply};
 use crate::derive::Task;
 use crate::link::LinkId;
 use crate::route::PeerMessage;

@@ -8,9 +8,8 @@
 use crate::Now;
 use crate::account::{AccountKey, Then};
 use crate::accounts::Accounts;
-use crate::admin;
 use crate::bind;
-use crate::control::{Command, ControlId};
+use crate::commands::{self, Call};
 use crate::cx::Cx;
 use crate::derive::Derived;
 use crate::domain::Domains;
@@ -70,10 +69,7 @@ pub enum Input<'a> {
         id: DerivationId,
         derived: Derived,
     },
-    Control {
-        id: ControlId,
-        command: Command,
-    },
+    Control(Call),
     WakeUp,
     /// Nothing more is there to read: settle, restate credit, go on with what was put off.
     EndOfTurn,
@@ -189,7 +185,7 @@ impl Shard {
                     then(&mut cx, derived);
                 }
             }
-            Input::Control { id, command } => admin::on_command(&mut cx, id, command),
+            Input::Control(call) => commands::on_call(&mut cx, call),
             Input::WakeUp => {}
             Input::EndOfTurn => end_of_turn(&mut cx),
             Input::Stop => {

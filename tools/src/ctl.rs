@@ -3,14 +3,19 @@
 
 mod args;
 mod connection;
+mod help;
+mod line;
 mod password;
 mod print;
 
-use args::{Action, Args, PasswordSource, SessionsAction, UserAction};
 use connection::Core;
-use hearth_core::control::{Command, Done, Refused, RefusedKind, Reply, Status};
+use hearth_core::commands::{Command, Done, Kind, Refused, RefusedKind, Rows, Shape};
+use hearth_core::control::Request;
+use line::{Invocation, Line, SecretSource};
+use serde_json::{Map, Value as Json};
 use std::fmt;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// What `hearthctl` exits with; `--help` lists them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,11 +35,6 @@ pub enum Exit {
     /// The server cannot do it now.
     Unavailable = 7,
 }
-
-/// Accounts asked for at once.
-const USERS_PER_PAGE: u32 = 500;
-/// Sessions listed at most; more are told apart by `sessions list ACCOUNT`.
-const SESSIONS_MAX: u32 = 10_000;
 
 /// Why a command did nothing: what, and what to do next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,33 +70,20 @@ impl fmt::Display for Failure {
 
 /// Runs the command line `arguments` (without the program's name).
 pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) -> Exit {
-    let json = arguments.iter().any(|argument| argument == "--json");
-    let done = match args::parse(arguments) {
-        Ok(args) => act(&args),
-        Err(early) => {
-            // What was asked for goes to standard output, what was got wrong does not.
-            let text = early.output.trim_end();
-            if early.status.is_ok() {
-                let _ = writeln!(out, "{text}");
-                return Exit::Done;
-            }
-            if json {
-                let failure = Failure::new(Exit::Usage, text.replace('\n', " "), "see hearthctl --help");
-                let _ = writeln!(out, "{}", print::failure_json(&failure));
-            } else {
-                let _ = writeln!(errors, "hearthctl: {text}\n  next: see hearthctl --help");
-            }
-            return Exit::Usage;
+    let as_json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    match read(arguments).and_then(|(line, socket)| match line {
+        Line::Help(text) => {
+            // Nobody may be reading any more, here and below (`hearthctl user list | head -1`).
+            let _ = write!(out, "{text}");
+            Ok(())
         }
-    };
-    match done {
-        Ok(said) => {
-            let text = if json { said.json() } else { said.text() };
-            // Nobody may be reading any more (`hearthctl user list | head -1`).
-            let _ = write!(out, "{text}").and_then(|()| out.flush());
+        Line::Run(invocation) => act(invocation, socket, as_json, out),
+    }) {
+        Ok(()) => {
+            let _ = out.flush();
             Exit::Done
         }
-        Err(failure) if json => {
+        Err(failure) if as_json => {
             let _ = writeln!(out, "{}", print::failure_json(&failure));
             failure.exit
         }
@@ -107,139 +94,104 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
     }
 }
 
-/// What a command came to.
-enum Said {
-    Status(Status),
-    Users(Vec<String>),
-    Sessions(Vec<hearth_core::control::SessionInfo>),
-    /// One thing was done to one account or session; a password if one was made.
-    Account {
-        account: String,
-        what: &'static str,
-        password: Option<String>,
-    },
-    Kicked {
-        jid: String,
-        sessions: u64,
-    },
+fn read(arguments: &[String]) -> Result<(Line, PathBuf), Failure> {
+    let args = args::parse(arguments).map_err(|early| {
+        let message = early.output.trim_end().replace('\n', " ");
+        Failure::new(Exit::Usage, message, "see hearthctl --help")
+    })?;
+    Ok((line::parse(&args.words)?, args.socket()))
 }
 
-fn act(args: &Args) -> Result<Said, Failure> {
-    let core = Core::find(args.socket())?;
-    match &args.action {
-        Action::Status(_) => status(&core).map(Said::Status),
-        Action::User(user) => user_action(&core, &user.action),
-        Action::Sessions(sessions) => match &sessions.action {
-            SessionsAction::List(list) => {
-                let command = Command::SessionsList { account: list.account.clone(), limit: SESSIONS_MAX };
-                match core.ask(&command)? {
-                    Done::Sessions(sessions) => Ok(Said::Sessions(sessions)),
-                    other => Err(odd(&other)),
-                }
-            }
-            SessionsAction::Kick(kick) => match core.ask(&Command::SessionsKick { jid: kick.jid.clone() })? {
-                Done::Kicked { sessions: 0 } => {
-                    let message = format!("{} has no session", kick.jid);
-                    Err(Failure::new(Exit::NotFound, message, "see `hearthctl sessions list`"))
-                }
-                Done::Kicked { sessions } => Ok(Said::Kicked { jid: kick.jid.clone(), sessions }),
-                other => Err(odd(&other)),
-            },
-        },
+/// Runs one command and prints what came of it.
+fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let Invocation { command, mut parameters, secret, yes } = line;
+    // Before anything is asked of the operator.
+    let core = Core::find(socket)?;
+    complete_accounts(&core, command, &mut parameters)?;
+    if let Some(question) = command.confirm.filter(|_| !yes)
+        && !password::confirm(&filled(question, &parameters))?
+    {
+        return Err(Failure::new(Exit::Usage, "nothing was done", "answer y, or give --yes"));
     }
-}
-
-fn user_action(core: &Core, action: &UserAction) -> Result<Said, Failure> {
-    match action {
-        UserAction::Add(add) => {
-            let account = full_account(core, &add.account)?;
-            let (password, made) = choose_password(&account, &add.source()?)?;
-            done(core.ask(&Command::UserAdd { account: account.clone(), password })?)?;
-            Ok(Said::Account { account, what: "added", password: made })
-        }
-        UserAction::Password(change) => {
-            let account = full_account(core, &change.account)?;
-            let (password, made) = choose_password(&account, &change.source()?)?;
-            done(core.ask(&Command::UserPassword { account: account.clone(), password })?)?;
-            Ok(Said::Account { account, what: "password changed", password: made })
-        }
-        UserAction::Delete(delete) => {
-            let account = full_account(core, &delete.account)?;
-            if !delete.yes && !password::confirm(&format!("Delete {account} and everything stored of it?"))? {
-                return Err(Failure::new(Exit::Usage, "nothing deleted", "answer y, or give --yes"));
-            }
-            done(core.ask(&Command::UserDelete { account: account.clone() })?)?;
-            Ok(Said::Account { account, what: "deleted", password: None })
-        }
-        UserAction::List(list) => {
-            let domains = match &list.domain {
-                Some(domain) => vec![domain.clone()],
-                None => status(core)?.domains,
-            };
-            let mut users = Vec::new();
-            for domain in domains {
-                list_domain(core, &domain, &mut users)?;
-            }
-            Ok(Said::Users(users))
-        }
-    }
-}
-
-fn list_domain(core: &Core, domain: &str, users: &mut Vec<String>) -> Result<(), Failure> {
-    let mut after: Option<String> = None;
-    loop {
-        let command = Command::UserList { domain: domain.to_owned(), after, limit: USERS_PER_PAGE };
-        let page = match core.ask(&command)? {
-            Done::Users(page) => page,
-            other => return Err(odd(&other)),
+    let mut made = None;
+    if let Some(parameter) = command.parameters.iter().find(|parameter| parameter.kind == Kind::Secret) {
+        let value = match secret {
+            SecretSource::Prompt => password::prompt(&subject(command, &parameters))?,
+            SecretSource::Stdin => password::from_stdin()?,
+            SecretSource::Generate => made.insert(password::generate()?).clone(),
         };
-        after = page.last().cloned();
-        users.extend(page);
-        if after.is_none() {
-            return Ok(());
+        parameters.insert(parameter.name.to_owned(), Json::from(value));
+    }
+    let mut request = Request::new(command.name, parameters);
+    let mut table = None;
+    loop {
+        match (core.ask(&request)?, command.result) {
+            (Done::Did(did), Shape::Did(_)) => {
+                let _ = write!(out, "{}", print::did(command, &did, made.as_deref(), as_json));
+                return Ok(());
+            }
+            (Done::Record(record), Shape::Record(fields)) => {
+                let _ = write!(out, "{}", print::record(fields, &record, as_json));
+                return Ok(());
+            }
+            (Done::Rows(Rows { rows, next }), Shape::Rows(fields)) => {
+                let table = table.get_or_insert_with(|| print::Table::new(fields, as_json));
+                let _ = table.page(&rows, out);
+                request.after = next;
+                if request.after.is_none() {
+                    let _ = table.end(out);
+                    return Ok(());
+                }
+            }
+            (other, _) => return Err(odd(&other)),
         }
     }
 }
 
-fn status(core: &Core) -> Result<Status, Failure> {
-    match core.ask(&Command::Status {})? {
-        Done::Status(status) => Ok(status),
+/// What a command is about: its first parameter.
+fn subject(command: &Command, parameters: &Map<String, Json>) -> String {
+    let first = command.parameters.first().and_then(|parameter| parameters.get(parameter.name));
+    first.and_then(Json::as_str).unwrap_or_default().to_owned()
+}
+
+/// A question with the parameters it names.
+fn filled(question: &str, parameters: &Map<String, Json>) -> String {
+    let fill = |text: String, (name, value): (&String, &Json)| {
+        text.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default())
+    };
+    parameters.iter().fold(question.to_owned(), fill)
+}
+
+/// Accounts as typed: without a domain they are of the only one there is.
+fn complete_accounts(core: &Core, command: &Command, parameters: &mut Map<String, Json>) -> Result<(), Failure> {
+    for parameter in command.parameters.iter().filter(|parameter| parameter.kind == Kind::Account) {
+        let Some(Json::String(typed)) = parameters.get_mut(parameter.name) else { continue };
+        if typed.contains('@') {
+            continue;
+        }
+        let domains = domains(core)?;
+        match domains.as_slice() {
+            [only] => *typed = format!("{typed}@{only}"),
+            _ => {
+                let message = format!("{typed} of which domain? The server has {}", domains.join(", "));
+                return Err(Failure::new(Exit::Usage, message, format!("write {typed}@DOMAIN")));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn domains(core: &Core) -> Result<Vec<String>, Failure> {
+    match core.ask(&Request::new("status", Map::new()))? {
+        Done::Record(status) => {
+            let domains = status.get("domains").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+            Ok(domains.iter().filter_map(Json::as_str).map(str::to_owned).collect())
+        }
         other => Err(odd(&other)),
     }
 }
 
-fn done(done: Done) -> Result<(), Failure> {
-    if matches!(done, Done::Done {}) { Ok(()) } else { Err(odd(&done)) }
-}
-
 fn odd(done: &Done) -> Failure {
-    Failure::new(
-        Exit::Failed,
-        format!("the core answered something else: {done:?}"),
-        "use the hearthctl of its release",
-    )
-}
-
-/// An account as typed: without a domain it is of the only one there is.
-fn full_account(core: &Core, typed: &str) -> Result<String, Failure> {
-    if typed.contains('@') {
-        return Ok(typed.to_owned());
-    }
-    let domains = status(core)?.domains;
-    match domains.as_slice() {
-        [only] => Ok(format!("{typed}@{only}")),
-        _ => {
-            let message = format!("{typed} of which domain? The server has {}", domains.join(", "));
-            Err(Failure::new(Exit::Usage, message, format!("write {typed}@DOMAIN")))
-        }
-    }
-}
-
-/// The password, and again if it was made here and must be shown.
-fn choose_password(account: &str, source: &PasswordSource) -> Result<(String, Option<String>), Failure> {
-    match source {
-        PasswordSource::Prompt => password::prompt(account).map(|password| (password, None)),
-        PasswordSource::Stdin => password::from_stdin().map(|password| (password, None)),
-        PasswordSource::Generate => password::generate().map(|password| (password.clone(), Some(password))),
-    }
+    let message = format!("the core answered something else: {done:?}");
+    Failure::new(Exit::Failed, message, "use the hearthctl of its release")
 }

@@ -107,7 +107,7 @@ fn sessions_are_seen_and_ended() {
     let wanted = [("ada@example.org/desk", Value::from(7)), ("ada@example.org/phone", Value::Null)];
     let wanted = wanted.into_iter().chain([("grace@example.org/lab", Value::Null)]);
     assert_eq!(jids, wanted.map(|(jid, priority)| (Value::from(jid), priority)).collect::<Vec<_>>());
-    assert_eq!(text(&hearth.ctl(&["sessions", "list", "grace@example.org"], "")).lines().count(), 1);
+    assert_eq!(text(&hearth.ctl(&["sessions", "list", "grace@example.org"], "")).lines().count(), 2);
     let status = json(&hearth.ctl(&["status", "--json"], ""));
     assert_eq!((status["sessions"].as_u64(), status["storage"].as_str()), (Some(3), Some("ok")));
 
@@ -116,7 +116,10 @@ fn sessions_are_seen_and_ended() {
     let end = desk.receive_until_closed().expect("her session ends");
     assert!(matches!(end.as_slice(), [Item::Element(_), Item::Close]), "{end:?}");
     assert_eq!(json(&hearth.ctl(&["sessions", "kick", "ada@example.org", "--json"], ""))["kicked"], 1);
-    assert_eq!(text(&hearth.ctl(&["sessions", "list"], "")).lines().count(), 1);
+    assert_eq!(text(&hearth.ctl(&["sessions", "list"], "")).lines().count(), 2);
+    let lab = json(&hearth.ctl(&["sessions", "show", "grace@example.org/lab", "--json"], ""));
+    assert_eq!((lab["edge"].as_str(), lab["received"].as_u64()), (Some("edge"), Some(0)));
+    assert_eq!(code(&hearth.ctl(&["sessions", "show", "ada@example.org/desk"], "")), 5);
 }
 
 #[test]

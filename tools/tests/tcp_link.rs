@@ -4,11 +4,13 @@
 #![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use hearth_connmgr::config::{Config as EdgeConfig, CoreAddress, Listener, ListenerTls};
+use hearth_core::commands::{Done, Reply};
 use hearth_core::config::Config as CoreConfig;
-use hearth_core::control::{Command, Done, Reply};
+use hearth_core::control::Request;
 use hearth_core::runtime;
 use hearth_tools::client::{Client, Server, Tls};
 use hearth_tools::xml::Item;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -16,9 +18,10 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 
-fn command(control: &Path, command: &Command) -> Reply {
+fn command(control: &Path, name: &str, parameters: &Value) -> Reply {
     let mut stream = UnixStream::connect(control).expect("the control socket is there");
-    let line = serde_json::to_string(command).expect("a command is JSON");
+    let request = Request::new(name, parameters.as_object().cloned().expect("an object"));
+    let line = serde_json::to_string(&request).expect("a command is JSON");
     writeln!(stream, "{line}").expect("it takes a line");
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).expect("it answers");
@@ -69,9 +72,8 @@ fn clients_talk_over_links_of_tcp() {
     let server = Server::new(*addresses.first().expect("one listener"), "localhost", Tls::Clear);
 
     for account in ["ada@localhost", "grace@localhost"] {
-        let (account, password) = (account.to_owned(), "secret".to_owned());
-        let reply = command(&core_ready.control, &Command::UserAdd { account, password });
-        assert_eq!(reply, Reply::Ok(Done::Done {}));
+        let parameters = json!({"account": account, "password": "secret"});
+        assert_eq!(command(&core_ready.control, "user add", &parameters), Reply::Ok(Done::did(account, "added")));
     }
     let mut ada = Client::login(&server, "ada", "secret", Some("desk")).expect("ada logs in");
     let mut grace = Client::login(&server, "grace", "secret", Some("lab")).expect("grace logs in");
@@ -79,8 +81,8 @@ fn clients_talk_over_links_of_tcp() {
     let heard = grace.receive().expect("it comes");
     assert!(matches!(&heard, Item::Element(message) if message.attr("id") == Some("t1")), "{heard:?}");
     assert!(matches!(
-        command(&core_ready.control, &Command::Status {}),
-        Reply::Ok(Done::Status(status)) if status.links == 4 && status.sessions == 2
+        command(&core_ready.control, "status", &json!({})),
+        Reply::Ok(Done::Record(status)) if status["links"] == 4 && status["sessions"] == 2
     ));
 
     stop_edge.stop();

@@ -1,7 +1,7 @@
 //! Logins through a shard: frames in, frames out, a real store behind.
 
 use super::*;
-use crate::control::{Command, Done, Reply};
+use crate::commands::{Done, Reply};
 use crate::outputs::Event;
 use crate::sasl::crypto::Hash;
 use crate::sasl::tests::Client;
@@ -276,8 +276,8 @@ fn an_old_password_does_not_slip_through() {
     let frame = auth(&world, 1, "SCRAM-SHA-256", Some(&first));
     send(&mut world, 0, &frame);
     let Some(Told::Challenge(challenge)) = told(&mut world).pop() else { panic!("no challenge") };
-    world.command(0, Command::UserPassword { account: ADA.to_owned(), password: "brush".to_owned() });
-    assert_eq!(world.replies.pop(), Some((0, Reply::Ok(Done::Done {}))));
+    world.command(0, "user password", &[("account", ADA), ("password", "brush")]);
+    assert_eq!(world.replies.pop(), Some((0, Reply::Ok(Done::did(ADA, "password changed")))));
     let (last, _) = client.last(std::str::from_utf8(&challenge).unwrap());
     send(&mut world, 0, &ToCore::AuthResponse(AuthResponse { counter: SOCKETS + 1, data: last.as_bytes() }));
     assert_eq!(told(&mut world), not_authorized());

@@ -1,7 +1,7 @@
 //! Accounts re-keyed and removed, by their owners and by the operator.
 
 use super::*;
-use crate::control::{Command, Done, RefusedKind, Reply};
+use crate::commands::{Done, RefusedKind, Reply};
 use crate::limits;
 use crate::testing::{Client, Core, SOCKETS};
 use hearth_storage::Subscription;
@@ -180,24 +180,24 @@ fn what_waits_for_a_removed_account_is_refused() {
 fn the_operator_does_the_same() {
     let (mut core, desk, phone) = core();
     let shard = core.owner(ADA);
-    let command = |core: &mut Core, command| {
-        core.command(shard, command);
+    let command = |core: &mut Core, name: &str, password: Option<&str>| {
+        let parameters = [("account", Some(ADA)), ("password", password)];
+        let given: Vec<_> = parameters.iter().filter_map(|(name, value)| value.map(|value| (*name, value))).collect();
+        core.command(shard, name, &given);
         core.replies.pop().unwrap().1
     };
-    let done = Reply::Ok(Done::Done {});
-    let account = || ADA.to_owned();
-    let add = || Command::UserAdd { account: account(), password: "chalk".to_owned() };
+    let done = |what: &str| Reply::Ok(Done::did(ADA, what));
     let refused = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::Exists);
-    assert!(refused(command(&mut core, add())));
-    assert_eq!(command(&mut core, Command::UserPassword { account: account(), password: "brush".to_owned() }), done);
+    assert!(refused(command(&mut core, "user add", Some("chalk"))));
+    assert_eq!(command(&mut core, "user password", Some("brush")), done("password changed"));
     let ended = Some(Some(StreamCondition::NotAuthorized));
     assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
     assert!(enters(&mut core, 1, "brush") && !enters(&mut core, 2, "pencil"));
-    assert_eq!(command(&mut core, Command::UserDelete { account: account() }), done);
+    assert_eq!(command(&mut core, "user delete", None), done("deleted"));
     let absent = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::NotFound);
-    assert!(absent(command(&mut core, Command::UserDelete { account: account() })));
-    assert!(absent(command(&mut core, Command::UserPassword { account: account(), password: "x".to_owned() })));
-    assert_eq!(command(&mut core, add()), done);
+    assert!(absent(command(&mut core, "user delete", None)));
+    assert!(absent(command(&mut core, "user password", Some("x"))));
+    assert_eq!(command(&mut core, "user add", Some("chalk")), done("added"));
     assert!(enters(&mut core, 3, "chalk"));
 }
 

@@ -1,7 +1,10 @@
-//! The operator's socket: one JSON line in, one JSON line out (`control.rs`).
+//! The operator's socket: one JSON line in, one JSON line out (`control.rs`), each for the shards or the
+//! thread its command names (`commands/`).
 
 use super::mail::{Mail, Mailbox};
-use crate::control::{Command, Done, Refused, RefusedKind, Reply, Status};
+use crate::commands::{self, Arguments, Call, Command, OnShard, Process, Refused, RefusedKind, Reply, Run};
+use crate::config::Config;
+use crate::control::{PROTOCOL, Request};
 use crossbeam_channel::bounded;
 use hearth_wire::ids::SlotKey;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,6 +19,8 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 const CONNECTIONS_MAX: usize = 16;
 /// How long all shards together may take for an answer.
 const ANSWER: Duration = Duration::from_secs(20);
+/// What to do about a line that another release wrote.
+const OTHER_RELEASE: &str = "use a hearthctl of the same release";
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -24,6 +29,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) slot_key: SlotKey,
+    pub(crate) config: Arc<Config>,
 }
 
 impl Control {
@@ -55,61 +61,88 @@ impl Control {
             if reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)? == 0 {
                 return Ok(());
             }
-            let reply = match serde_json::from_str::<Command>(&line) {
-                Ok(command) => self.run(&command),
-                Err(error) => {
-                    refused(RefusedKind::BadRequest, error.to_string(), "use a hearthctl of the same release")
-                }
-            };
+            let reply = self.answer(&line).unwrap_or_else(Reply::Error);
             let mut answer = serde_json::to_vec(&reply).map_err(io::Error::other)?;
             answer.push(b'\n');
             stream.write_all(&answer)?;
         }
     }
 
-    /// Sends the command to the shards it is for and adds their answers up.
-    fn run(&self, command: &Command) -> Reply {
-        let owner = |jid: &str| {
-            let bare = jid.split_once('/').map_or(jid, |(bare, _)| bare);
-            let bare = hearth_wire::BareJid::parse(bare).map_or(bare.to_owned(), |bare| bare.as_str().to_owned());
-            usize::from(self.slot_key.slot(&bare).index()).checked_rem(self.shards.len()).unwrap_or(0)
+    /// Checks a line and runs what it asks.
+    fn answer(&self, line: &str) -> Result<Reply, Refused> {
+        let bad = |message: String, next: &str| Refused::new(RefusedKind::BadRequest, message, next);
+        let request: Request = serde_json::from_str(line).map_err(|error| bad(error.to_string(), OTHER_RELEASE))?;
+        if request.protocol != PROTOCOL {
+            return Err(bad(format!("protocol {}, this core speaks {PROTOCOL}", request.protocol), OTHER_RELEASE));
+        }
+        let Some(command) = commands::find(&request.command) else {
+            let names = commands::all().map(|command| command.name);
+            let next = match commands::nearest(&request.command, names) {
+                Some(near) => format!("it may be `{near}`"),
+                None => OTHER_RELEASE.to_owned(),
+            };
+            return Err(bad(format!("there is no command `{}`", request.command), &next));
         };
-        let of_one = match command {
-            Command::Status {} | Command::SessionsList { account: None, .. } => None,
-            Command::UserList { .. } => Some(0),
-            Command::UserAdd { account, .. }
-            | Command::UserDelete { account }
-            | Command::UserPassword { account, .. }
-            | Command::SessionsList { account: Some(account), .. } => Some(owner(account)),
-            Command::SessionsKick { jid } => Some(owner(jid)),
-        };
-        let asked = match of_one {
-            Some(index) => self.shards.get(index..=index).unwrap_or_default(),
-            None => &self.shards,
-        };
-        let (sender, answers) = bounded(asked.len().max(1));
-        for shard in asked {
-            shard.send(Mail::Control { command: command.clone(), reply: sender.clone() });
+        let mut arguments = Arguments::parse(command, &request.parameters)?;
+        arguments.after = request.after;
+        self.run(command, arguments)
+    }
+
+    fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
+        match command.run {
+            Run::Owner(of, run) => self.ask(command, self.owner(of, &arguments), run, &arguments),
+            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => {
+                self.ask(command, self.owner(of, &arguments), run, &arguments)
+            }
+            Run::OwnerOrAll(_, run) | Run::All(run) => self.ask(command, &self.shards, run, &arguments),
+            Run::First(run) => self.ask(command, self.shards.get(..1).unwrap_or_default(), run, &arguments),
+            Run::Process(run) => run(&Process { config: &self.config }, &arguments).map(Reply::Ok),
+            Run::Here => {
+                let message = format!("`{}` needs no core", command.name);
+                Err(Refused::new(RefusedKind::BadRequest, message, "run it by hearthctl"))
+            }
+        }
+    }
+
+    /// The shard that owns the account a parameter names.
+    fn owner(&self, of: &str, arguments: &Arguments) -> &[Mailbox] {
+        let slot = self.slot_key.slot(&arguments.owner_key(of).unwrap_or_default());
+        let index = usize::from(slot.index()).checked_rem(self.shards.len()).unwrap_or(0);
+        self.shards.get(index..=index).unwrap_or_default()
+    }
+
+    /// Sends the command to these shards and adds their answers up.
+    fn ask(
+        &self,
+        command: &'static Command,
+        shards: &[Mailbox],
+        run: OnShard,
+        arguments: &Arguments,
+    ) -> Result<Reply, Refused> {
+        let (sender, answers) = bounded(shards.len().max(1));
+        for shard in shards {
+            shard
+                .send(Mail::Control { call: Call { id: 0, run, arguments: arguments.clone() }, reply: sender.clone() });
         }
         let deadline = deadline();
-        let mut total: Option<Done> = None;
-        for _ in asked {
+        let mut total = None;
+        for _ in shards {
             match answers.recv_deadline(deadline) {
                 Ok(Reply::Ok(done)) => {
                     total = Some(match total {
                         None => done,
-                        Some(before) => add(before, done),
+                        Some(before) => command.result.add(before, done),
                     });
                 }
-                Ok(error @ Reply::Error(_)) => return error,
+                Ok(Reply::Error(refused)) => return Err(refused),
                 Err(_) => {
-                    return refused(RefusedKind::Unavailable, "a shard did not answer".into(), "see the core's log");
+                    return Err(Refused::new(RefusedKind::Unavailable, "a shard did not answer", "see the core's log"));
                 }
             }
         }
         match total {
-            Some(done) => Reply::Ok(done),
-            None => refused(RefusedKind::Unavailable, "the core is stopping".into(), "start it again"),
+            Some(done) => Ok(Reply::Ok(done)),
+            None => Err(Refused::new(RefusedKind::Unavailable, "the core is stopping", "start it again")),
         }
     }
 }
@@ -117,43 +150,4 @@ impl Control {
 #[expect(clippy::disallowed_methods, reason = "the control thread waits; shards do not")]
 fn deadline() -> Instant {
     Instant::now() + ANSWER
-}
-
-fn refused(kind: RefusedKind, message: String, next: &str) -> Reply {
-    Reply::Error(Refused { kind, message, next: next.to_owned() })
-}
-
-/// Answers of two shards as one.
-fn add(a: Done, b: Done) -> Done {
-    match (a, b) {
-        (Done::Status(a), Done::Status(b)) => Done::Status(add_status(a, b)),
-        (Done::Users(mut a), Done::Users(b)) => {
-            a.extend(b);
-            a.sort();
-            Done::Users(a)
-        }
-        (Done::Sessions(mut a), Done::Sessions(b)) => {
-            a.extend(b);
-            a.sort_by(|a, b| a.jid.cmp(&b.jid));
-            Done::Sessions(a)
-        }
-        (Done::Kicked { sessions: a }, Done::Kicked { sessions: b }) => Done::Kicked { sessions: a.saturating_add(b) },
-        (a, _) => a,
-    }
-}
-
-fn add_status(mut a: Status, b: Status) -> Status {
-    a.edges.extend(b.edges);
-    a.edges.sort();
-    a.edges.dedup();
-    a.links = a.links.saturating_add(b.links);
-    a.sessions = a.sessions.saturating_add(b.sessions);
-    a.accounts_loaded = a.accounts_loaded.saturating_add(b.accounts_loaded);
-    a.stanzas_in = a.stanzas_in.saturating_add(b.stanzas_in);
-    a.stanzas_out = a.stanzas_out.saturating_add(b.stanzas_out);
-    a.messages_logged = a.messages_logged.saturating_add(b.messages_logged);
-    if a.storage == "ok" {
-        a.storage = b.storage;
-    }
-    a
 }

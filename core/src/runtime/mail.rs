@@ -1,7 +1,7 @@
 //! What reaches a shard thread from other threads, and how it is woken.
 
 use super::link_io::Socket;
-use crate::control::{Command, Reply};
+use crate::commands::{Call, Reply};
 use crate::derive::Derived;
 use crate::outputs::DerivationId;
 use crate::route::PeerMessage;
@@ -18,7 +18,7 @@ pub(crate) enum Mail {
     Peer { from: ShardIndex, messages: Vec<PeerMessage> },
     Answers(Vec<Answered>),
     Derived { id: DerivationId, derived: Derived },
-    Control { command: Command, reply: Sender<Reply> },
+    Control { call: Call, reply: Sender<Reply> },
     Stop,
 }
 

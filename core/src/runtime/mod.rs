@@ -156,7 +156,11 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let pool = Arc::new(Pool::start(workers).map_err(|cause| CoreError::os("start a thread", cause))?);
     let (acceptor, at) = listen(config, &mailboxes)?;
-    let control = control_socket::Control { shards: mailboxes.clone(), slot_key: boot.slot_key };
+    let control = control_socket::Control {
+        shards: mailboxes.clone(),
+        slot_key: boot.slot_key,
+        config: Arc::new(config.clone()),
+    };
     let control_listener = bind_unix_std(&at.control)?;
 
     let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();

@@ -4,7 +4,7 @@ use super::link_io::{LinkIo, LinkLost};
 use super::mail::{Inbox, Mail, Mailbox};
 use super::{Clock, WAKE_TOKEN, log_event};
 use crate::Now;
-use crate::control::{ControlId, Reply};
+use crate::commands::{ControlId, Reply};
 use crate::derive::Pool;
 use crate::limits;
 use crate::link::LinkId;
@@ -103,11 +103,12 @@ impl ShardThread {
                 Mail::Derived { id, derived } => {
                     self.shard.handle(Input::Derived { id, derived }, now, &mut self.out);
                 }
-                Mail::Control { command, reply } => {
+                Mail::Control { mut call, reply } => {
                     let id = self.next_control;
                     self.next_control = id.wrapping_add(1);
                     self.controls.insert(id, reply);
-                    self.shard.handle(Input::Control { id, command }, now, &mut self.out);
+                    call.id = id;
+                    self.shard.handle(Input::Control(call), now, &mut self.out);
                 }
                 Mail::Stop => {
                     self.shard.handle(Input::Stop, now, &mut self.out);

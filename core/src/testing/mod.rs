@@ -16,7 +16,7 @@ mod xml;
 
 use crate::Now;
 use crate::account::{AccountKey, State};
-use crate::control::{Command, ControlId, Reply};
+use crate::commands::{self, Arguments, Call, ControlId, Reply, Run};
 use crate::cx::Cx;
 use crate::derive::Task;
 use crate::domain::Domains;
@@ -374,8 +374,14 @@ impl Core {
     }
 
     /// The operator's command, to one shard.
-    pub(crate) fn command(&mut self, shard: usize, command: Command) {
-        self.input(shard, Input::Control { id: 0, command });
+    pub(crate) fn command(&mut self, shard: usize, name: &str, parameters: &[(&str, &str)]) {
+        let command = commands::find(name).unwrap();
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let arguments = Arguments::parse(command, &parameters).unwrap();
+        let (Run::Owner(_, run) | Run::OwnerOrAll(_, run) | Run::All(run) | Run::First(run)) = command.run else {
+            panic!("{name} does not run on a shard")
+        };
+        self.input(shard, Input::Control(Call { id: 0, run, arguments }));
         self.run();
     }
 

@@ -1,6 +1,7 @@
 //! The control socket: a JSON line there, a JSON line back.
 
-use super::{Command, Done, Exit, Failure, Reply};
+use super::{Done, Exit, Failure, Request};
+use hearth_core::commands::Reply;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -24,9 +25,9 @@ impl Core {
     }
 
     /// Sends a command and waits for its answer.
-    pub(super) fn ask(&self, command: &Command) -> Result<Done, Failure> {
+    pub(super) fn ask(&self, request: &Request) -> Result<Done, Failure> {
         let mut socket = connect(&self.path)?;
-        let mut line = serde_json::to_string(command)
+        let mut line = serde_json::to_string(request)
             .map_err(|e| Failure::new(Exit::Failed, format!("cannot write the command: {e}"), "report this"))?;
         line.push('\n');
         socket.write_all(line.as_bytes()).map_err(|e| broken(&e))?;

@@ -214,7 +214,7 @@ fn the_end_of_a_session_is_unavailable_presence() {
                 "lost" => core.close(desk, false),
                 "link" if core.owner(grace) != shard => core.link_down(u16::try_from(shard).unwrap()),
                 "link" => return,
-                "kicked" => core.command(shard, crate::control::Command::SessionsKick { jid: full.clone() }),
+                "kicked" => core.command(shard, "sessions kick", &[("jid", &full)]),
                 _ => {
                     core.login(&full);
                 }

@@ -125,7 +125,7 @@ fn what_waits_for_room_ends_with_its_session() {
     let desk = core.login(&format!("{ada}/desk"));
     fill_outbox(&mut core);
     core.send(desk, "<presence/>");
-    core.command(0, crate::control::Command::SessionsKick { jid: ada.clone() });
+    core.command(0, "sessions kick", &[("jid", &ada)]);
     assert_eq!(core.take(phone), [unavailable(&format!("{ada}/desk"), &grace)]);
     assert!(core.session(desk).is_none() && core.shards[0].presence_due.is_empty());
     empty_outbox(&mut core);

@@ -1,0 +1,211 @@
+//! `hearthctl user`: accounts.
+
+use super::{
+    Call, Command, ControlId, Done, Field, Group, Kind, Parameter, Refused, RefusedKind, Rows, Run, Shape, Who,
+};
+use crate::cx::Cx;
+use crate::limits;
+use crate::provision::{self, Outcome};
+use crate::sasl::{self, crypto::Secret};
+use hearth_storage::{Answer, Ask};
+use hearth_wire::BareJid;
+use serde_json::{Map, Value as Json};
+
+const ACCOUNT: Parameter = Parameter::required("account", Kind::Account, "name@domain, or just the name");
+
+pub(super) const GROUP: Group =
+    Group { name: "user", help: "Accounts.", commands: &[ADD, PASSWORD, DELETE, LIST, SHOW] };
+
+const ADD: Command = Command {
+    name: "user add",
+    help: "Add an account. Asks for its password unless told otherwise.",
+    parameters: &[ACCOUNT, Parameter::required("password", Kind::Secret, "its password")],
+    examples: &[
+        "user add ada@localhost",
+        "user add ada@localhost --generate",
+        "user add ada@localhost --password-stdin < FILE",
+    ],
+    who: Who::DomainAdmin,
+    changes: true,
+    result: Shape::Did("account"),
+    run: Run::Owner("account", add),
+    ..Command::BASE
+};
+
+const PASSWORD: Command = Command {
+    name: "user password",
+    help: "Change an account's password. Its sessions end.",
+    parameters: &[ACCOUNT, Parameter::required("password", Kind::Secret, "the new password")],
+    examples: &["user password ada@localhost"],
+    who: Who::DomainAdmin,
+    changes: true,
+    result: Shape::Did("account"),
+    run: Run::Owner("account", password),
+    ..Command::BASE
+};
+
+const DELETE: Command = Command {
+    name: "user delete",
+    help: "Delete an account and everything stored of it. Asks first.",
+    parameters: &[ACCOUNT],
+    examples: &["user delete ada@localhost --yes"],
+    who: Who::DomainAdmin,
+    changes: true,
+    confirm: Some("Delete {account} and everything stored of it?"),
+    result: Shape::Did("account"),
+    run: Run::Owner("account", delete),
+    ..Command::BASE
+};
+
+const LIST: Command = Command {
+    name: "user list",
+    help: "List accounts, one on each line.",
+    parameters: &[Parameter::optional("domain", Kind::Domain, "only of this domain")],
+    examples: &["user list", "user list chat.example.org"],
+    who: Who::DomainAdmin,
+    result: Shape::Rows(&[Field::new("account", "account")]),
+    run: Run::First(list),
+    ..Command::BASE
+};
+
+const SHOW: Command = Command {
+    name: "user show",
+    help: "What there is of an account: sessions, contacts, messages that wait.",
+    parameters: &[ACCOUNT],
+    examples: &["user show ada@localhost"],
+    who: Who::DomainAdmin,
+    result: Shape::Record(&[
+        Field::new("account", "account"),
+        Field::new("sessions", "sessions"),
+        Field::new("contacts", "contacts"),
+        Field::new("requests", "requests to answer"),
+        Field::new("waiting", "messages that wait"),
+    ]),
+    run: Run::Owner("account", show),
+    ..Command::BASE
+};
+
+fn add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let (jid, password) = (account(cx, &call)?, secret(&call)?);
+    provision::create(cx, jid.clone(), password, report(call.id, jid, "added"));
+    Ok(None)
+}
+
+fn password(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let (jid, password) = (account(cx, &call)?, secret(&call)?);
+    provision::set_password(cx, jid.clone(), password, None, report(call.id, jid, "password changed"));
+    Ok(None)
+}
+
+fn delete(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let jid = account(cx, &call)?;
+    provision::remove(cx, jid.clone(), report(call.id, jid, "deleted"));
+    Ok(None)
+}
+
+/// The account an operator named, on a domain of this core.
+pub(super) fn account(cx: &Cx<'_>, call: &Call) -> Result<BareJid, Refused> {
+    let jid = call.arguments.account("account")?;
+    own_domain(cx, jid.domainpart())?;
+    Ok(jid)
+}
+
+/// Whether this core serves a domain.
+pub(super) fn own_domain(cx: &Cx<'_>, domain: &str) -> Result<(), Refused> {
+    if cx.shard.domains.contains(domain) {
+        return Ok(());
+    }
+    let message = format!("{domain} is not a domain of this server");
+    Err(Refused::new(RefusedKind::NotFound, message, "see the domains in `hearthctl status`"))
+}
+
+fn secret(call: &Call) -> Result<Secret, Refused> {
+    sasl::prepare_password(call.arguments.secret("password")?).ok_or_else(|| {
+        let message = "the password is empty or has characters that no client can type (SASLprep)";
+        Refused::new(RefusedKind::BadRequest, message, "choose another password")
+    })
+}
+
+/// Says how a change of an account ended.
+pub(super) fn report(id: ControlId, jid: BareJid, what: &'static str) -> provision::Then {
+    Box::new(move |cx, outcome| super::answer(cx, id, told(&jid, outcome, what)))
+}
+
+fn told(jid: &BareJid, outcome: Outcome, what: &'static str) -> Result<Done, Refused> {
+    Err(match outcome {
+        Outcome::Done => return Ok(Done::did(jid.as_str(), what)),
+        Outcome::Exists => {
+            let next = "use `hearthctl user password` to change its password";
+            Refused::new(RefusedKind::Exists, format!("{jid} exists already"), next)
+        }
+        Outcome::NoAccount => no_account(jid),
+        Outcome::Busy => {
+            let message = "the server is busy deriving keys, or another change of this account is under way";
+            Refused::new(RefusedKind::Unavailable, message, "try again in a moment")
+        }
+        Outcome::Failed(cause) => storage_failed(&cause),
+    })
+}
+
+pub(super) fn no_account(jid: &BareJid) -> Refused {
+    Refused::new(RefusedKind::NotFound, format!("there is no account {jid}"), "see `hearthctl user list`")
+}
+
+pub(super) fn storage_failed(cause: &str) -> Refused {
+    Refused::new(RefusedKind::Unavailable, format!("storage: {cause}"), "mend the storage and try again")
+}
+
+fn list(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let after = call.arguments.after.as_deref().and_then(|after| BareJid::parse(after).ok());
+    let only = call.arguments.text_if("domain").map(str::to_owned);
+    if let Some(domain) = &only {
+        own_domain(cx, domain)?;
+    }
+    let first = || cx.shard.domains.iter().next().map(|record| record.domain.clone());
+    let begin = after.as_ref().map(|after| after.domainpart().to_owned()).or_else(|| only.clone()).or_else(first);
+    match begin {
+        Some(domain) => list_page(cx, call.id, domain, after, only.is_none()),
+        None => return Ok(Some(Done::rows(Vec::new()))),
+    }
+    Ok(None)
+}
+
+/// One page of a domain, or of the domains behind it if it has no more.
+fn list_page(cx: &mut Cx<'_>, id: ControlId, domain: String, after: Option<BareJid>, go_on: bool) {
+    let slot = cx.shard.settings.slot_key.slot(&domain);
+    let ask = Ask::ListAccounts { domain: domain.clone(), after, limit: limits::COMMAND_PAGE };
+    let then = move |cx: &mut Cx<'_>, answer| {
+        let accounts = match answer {
+            Answer::Accounts(accounts) => accounts,
+            Answer::Failed(cause) => return super::answer(cx, id, Err(storage_failed(&cause.to_string()))),
+            _ => return super::answer(cx, id, Err(storage_failed("an answer to another question"))),
+        };
+        let behind = || cx.shard.domains.iter().map(|record| &record.domain).find(|other| **other > domain).cloned();
+        match accounts.last().map(ToString::to_string) {
+            None if go_on && let Some(behind) = behind() => list_page(cx, id, behind, None, go_on),
+            next => {
+                let row = |jid: &BareJid| Map::from_iter([("account".to_owned(), Json::from(jid.as_str()))]);
+                super::answer(cx, id, Ok(Done::Rows(Rows { rows: accounts.iter().map(row).collect(), next })));
+            }
+        }
+    };
+    cx.ask(slot, ask, Box::new(then));
+}
+
+fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let (id, jid) = (call.id, account(cx, &call)?);
+    cx.with_account(&jid.clone(), move |cx, key| {
+        let shown = match key.and_then(|key| cx.account(key)) {
+            Some(account) => Ok(Done::Record(Map::from_iter([
+                ("account".to_owned(), Json::from(account.jid.as_str())),
+                ("sessions".to_owned(), Json::from(account.sessions.len())),
+                ("contacts".to_owned(), Json::from(account.roster.len())),
+                ("requests".to_owned(), Json::from(account.requests.len())),
+                ("waiting".to_owned(), Json::from(account.undelivered())),
+            ]))),
+            None => Err(no_account(&jid)),
+        };
+        super::answer(cx, id, shown);
+    });
+    Ok(None)
+}
