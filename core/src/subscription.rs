@@ -298,7 +298,7 @@ impl Received {
         }
         match reply {
             Some(reply) => {
-                cx.route(bare_stanza(reply, &own, contact.as_str(), None), origin);
+                cx.route(bare_stanza(reply, &own, contact.as_str(), stanza.view().id), origin);
                 if reply == Action::Subscribed {
                     // The contact sees the user already, or from now on; either way it may have missed it.
                     fanout::tell_available(cx, key, &contact);

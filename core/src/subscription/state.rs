@@ -173,206 +173,76 @@ impl State {
 mod tests {
     use super::*;
 
+    /// The tables of the appendix as data: see its own words at the top.
+    const TABLES: &str = include_str!("../../transcripts/tables/subscription_states.txt");
+
     /// The nine states by the names of Appendix A.1.
-    const NONE: State = State { to: Half::No, from: Half::No };
-    const NONE_OUT: State = State { to: Half::Pending, from: Half::No };
-    const NONE_IN: State = State { to: Half::No, from: Half::Pending };
-    const NONE_OUT_IN: State = State { to: Half::Pending, from: Half::Pending };
-    const TO: State = State { to: Half::Yes, from: Half::No };
-    const TO_IN: State = State { to: Half::Yes, from: Half::Pending };
-    const FROM: State = State { to: Half::No, from: Half::Yes };
-    const FROM_OUT: State = State { to: Half::Pending, from: Half::Yes };
-    const BOTH: State = State { to: Half::Yes, from: Half::Yes };
+    const STATES: [(&str, State); 9] = [
+        ("None", State { to: Half::No, from: Half::No }),
+        ("None + Pending Out", State { to: Half::Pending, from: Half::No }),
+        ("None + Pending In", State { to: Half::No, from: Half::Pending }),
+        ("None + Pending Out+In", State { to: Half::Pending, from: Half::Pending }),
+        ("To", State { to: Half::Yes, from: Half::No }),
+        ("To + Pending In", State { to: Half::Yes, from: Half::Pending }),
+        ("From", State { to: Half::No, from: Half::Yes }),
+        ("From + Pending Out", State { to: Half::Pending, from: Half::Yes }),
+        ("Both", State { to: Half::Yes, from: Half::Yes }),
+    ];
 
-    const ALL: [State; 9] = [NONE, NONE_OUT, NONE_IN, NONE_OUT_IN, TO, TO_IN, FROM, FROM_OUT, BOTH];
-    const YES: bool = true;
-    const NO: bool = false;
-
-    /// One row per existing state: whether it is routed, and the new state.
-    #[track_caller]
-    fn outbound(action: Action, rows: [(State, bool, State); 9]) {
-        for ((existing, route, new), expected) in rows.into_iter().zip(ALL) {
-            assert_eq!(existing, expected);
-            let step = existing.outbound(action);
-            assert_eq!((step.route, step.state), (route, new), "{action:?} in {existing:?}");
-        }
+    fn state(name: &str) -> State {
+        STATES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name}")).1
     }
 
-    /// One row per existing state: whether it is delivered, and the new state.
-    #[track_caller]
-    fn inbound(action: Action, rows: [(State, bool, State); 9]) {
-        for ((existing, deliver, new), expected) in rows.into_iter().zip(ALL) {
-            assert_eq!(existing, expected);
-            let step = existing.inbound(action, false);
-            assert_eq!((step.deliver, step.state), (deliver, new), "{action:?} in {existing:?}");
-        }
+    fn action(name: &str) -> Action {
+        let all = [Action::Subscribe, Action::Subscribed, Action::Unsubscribe, Action::Unsubscribed];
+        *all.iter().find(|action| action.stanza_type().attribute() == Some(name)).unwrap_or_else(|| panic!("{name}"))
     }
 
-    #[test]
-    fn table_2_outbound_subscribe() {
-        outbound(
-            Action::Subscribe,
-            [
-                (NONE, YES, NONE_OUT),
-                (NONE_OUT, YES, NONE_OUT),
-                (NONE_IN, YES, NONE_OUT_IN),
-                (NONE_OUT_IN, YES, NONE_OUT_IN),
-                (TO, YES, TO),
-                (TO_IN, YES, TO_IN),
-                (FROM, YES, FROM_OUT),
-                (FROM_OUT, YES, FROM_OUT),
-                (BOTH, YES, BOTH),
-            ],
-        );
-    }
-
-    #[test]
-    fn table_3_outbound_unsubscribe() {
-        outbound(
-            Action::Unsubscribe,
-            [
-                (NONE, YES, NONE),
-                (NONE_OUT, YES, NONE),
-                (NONE_IN, YES, NONE_IN),
-                (NONE_OUT_IN, YES, NONE_IN),
-                (TO, YES, NONE),
-                (TO_IN, YES, NONE_IN),
-                (FROM, YES, FROM),
-                (FROM_OUT, YES, FROM),
-                (BOTH, YES, FROM),
-            ],
-        );
-    }
-
-    #[test]
-    fn table_4_outbound_subscribed() {
-        outbound(
-            Action::Subscribed,
-            [
-                (NONE, NO, NONE),
-                (NONE_OUT, NO, NONE_OUT),
-                (NONE_IN, YES, FROM),
-                (NONE_OUT_IN, YES, FROM_OUT),
-                (TO, NO, TO),
-                (TO_IN, YES, BOTH),
-                (FROM, NO, FROM),
-                (FROM_OUT, NO, FROM_OUT),
-                (BOTH, NO, BOTH),
-            ],
-        );
-        for state in ALL {
-            let approves = [NONE, NONE_OUT, TO].contains(&state);
-            assert_eq!(state.outbound(Action::Subscribed).approved, approves.then_some(true), "{state:?}");
+    /// Puts one row of the file to the machine.
+    fn row(table: &str, row: &str) {
+        let case = format!("{table}:{row}");
+        let mut cells = row.split('|').map(str::trim);
+        let [existing, does, new] = [(); 3].map(|()| cells.next().expect("three cells"));
+        let existing = state(existing);
+        let expected = if new.is_empty() || new == "pre-approval" { existing } else { state(new) };
+        let (does, reply) = does.split_once(" + ").map_or((does, None), |(does, reply)| (does, Some(action(reply))));
+        let passes = does == "MUST";
+        let words: Vec<&str> = table.split([' ', ',']).collect();
+        match words[0] {
+            "out" => {
+                let step = existing.outbound(action(words[1]));
+                let approved = match words[1] {
+                    "subscribed" if new == "pre-approval" => Some(true),
+                    "unsubscribed" => Some(false),
+                    _ => None,
+                };
+                assert_eq!(step, Outbound { state: expected, route: passes, approved }, "{case}");
+            }
+            "in" => {
+                let step = existing.inbound(action(words[1]), table.contains("pre-approved"));
+                assert_eq!(step, Inbound { state: expected, deliver: passes, reply }, "{case}");
+            }
+            other => panic!("{other}"),
         }
     }
 
     #[test]
-    fn table_5_outbound_unsubscribed() {
-        outbound(
-            Action::Unsubscribed,
-            [
-                (NONE, NO, NONE),
-                (NONE_OUT, NO, NONE_OUT),
-                (NONE_IN, YES, NONE),
-                (NONE_OUT_IN, YES, NONE_OUT),
-                (TO, NO, TO),
-                (TO_IN, YES, TO),
-                (FROM, YES, NONE),
-                (FROM_OUT, YES, NONE_OUT),
-                (BOTH, YES, TO),
-            ],
-        );
-        assert!(ALL.into_iter().all(|state| state.outbound(Action::Unsubscribed).approved == Some(false)));
-    }
-
-    #[test]
-    fn table_6_inbound_subscribe() {
-        inbound(
-            Action::Subscribe,
-            [
-                (NONE, YES, NONE_IN),
-                (NONE_OUT, YES, NONE_OUT_IN),
-                (NONE_IN, NO, NONE_IN),
-                (NONE_OUT_IN, NO, NONE_OUT_IN),
-                (TO, YES, TO_IN),
-                (TO_IN, NO, TO_IN),
-                (FROM, NO, FROM),
-                (FROM_OUT, NO, FROM_OUT),
-                (BOTH, NO, BOTH),
-            ],
-        );
-        for state in ALL {
-            let reply = (state.from == Half::Yes).then_some(Action::Subscribed);
-            assert_eq!(state.inbound(Action::Subscribe, false).reply, reply, "{state:?}");
+    fn every_row_of_appendix_a() {
+        let (mut table, mut rows) = ("", 0);
+        for line in TABLES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            if line.starts_with(' ') {
+                row(table, line);
+                rows += 1;
+            } else {
+                table = line;
+            }
         }
-        // Footnote 1.
-        for (existing, new) in [(NONE, FROM), (NONE_OUT, FROM_OUT), (TO, BOTH)] {
-            let step = existing.inbound(Action::Subscribe, true);
-            assert_eq!(step, Inbound { state: new, deliver: false, reply: Some(Action::Subscribed) });
-        }
-    }
-
-    #[test]
-    fn table_7_inbound_unsubscribe() {
-        inbound(
-            Action::Unsubscribe,
-            [
-                (NONE, NO, NONE),
-                (NONE_OUT, NO, NONE_OUT),
-                (NONE_IN, YES, NONE),
-                (NONE_OUT_IN, YES, NONE_OUT),
-                (TO, NO, TO),
-                (TO_IN, YES, TO),
-                (FROM, YES, NONE),
-                (FROM_OUT, YES, NONE_OUT),
-                (BOTH, YES, TO),
-            ],
-        );
-        for state in ALL {
-            let step = state.inbound(Action::Unsubscribe, false);
-            assert_eq!(step.reply, step.deliver.then_some(Action::Unsubscribed), "{state:?}");
-        }
-    }
-
-    #[test]
-    fn table_8_inbound_subscribed() {
-        inbound(
-            Action::Subscribed,
-            [
-                (NONE, NO, NONE),
-                (NONE_OUT, YES, TO),
-                (NONE_IN, NO, NONE_IN),
-                (NONE_OUT_IN, YES, TO_IN),
-                (TO, NO, TO),
-                (TO_IN, NO, TO_IN),
-                (FROM, NO, FROM),
-                (FROM_OUT, YES, BOTH),
-                (BOTH, NO, BOTH),
-            ],
-        );
-    }
-
-    #[test]
-    fn table_9_inbound_unsubscribed() {
-        inbound(
-            Action::Unsubscribed,
-            [
-                (NONE, NO, NONE),
-                (NONE_OUT, YES, NONE),
-                (NONE_IN, NO, NONE_IN),
-                (NONE_OUT_IN, YES, NONE_IN),
-                (TO, YES, NONE),
-                (TO_IN, YES, NONE_IN),
-                (FROM, NO, FROM),
-                (FROM_OUT, YES, FROM),
-                (BOTH, YES, FROM),
-            ],
-        );
+        assert_eq!(rows, 8 * 9 + 6);
     }
 
     #[test]
     fn what_is_stored_and_the_state_say_the_same() {
-        for state in ALL {
+        for (_, state) in STATES {
             let request = state.from == Half::Pending;
             assert_eq!(State::of(state.subscription(), state.ask(), request), state);
         }

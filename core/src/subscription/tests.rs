@@ -157,7 +157,7 @@ fn a_subscriber_that_asks_again_is_answered() {
         say(core, desk, "subscribe", grace);
         assert_eq!(core.take(phone), NOTHING);
         let got = core.take(desk);
-        assert!(got.contains(&auto("subscribed", grace, ada)), "{got:?}");
+        assert!(got.contains(&said("subscribed", grace, ada)), "{got:?}");
         assert!(got.contains(&format!("<presence from='{grace}/phone' to='{ada}'/>")), "{got:?}");
         assert_eq!(item(core, ada), Some((Subscription::To, false, false)));
     });
@@ -279,7 +279,7 @@ fn a_contact_can_be_approved_before_it_asks() {
         assert_eq!(pushed(&got), format!("jid='{ada}' subscription='from' approved='true'"));
         assert_eq!(got.len(), 1);
         let got = core.take(desk);
-        assert!(got.contains(&auto("subscribed", grace, ada)), "{got:?}");
+        assert!(got.contains(&said("subscribed", grace, ada)), "{got:?}");
         assert!(got.contains(&format!("<presence from='{grace}/phone' to='{ada}'/>")), "{got:?}");
         assert_eq!(item(core, ada), Some((Subscription::To, false, false)));
         assert!(core.stored(grace).requests.is_empty());
