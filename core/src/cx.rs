@@ -5,13 +5,15 @@ use crate::Now;
 use crate::account::{Account, AccountKey, State, Then, Work};
 use crate::derive::Task;
 use crate::limits;
+use crate::message;
 use crate::outputs::{Event, Outputs};
 use crate::route::PeerMessage;
 use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
 use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId};
-use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot};
+use hearth_wire::stanza::{SharedStanza, StanzaKind};
+use hearth_wire::{BareJid, StanzaCondition, StreamCondition};
 use std::collections::VecDeque;
 
 /// One input's context.
@@ -165,7 +167,7 @@ impl Cx<'_> {
             }
             Answer::Failed(error) => {
                 self.event(Event::StorageFailed { doing: "load an account", cause: error.to_string() });
-                self.forget(key, hearth_wire::StanzaCondition::ResourceConstraint);
+                self.forget(key, StanzaCondition::ResourceConstraint);
             }
             Answer::Loaded(None)
             | Answer::Applied
@@ -173,12 +175,12 @@ impl Cx<'_> {
             | Answer::Blob(_)
             | Answer::Appended(_)
             | Answer::Records(_)
-            | Answer::Accounts(_) => self.forget(key, hearth_wire::StanzaCondition::ServiceUnavailable),
+            | Answer::Accounts(_) => self.forget(key, StanzaCondition::ServiceUnavailable),
         }
     }
 
     /// Answers all that waits for an account that is not there, and drops it.
-    fn forget(&mut self, key: AccountKey, condition: hearth_wire::StanzaCondition) {
+    fn forget(&mut self, key: AccountKey, condition: StanzaCondition) {
         if let Some(account) = self.shard.accounts.remove(key) {
             self.answer_absent(account.queue, condition);
         }
@@ -192,16 +194,17 @@ impl Cx<'_> {
         account.gone = true;
         (account.log.dirty, account.seen_dirty) = (false, false);
         let queue = std::mem::take(&mut account.queue);
-        self.answer_absent(queue, hearth_wire::StanzaCondition::ServiceUnavailable);
+        self.answer_absent(queue, StanzaCondition::ServiceUnavailable);
     }
 
-    fn answer_absent(&mut self, queue: VecDeque<Work>, condition: hearth_wire::StanzaCondition) {
+    fn answer_absent(&mut self, queue: VecDeque<Work>, condition: StanzaCondition) {
         for work in queue {
             match work {
                 Work::Call(f) => f(self, None),
+                Work::Inbound { stanza, origin } if ignored(&stanza, condition) => self.settle(origin),
                 Work::Inbound { stanza, origin } => {
                     let view = stanza.view();
-                    let absent = condition == hearth_wire::StanzaCondition::ServiceUnavailable && view.is_request();
+                    let absent = condition == StanzaCondition::ServiceUnavailable && view.is_request();
                     let condition = if absent { crate::iq::refusal_of_absent(&view) } else { condition };
                     self.refuse(&stanza, origin, condition);
                 }
@@ -222,11 +225,11 @@ impl Cx<'_> {
         match work {
             Work::Call(f) => f(self, None),
             Work::Inbound { stanza, origin } => {
-                self.refuse(&stanza, origin, hearth_wire::StanzaCondition::ResourceConstraint);
+                self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
             }
             // A session's own credit bounds what it can put here; past that its edge is broken.
             Work::FromSession { session, .. } => {
-                self.close_session(session, Some(hearth_wire::StreamCondition::ResourceConstraint), "queue full");
+                self.close_session(session, Some(StreamCondition::ResourceConstraint), "queue full");
             }
         }
     }
@@ -243,7 +246,7 @@ impl Cx<'_> {
             let Some(work) = account.queue.pop_front() else {
                 account.queue = VecDeque::new();
                 // A write may have kept what the account is owed waiting.
-                return crate::message::advance(self, key);
+                return message::advance(self, key);
             };
             match work {
                 Work::Call(f) => f(self, Some(key)),
@@ -376,4 +379,12 @@ impl Cx<'_> {
             }),
         );
     }
+}
+
+/// RFC 6121 §8.5.1: what is not answered where there is no account, so that it looks like one nobody is at.
+fn ignored(stanza: &SharedStanza, condition: StanzaCondition) -> bool {
+    let view = stanza.view();
+    condition == StanzaCondition::ServiceUnavailable
+        && view.kind == StanzaKind::Message
+        && message::nobody_there(&view) == message::Absent::Drop
 }

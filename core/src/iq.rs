@@ -4,9 +4,11 @@ use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::features::{self, Scope};
 use crate::last_activity;
+use crate::presence::fanout::sight;
 use crate::reply;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
+use crate::subscription::state::Half;
 use hearth_wire::StanzaCondition;
 use hearth_wire::jid;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaType};
@@ -128,12 +130,13 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
         if !last_activity::may_reach_resource(cx, account, &view) {
             return cx.refuse(&stanza, origin, StanzaCondition::Forbidden);
         }
-        match cx.session_of(account, to) {
+        let session = cx.session_of(account, to);
+        match session.filter(|session| !view.is_request() || may_ask(cx, account, *session, &view)) {
             Some(session) => {
                 cx.deliver(session, &stanza, &Overlay::default(), None);
                 cx.settle(origin);
             }
-            // RFC 6121 §8.5.3.2.3
+            // RFC 6121 §8.5.3.2.3, and the same to whom nothing is told (§8.5.3.1).
             None if view.is_request() => cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable),
             None => cx.settle(origin),
         }
@@ -152,6 +155,15 @@ pub fn refusal_of_absent(stanza: &Stanza<'_>) -> StanzaCondition {
         last_activity::NS => StanzaCondition::Forbidden,
         _ => StanzaCondition::ServiceUnavailable,
     }
+}
+
+/// RFC 6121 §8.5.3.1: a resource is asked only by whom its presence is shared with, by subscription or directly.
+/// Who is invisible stays so.
+fn may_ask(cx: &Cx<'_>, account: AccountKey, session: SessionKey, question: &Stanza<'_>) -> bool {
+    let asker = question.from.unwrap_or_default();
+    let told = cx.session(session).and_then(|session| session.directed.as_ref());
+    cx.account(account).is_some_and(|account| sight(account, bare(asker)) == Half::Yes)
+        || told.is_some_and(|told| told.contains(asker) || told.contains(bare(asker)))
 }
 
 /// Finds the handler of the question; without one it is `service-unavailable` (RFC 6120 §8.4).

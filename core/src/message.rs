@@ -31,14 +31,12 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
 pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
     let view = stanza.view();
     let recipients = recipients(cx, account, &view);
-    if recipients.is_empty()
-        && let Some(refusal) = nobody_there(&view)
-    {
-        match refusal {
-            Some(condition) => cx.refuse(&stanza, origin, condition),
-            None => cx.settle(origin),
+    if recipients.is_empty() {
+        match nobody_there(&view) {
+            Absent::Keep => {}
+            Absent::Drop => return cx.settle(origin),
+            Absent::Refuse => return cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable),
         }
-        return;
     }
     let log_off = cx
         .account(account)
@@ -51,32 +49,53 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
     }
 }
 
-/// What becomes of a message nobody is there to have: `None` keeps it if it is to be kept;
-/// `Some(None)` drops it; `Some(Some(_))` refuses it (RFC 6121 §8.5.2.2, §8.5.3.2).
-fn nobody_there(message: &Stanza<'_>) -> Option<Option<StanzaCondition>> {
+/// What becomes of a message that no session gets now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Absent {
+    /// It is stored (XEP-0160 §3).
+    Keep,
+    /// Nobody misses it.
+    Drop,
+    /// Its sender is told (`service-unavailable`).
+    Refuse,
+}
+
+/// The last column of RFC 6121 §8.5.4's rows without a delivery: for the bare JID, and for a full one that
+/// names nobody (§8.5.2.2.1, §8.5.3.2.1). Only chat then goes on as to the bare JID. What a person may read is
+/// never dropped silently: where it cannot be stored (XEP-0334 §4.2) its sender is told; what only clients
+/// read, such as a chat state, is dropped without a word (XEP-0160 §3).
+pub fn nobody_there(message: &Stanza<'_>) -> Absent {
+    let class = classify(message);
+    let keeps = message.ty == StanzaType::Chat || is_bare(message);
     match message.ty {
-        StanzaType::Groupchat => Some(Some(StanzaCondition::ServiceUnavailable)),
-        _ if classify(message).log => None,
-        _ => Some(None),
+        StanzaType::Groupchat => Absent::Refuse,
+        _ if class.log && keeps => Absent::Keep,
+        _ if class.log || class.urgent => Absent::Refuse,
+        _ => Absent::Drop,
     }
 }
 
-/// The sessions that get a message now (RFC 6121 §8.5).
+fn is_bare(message: &Stanza<'_>) -> bool {
+    !message.to.unwrap_or_default().contains('/')
+}
+
+/// The sessions that get a message now (RFC 6121 §8.5). All resources of non-negative priority are equally the
+/// "most available": a person has several devices, and none of them misses a message.
 fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<SessionKey> {
     let to = message.to.unwrap_or_default();
-    if to.contains('/')
+    if !is_bare(message)
         && let Some(session) = cx.session_of(account, to)
     {
         return vec![session];
     }
-    // §8.5.2.1.1 for the bare JID; §8.5.3.2.1 treats a resource that is gone as the bare JID.
-    match message.ty {
-        StanzaType::Normal | StanzaType::Chat | StanzaType::Headline => {
-            let Some(account) = cx.account(account) else { return Vec::new() };
-            account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.receives_bare())).collect()
-        }
-        _ => Vec::new(),
-    }
+    // §8.5.2.1.1 for the bare JID; §8.5.3.2.1: a chat message to a resource that is gone goes the same way.
+    let all = match message.ty {
+        StanzaType::Chat => true,
+        StanzaType::Normal | StanzaType::Headline => is_bare(message),
+        _ => false,
+    };
+    let Some(account) = cx.account(account).filter(|_| all) else { return Vec::new() };
+    account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.receives_bare())).collect()
 }
 
 /// Puts a message into the account's log; it is delivered and settled once it is durable there.
