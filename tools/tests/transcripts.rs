@@ -10,11 +10,11 @@
 
 mod common;
 
+use common::clients::Clients;
 use common::{Hearth, Options};
-use hearth_tools::client::{Client, ClientError, DEADLINE};
+use hearth_tools::client::{Client, ClientError};
 use hearth_tools::sim::Machines;
-use hearth_tools::transcript::{PASSWORD, Session, Transcript, World, play};
-use hearth_tools::xml::Item;
+use hearth_tools::transcript::{Session, Transcript, play};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -92,8 +92,7 @@ fn over_sockets(name: &str) {
     let hearth = Hearth::start(&Options::default());
     let accounts: BTreeSet<&str> = transcript.sessions.iter().map(|session| session.account.as_str()).collect();
     accounts.iter().for_each(|account| hearth.add(account));
-    let mut world = Sockets { hearth: &hearth, clients: transcript.sessions.iter().map(|_| None).collect() };
-    if let Err(failure) = play(&transcript, &mut world) {
+    if let Err(failure) = play(&transcript, &mut Clients::of(&hearth)) {
         panic!("core/transcripts/{name}.txt over sockets, {failure}");
     }
 }
@@ -105,51 +104,6 @@ fn against_machines(name: &str) {
     transcript.sessions.iter().for_each(|session| world.add(&session.account));
     if let Err(failure) = play(&transcript, &mut world) {
         panic!("core/transcripts/{name}.txt against the machines, {failure}");
-    }
-}
-
-/// Clients over STARTTLS.
-struct Sockets<'a> {
-    hearth: &'a Hearth,
-    clients: Vec<Option<Client>>,
-}
-
-impl Sockets<'_> {
-    fn client(&mut self, who: usize) -> Result<&mut Client, String> {
-        self.clients[who].as_mut().ok_or_else(|| "is not logged in".to_owned())
-    }
-}
-
-impl World for Sockets<'_> {
-    fn log_in(&mut self, who: usize, session: &Session) -> Result<String, String> {
-        let server = self.hearth.server();
-        let client = Client::login(&server, session.user(), PASSWORD, session.resource.as_deref());
-        let mut client = client.map_err(|e| e.to_string())?;
-        client.deadline = DEADLINE / 2;
-        let jid = client.jid().to_owned();
-        self.clients[who] = Some(client);
-        Ok(jid)
-    }
-
-    fn send(&mut self, who: usize, xml: &str) -> Result<(), String> {
-        self.client(who)?.send(xml).map_err(|e| e.to_string())
-    }
-
-    fn hear(&mut self, who: usize) -> Result<Item, String> {
-        self.client(who)?.receive().map_err(|e| e.to_string())
-    }
-
-    fn log_out(&mut self, who: usize) -> Result<(), String> {
-        let client = self.clients[who].take().ok_or("is not logged in")?;
-        match client.close() {
-            Ok(late) if late.is_empty() => Ok(()),
-            Ok(late) => Err(format!("heard more before its stream ended: {late:?}")),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn cut(&mut self, who: usize) -> Result<(), String> {
-        self.clients[who].take().map(drop).ok_or_else(|| "is not logged in".to_owned())
     }
 }
 

@@ -79,17 +79,14 @@ impl Machines {
 
     /// Makes an account whose password is [`PASSWORD`].
     pub fn add(&mut self, account: &str) {
-        let Ok(account) = BareJid::parse(account) else { return };
-        let password = Secret::new(PASSWORD);
-        let credentials = Credentials {
-            generation: 1,
-            sha1: Hash::Sha1.keys(password.expose(), &[1; 16], 1),
-            sha256: Hash::Sha256.keys(password.expose(), &[2; 16], 1),
-            sha512: Hash::Sha512.keys(password.expose(), &[3; 16], 1),
-        };
-        let slot = self.boot.slot_key.slot(account.as_str());
-        let ask = Ask::Apply { changes: vec![Change::CreateAccount { account, credentials }] };
-        self.storage.answer(Question { id: 0, slot, epoch: self.boot.epoch, ask });
+        if let Ok(account) = BareJid::parse(account) {
+            self.store(vec![create(&account)]);
+        }
+    }
+
+    /// Puts changes of one account, that is not in memory, straight into the store.
+    pub fn store(&mut self, changes: Vec<Change>) {
+        answer(&self.storage, &self.boot, changes);
     }
 
     fn feed(&mut self, shard: usize, input: Input<'_>) {
@@ -205,6 +202,25 @@ impl Machines {
             }
         }
     }
+}
+
+/// The change that makes an account whose password is [`PASSWORD`], quick to log in to.
+pub fn create(account: &BareJid) -> Change {
+    let password = Secret::new(PASSWORD);
+    let credentials = Credentials {
+        generation: 1,
+        sha1: Hash::Sha1.keys(password.expose(), &[1; 16], 1),
+        sha256: Hash::Sha256.keys(password.expose(), &[2; 16], 1),
+        sha512: Hash::Sha512.keys(password.expose(), &[3; 16], 1),
+    };
+    Change::CreateAccount { account: account.clone(), credentials }
+}
+
+/// Asks a store that no thread runs to apply changes of one account.
+pub fn answer(storage: &Storage, boot: &Boot, changes: Vec<Change>) {
+    let Some(account) = changes.first().and_then(Change::account) else { return };
+    let slot = boot.slot_key.slot(account.as_str());
+    storage.answer(Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } });
 }
 
 /// The link of an event loop, at every shard.

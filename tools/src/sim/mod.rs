@@ -16,7 +16,7 @@
 mod check;
 mod client;
 mod edge;
-mod machines;
+pub mod machines;
 mod world;
 
 pub use check::Rule;

@@ -1,7 +1,14 @@
 //! A `hearth` of one test: its own folder, its own ports, gone when the test ends.
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
-#![allow(clippy::expect_used, clippy::print_stderr, reason = "helpers of tests fail as tests do")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests fail as tests do"
+)]
+
+pub(crate) mod clients;
 
 use hearth_tools::client::{Client, ClientError, Server, Tls};
 use std::io::{BufRead, BufReader, Write};
