@@ -173,7 +173,7 @@ fn a_killed_core_loses_nothing_that_was_logged() {
     assert!(own.is(CLIENT, "presence"), "{own}");
     for round in 0..3 {
         for number in 0..MESSAGES {
-            let message = grace.receive_element().expect("a message");
+            let message = grace.receive_element().unwrap_or_else(|e| panic!("{round}-{number}: {e}"));
             assert!(message.child(NS_DELAY, "delay").is_some(), "{message}");
             let text = message.child(CLIENT, "body").map(|body| body.text());
             assert_eq!(text, Some(format!("{round}-{number}")));
