@@ -3,7 +3,7 @@
 use crate::directory::Directory;
 use crate::limits::SESSION_WINDOW_BYTES;
 use crate::stream::{At, Auth, Question};
-use crate::tls::Protection;
+use crate::tls::{EndPoint, Protection, Version};
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
 use hearth_wire::to_core::{AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Security, ToCore};
 use std::net::IpAddr;
@@ -42,9 +42,10 @@ impl Question {
 }
 
 fn authenticate<'a>(counter: u64, peer: IpAddr, slot: Slot, epoch: SlotEpoch, auth: &'a Auth) -> Authenticate<'a> {
-    let tls_exporter = match &auth.protection {
-        Some(Protection::Tls13 { exporter: Some(exporter) }) => Some(exporter.as_slice()),
-        _ => None,
+    let protection = auth.protection.as_ref();
+    let binding = ChannelBinding {
+        tls_exporter: protection.and_then(|p| p.exporter.as_ref()).map(<[u8; 32]>::as_slice),
+        tls_server_end_point: protection.and_then(|p| p.end_point.as_ref()).map(EndPoint::as_bytes),
     };
     Authenticate {
         counter,
@@ -53,7 +54,7 @@ fn authenticate<'a>(counter: u64, peer: IpAddr, slot: Slot, epoch: SlotEpoch, au
         domain: &auth.domain,
         peer,
         security: security(auth.protection),
-        binding: ChannelBinding { tls_exporter, tls_server_end_point: None },
+        binding,
         mechanism: &auth.mechanism,
         initial: auth.initial.as_deref(),
     }
@@ -68,9 +69,9 @@ fn locate(directory: &Directory, at: &At) -> Option<(Slot, SlotEpoch, ShardIndex
 }
 
 fn security(protection: Option<Protection>) -> Security {
-    match protection {
+    match protection.map(|protection| protection.version) {
         None => Security::ClearLoopback,
-        Some(Protection::Tls12) => Security::Tls12,
-        Some(Protection::Tls13 { .. }) => Security::Tls13,
+        Some(Version::Tls12) => Security::Tls12,
+        Some(Version::Tls13) => Security::Tls13,
     }
 }

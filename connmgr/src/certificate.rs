@@ -1,11 +1,13 @@
 //! Certificates: loading PEM, making a self-signed one at first start, choosing by SNI.
 
 use crate::config::{Certificate, SelfSigned};
+use crate::tls::EndPoint;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use std::cell::Cell;
 use std::fmt;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,7 +43,24 @@ impl std::error::Error for CertificateError {}
 /// All certificates of an edge, by domain.
 #[derive(Debug)]
 pub struct Certificates {
-    by_domain: Vec<(String, Arc<CertifiedKey>)>,
+    by_domain: Vec<(String, Served)>,
+}
+
+/// A certificate with its key, and its data for channel binding.
+#[derive(Clone, Debug)]
+struct Served {
+    key: Arc<CertifiedKey>,
+    end_point: Option<EndPoint>,
+}
+
+thread_local! {
+    /// Of the certificate chosen last in a handshake of this thread.
+    static CHOSEN: Cell<Option<EndPoint>> = const { Cell::new(None) };
+}
+
+/// RFC 5929 `tls-server-end-point` of the certificate chosen on this thread since this was last asked.
+pub(crate) fn take_chosen() -> Option<EndPoint> {
+    CHOSEN.take()
 }
 
 impl Certificates {
@@ -63,14 +82,16 @@ impl Certificates {
             .iter()
             .map(|c| {
                 let domain = hearth_wire::jid::prepare_domainpart(&c.domain).unwrap_or_else(|_| c.domain.clone());
-                Ok((domain, Arc::new(certified_key(&c.chain, &c.key, provider)?)))
+                let key = Arc::new(certified_key(&c.chain, &c.key, provider)?);
+                let end_point = key.cert.first().and_then(|certificate| EndPoint::of(certificate));
+                Ok((domain, Served { key, end_point }))
             })
             .collect::<Result<Vec<_>, CertificateError>>()?;
         Ok(Certificates { by_domain })
     }
 
     /// The certificate for the domain a client names, else the first.
-    fn choose(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    fn choose(&self, name: Option<&str>) -> Option<&Served> {
         let named = name.and_then(|name| {
             self.by_domain.iter().find(|(domain, _)| {
                 domain.eq_ignore_ascii_case(name)
@@ -79,13 +100,15 @@ impl Certificates {
                     })
             })
         });
-        named.or_else(|| self.by_domain.first()).map(|(_, key)| Arc::clone(key))
+        named.or_else(|| self.by_domain.first()).map(|(_, served)| served)
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name())
+        let served = self.choose(hello.server_name())?;
+        CHOSEN.set(served.end_point);
+        Some(Arc::clone(&served.key))
     }
 }
 
@@ -162,7 +185,7 @@ mod tests {
         let options = SelfSigned { domains: vec!["localhost".into(), "b.example".into()], ..options };
         let first = Certificates::load(&[], &options, &provider()).unwrap();
         let again = Certificates::load(&[], &options, &provider()).unwrap();
-        assert_eq!(first.by_domain[0].1.cert, again.by_domain[0].1.cert);
+        assert_eq!(first.by_domain[0].1.key.cert, again.by_domain[0].1.key.cert);
         let mode = std::fs::metadata(options.folder.join("self-signed.key")).unwrap().permissions();
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
     }
@@ -177,8 +200,8 @@ mod tests {
         };
         let list = [make_for("a.example", "a"), make_for("*.b.example", "b")];
         let all = Certificates::load(&list, &SelfSigned::default(), &provider()).unwrap();
-        let chosen = |name| all.choose(name).unwrap().cert.clone();
-        let (a, b) = (all.by_domain[0].1.cert.clone(), all.by_domain[1].1.cert.clone());
+        let chosen = |name| all.choose(name).unwrap().key.cert.clone();
+        let (a, b) = (all.by_domain[0].1.key.cert.clone(), all.by_domain[1].1.key.cert.clone());
         assert_ne!(a, b);
         for (name, want) in [
             (Some("a.example"), &a),

@@ -2,6 +2,7 @@
 
 use crate::limits::{DOMAINS_MAX, SHARDS_MAX};
 use crate::render;
+use crate::tls::Protection;
 use hearth_wire::ids::{SLOTS, ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::jid;
 use hearth_wire::to_edge;
@@ -21,7 +22,9 @@ pub struct Domain {
     pub features_clear: Option<Vec<u8>>,
     /// Inside TLS, without channel binding.
     pub features_tls: Vec<u8>,
-    /// Inside TLS, with `tls-exporter` data.
+    /// Inside TLS, with `tls-server-end-point` data only, with `tls-exporter` data only, with both.
+    pub features_tls_end_point: Vec<u8>,
+    pub features_tls_exporter: Vec<u8>,
     pub features_tls_bound: Vec<u8>,
     /// After authentication.
     pub features_authenticated: Vec<u8>,
@@ -33,9 +36,14 @@ pub struct Domain {
 impl Domain {
     /// Renders what the core announced. `None` if a tree does not decode.
     pub fn new(frame: &to_edge::Domain<'_>) -> Option<Domain> {
-        for features in
-            [frame.features_clear, frame.features_tls, frame.features_tls_bound, frame.features_authenticated]
-        {
+        for features in [
+            frame.features_clear,
+            frame.features_tls,
+            frame.features_tls_end_point,
+            frame.features_tls_exporter,
+            frame.features_tls_bound,
+            frame.features_authenticated,
+        ] {
             tree::validate(features, tree::DEPTH_MAX).ok()?;
         }
         let mut required = Builder::new();
@@ -48,11 +56,23 @@ impl Domain {
             features_starttls: features(&required.finish())?,
             features_clear: if clear { Some(features(&optional.finish())?) } else { None },
             features_tls: features(frame.features_tls)?,
+            features_tls_end_point: features(frame.features_tls_end_point)?,
+            features_tls_exporter: features(frame.features_tls_exporter)?,
             features_tls_bound: features(frame.features_tls_bound)?,
             features_authenticated: features(frame.features_authenticated)?,
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
         })
+    }
+
+    /// Inside TLS, before authentication: by what the connection can be bound to.
+    pub fn features_in_tls(&self, protection: &Protection) -> &[u8] {
+        match (&protection.exporter, &protection.end_point) {
+            (None, None) => &self.features_tls,
+            (None, Some(_)) => &self.features_tls_end_point,
+            (Some(_), None) => &self.features_tls_exporter,
+            (Some(_), Some(_)) => &self.features_tls_bound,
+        }
     }
 }
 
@@ -191,6 +211,8 @@ mod tests {
             domain: name,
             features_clear: clear,
             features_tls: tls,
+            features_tls_end_point: tls,
+            features_tls_exporter: tls,
             features_tls_bound: tls,
             features_authenticated: &[],
         }

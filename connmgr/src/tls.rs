@@ -2,22 +2,25 @@
 //!
 //! rustls' unbuffered connection is used because it keeps no buffer of its own: an idle connection costs
 //! about 3.4 KB instead of 7.7 KB, and the bytes under way lie in buffers that all connections of a loop
-//! share. That API has no `export_keying_material`, so the exporter for channel binding (RFC 9266) comes by
-//! rustls' documented key log: the server's configuration has a [`rustls::KeyLog`] that asks for the
-//! `EXPORTER_SECRET` alone; rustls hands it over during [`Tls::receive`], on this thread; from it the 32
-//! bytes are derived by RFC 8446 §7.5, and it is wiped before `receive` returns.
+//! share. What else an exchange needs of the handshake, the data for channel binding, rustls hands over to
+//! the configuration's hooks during [`Tls::receive`], on this thread: the chosen certificate to its
+//! resolver (`end_point.rs`), the secret to its key log (`exporter.rs`), where it is wiped before
+//! `receive` returns.
 
+mod end_point;
+mod exporter;
 #[cfg(test)]
 mod tests;
 
-use crate::certificate::Certificates;
+pub use self::end_point::EndPoint;
+
+use self::exporter::{Exporter, ExporterLog, Secret, ServerHello};
+use crate::certificate::{self, Certificates};
 use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_INPUT_BYTES_MAX};
-use aws_lc_rs::{digest, hkdf};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ProtocolVersion, ServerConfig};
-use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,12 +52,18 @@ impl fmt::Display for TlsError {
 
 /// What a finished handshake has agreed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protection {
+pub struct Protection {
+    pub version: Version,
+    /// RFC 9266 `tls-exporter`; in TLS 1.2 only with the extended master secret.
+    pub exporter: Option<[u8; 32]>,
+    /// RFC 5929 `tls-server-end-point`.
+    pub end_point: Option<EndPoint>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Version {
     Tls12,
-    /// With the `tls-exporter` value (RFC 9266).
-    Tls13 {
-        exporter: Option<[u8; 32]>,
-    },
+    Tls13,
 }
 
 /// What [`Tls::receive`] did.
@@ -87,7 +96,8 @@ pub(crate) fn server_config(certificates: Certificates) -> Result<Arc<ServerConf
         .with_cert_resolver(Arc::new(certificates));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.key_log = Arc::new(ExporterLog);
-    // Stateless tickets, one per handshake: it is 10 % of a login, and a session cache would be shared state.
+    // A ticket is of this configuration and one server name, hence of one certificate: `tls-server-end-point`
+    // of a session taken up again is what it was. Stateless tickets, one per handshake: it is 10 % of a login, and a session cache would be shared state.
     config.ticketer = provider::Ticketer::new()?;
     config.send_tls13_tickets = 1;
     config.max_early_data_size = 0;
@@ -103,105 +113,51 @@ pub(crate) fn crypto_provider() -> CryptoProvider {
     }
 }
 
-thread_local! {
-    /// The exporter secret of the handshake that this thread is in; empty outside [`Tls::receive`].
-    static EXPORTER_SECRET: RefCell<Secret> = const { RefCell::new(Secret { bytes: [0; 64], len: 0 }) };
-}
-
-/// A secret as long as a hash, wiped when taken or replaced.
-struct Secret {
-    bytes: [u8; 64],
-    len: usize,
-}
-
-impl Secret {
-    fn set(&mut self, secret: &[u8]) {
-        self.wipe();
-        if let Some(place) = self.bytes.get_mut(..secret.len()) {
-            place.copy_from_slice(secret);
-            self.len = secret.len();
-        }
-    }
-    fn wipe(&mut self) {
-        self.bytes = [0; 64];
-        self.len = 0;
-        // The compiler may not drop the stores above as dead.
-        std::hint::black_box(&mut self.bytes);
-    }
-}
-
-#[derive(Debug)]
-struct ExporterLog;
-
-impl rustls::KeyLog for ExporterLog {
-    fn log(&self, label: &str, _client_random: &[u8], secret: &[u8]) {
-        if label == "EXPORTER_SECRET" {
-            EXPORTER_SECRET.with_borrow_mut(|cell| cell.set(secret));
-        }
-    }
-    fn will_log(&self, label: &str) -> bool {
-        label == "EXPORTER_SECRET"
-    }
-}
-
-/// RFC 9266 §2: `EXPORTER-Channel-Binding`, no context, 32 bytes, from the exporter master secret.
-/// The hash is that of the cipher suite, which the secret's length tells (RFC 8446 §7.1).
-fn tls_exporter(secret: &[u8]) -> Option<[u8; 32]> {
-    let (hash, kdf) = match secret.len() {
-        32 => (&digest::SHA256, hkdf::HKDF_SHA256),
-        48 => (&digest::SHA384, hkdf::HKDF_SHA384),
-        _ => return None,
-    };
-    let empty = digest::digest(hash, &[]);
-    let mut derived = [0; 48];
-    let derived = derived.get_mut(..secret.len())?;
-    expand_label(kdf, secret, b"EXPORTER-Channel-Binding", empty.as_ref(), derived)?;
-    let mut out = [0; 32];
-    let done = expand_label(kdf, derived, b"exporter", empty.as_ref(), &mut out);
-    derived.fill(0);
-    std::hint::black_box(derived);
-    done.map(|()| out)
-}
-
-/// HKDF-Expand-Label (RFC 8446 §7.1).
-fn expand_label(kdf: hkdf::Algorithm, secret: &[u8], label: &[u8], context: &[u8], out: &mut [u8]) -> Option<()> {
-    struct Len(usize);
-    impl hkdf::KeyType for Len {
-        fn len(&self) -> usize {
-            self.0
-        }
-    }
-    const PREFIX: &[u8] = b"tls13 ";
-    let length = u16::try_from(out.len()).ok()?.to_be_bytes();
-    let label_len = [u8::try_from(PREFIX.len().checked_add(label.len())?).ok()?];
-    let context_len = [u8::try_from(context.len()).ok()?];
-    let info: [&[u8]; 6] = [&length, &label_len, PREFIX, label, &context_len, context];
-    hkdf::Prk::new_less_safe(kdf, secret).expand(&info, Len(out.len())).ok()?.fill(out).ok()
-}
-
 /// [`Tls`] by rustls' unbuffered API.
 pub(crate) struct Rustls {
     connection: UnbufferedServerConnection,
-    exporter: Option<[u8; 32]>,
-    finished: bool,
+    /// Until it has finished.
+    handshake: Option<Box<Handshake>>,
     /// Records in a row without data since the handshake.
     empty_records: u16,
     /// After an error rustls must not be asked again.
     failed: bool,
 }
 
+/// Gathered on the way to [`Protection`].
+#[derive(Default)]
+struct Handshake {
+    hello: Option<ServerHello>,
+    exporter: Option<Exporter>,
+    end_point: Option<EndPoint>,
+}
+
 impl Rustls {
     pub(crate) fn new(config: &Arc<ServerConfig>) -> Result<Rustls, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
-        Ok(Rustls { connection, exporter: None, finished: false, empty_records: 0, failed: false })
+        Ok(Rustls { connection, handshake: Some(Box::default()), empty_records: 0, failed: false })
     }
 
-    fn protection(&mut self) -> Protection {
-        match self.connection.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => Protection::Tls13 { exporter: self.exporter.take() },
-            // Without the extended master secret TLS 1.2 exporters bind nothing (RFC 9266 §4): none is given.
-            _ => Protection::Tls12,
+    /// Takes what rustls told its hooks while it made `sent`; gives what the handshake has agreed on, once.
+    fn go_on(&mut self, sent: &[u8]) -> Option<Protection> {
+        // Taken first: nothing may be left for the next connection of this thread.
+        let (secret, chosen) = (Secret::take(), certificate::take_chosen());
+        let handshake = self.handshake.as_deref_mut()?;
+        handshake.end_point = chosen.or(handshake.end_point);
+        handshake.hello = handshake.hello.or_else(|| ServerHello::read(sent));
+        if let Some(secret) = secret {
+            let suite = self.connection.negotiated_cipher_suite();
+            handshake.exporter = secret.exporter(handshake.hello.as_ref(), suite);
         }
+        if self.connection.is_handshaking() {
+            return None;
+        }
+        let Handshake { exporter, end_point, .. } = *self.handshake.take()?;
+        let version = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Version::Tls13,
+            _ => Version::Tls12,
+        };
+        Some(Protection { version, exporter, end_point })
     }
 
     /// Whether the handshake took up an earlier session.
@@ -224,23 +180,14 @@ impl Tls for Rustls {
         if self.failed {
             return Err(TlsError::Flood);
         }
+        let sent = wire.len();
         let done = self.take_records(input, plain, wire);
-        EXPORTER_SECRET.with_borrow_mut(|secret| {
-            if secret.len > 0 {
-                self.exporter = secret.bytes.get(..secret.len).and_then(tls_exporter);
-                secret.wipe();
-            }
-        });
+        let finished = self.go_on(wire.get(sent..).unwrap_or_default());
         if done.is_err() {
             self.alert(wire);
             self.failed = true;
         }
-        let mut received = done?;
-        if !self.finished && !self.connection.is_handshaking() {
-            self.finished = true;
-            received.finished = Some(self.protection());
-        }
-        Ok(received)
+        Ok(Received { finished, ..done? })
     }
 
     fn send(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), TlsError> {
@@ -327,7 +274,7 @@ impl Rustls {
                 Ok(_) => return Err(TlsError::Flood),
                 Err(error) => return Err(TlsError::Protocol(error)),
             }
-            if self.finished {
+            if self.handshake.is_none() {
                 self.empty_records = if plain.len() > was_plain { 0 } else { self.empty_records.saturating_add(1) };
                 if self.empty_records > TLS_EMPTY_RECORDS_MAX {
                     return Err(TlsError::Flood);

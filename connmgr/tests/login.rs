@@ -21,8 +21,8 @@ fn login_stanzas_both_ways_and_goodbye() {
     assert!(opening.contains("X-CLEAR"), "{opening}");
     peer.login("desk");
     let seen = core.wait("Authenticate", |seen| matches!(seen, Seen::Authenticate { .. }));
-    let Seen::Authenticate { initial, exporter, clear, .. } = seen else { unreachable!() };
-    assert_eq!((initial.as_deref(), exporter, clear), (Some(&b"\0user\0secret"[..]), None, true));
+    let Seen::Authenticate { initial, bound, clear, .. } = seen else { unreachable!() };
+    assert_eq!((initial.as_deref(), bound, clear), (Some(&b"\0user\0secret"[..]), (None, None), true));
 
     peer.send("<message to='Friend@Test.example/x' id='1' from='user@test.example'><body>hi &amp; ho</body></message>");
     let seen = core.wait("stanza", |seen| matches!(seen, Seen::Stanza { .. }));

@@ -73,12 +73,15 @@ impl common::Pipe for Secured {
     }
 }
 
-/// Shakes hands on a connected socket; the peer, and the client's own `tls-exporter` value.
+/// Channel binding data: `tls-exporter`, `tls-server-end-point`.
+type Bound = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Shakes hands on a connected socket; the peer, and what its own end is bound to.
 fn secure(
     mut socket: TcpStream,
     version: &'static rustls::SupportedProtocolVersion,
     alpn: &[&[u8]],
-) -> std::io::Result<(Peer, Option<[u8; 32]>)> {
+) -> std::io::Result<(Peer, Bound)> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
@@ -91,9 +94,11 @@ fn secure(
     while tls.is_handshaking() {
         tls.complete_io(&mut socket)?;
     }
-    let exporter = (version.version == rustls::ProtocolVersion::TLSv1_3)
-        .then(|| tls.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap());
-    Ok((Peer::over(Secured(StreamOwned::new(tls, socket))), exporter))
+    let exporter = tls.export_keying_material(vec![0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
+    // The self-signed certificate's signature is ECDSA with SHA-256 (RFC 5929 §4.1).
+    let certificate = &tls.peer_certificates().unwrap()[0];
+    let end_point = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().to_vec();
+    Ok((Peer::over(Secured(StreamOwned::new(tls, socket))), (Some(exporter), Some(end_point))))
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -118,9 +123,9 @@ fn plain(socket: &mut TcpStream, text: &str, wanted: &str) -> String {
 
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 
-fn authenticated_with(core: &Core) -> (Option<Vec<u8>>, bool) {
+fn authenticated_with(core: &Core) -> (Bound, bool) {
     match core.wait("Authenticate", |seen| matches!(seen, Seen::Authenticate { .. })) {
-        Seen::Authenticate { exporter, clear, .. } => (exporter, clear),
+        Seen::Authenticate { bound, clear, .. } => (bound, clear),
         _ => unreachable!(),
     }
 }
@@ -133,14 +138,14 @@ fn starttls_is_required_and_bound_to_the_login() {
     assert!(offer.contains("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"), "{offer}");
     assert!(!offer.contains("mechanism"), "{offer}");
     plain(&mut socket, STARTTLS, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    let (mut peer, exporter) = secure(socket, &rustls::version::TLS13, &[]).unwrap();
+    let (mut peer, bound) = secure(socket, &rustls::version::TLS13, &[]).unwrap();
     peer.send(HEADER);
     let offer = peer.expect("</stream:features>");
     assert!(offer.contains("X-BOUND") && !offer.contains("starttls"), "{offer}");
     peer.login("desk");
     let (theirs, clear) = authenticated_with(&core);
     assert!(!clear);
-    assert_eq!(theirs.as_deref(), exporter.as_ref().map(|exporter| &exporter[..]));
+    assert_eq!(theirs, bound);
     peer.send("<message to='a@test.example'><body>secret</body></message></stream:stream>");
     core.wait("stanza", |seen| matches!(seen, Seen::Stanza { .. }));
     assert!(peer.rest().ends_with("</stream:stream>"));
@@ -150,23 +155,23 @@ fn starttls_is_required_and_bound_to_the_login() {
 fn direct_tls_with_and_without_alpn() {
     let (edge, core) = Edge::with_core(Rules::default(), |_| {});
     for alpn in [&[][..], &[&b"xmpp-client"[..]]] {
-        let (mut peer, exporter) = secure(connect(edge.direct), &rustls::version::TLS13, alpn).unwrap();
+        let (mut peer, bound) = secure(connect(edge.direct), &rustls::version::TLS13, alpn).unwrap();
         peer.send(HEADER);
         assert!(peer.expect("</stream:features>").contains("X-BOUND"));
         peer.login("desk");
-        assert_eq!(authenticated_with(&core).0.as_deref(), exporter.as_ref().map(|exporter| &exporter[..]));
+        assert_eq!(authenticated_with(&core).0, bound);
     }
     assert!(secure(connect(edge.direct), &rustls::version::TLS13, &[b"h2"]).is_err());
 }
 
 #[test]
-fn tls_1_2_offers_no_channel_binding() {
+fn tls_1_2_with_the_extended_master_secret_is_bound_as_well() {
     let (edge, core) = Edge::with_core(Rules::default(), |_| {});
-    let (mut peer, _) = secure(connect(edge.direct), &rustls::version::TLS12, &[]).unwrap();
+    let (mut peer, bound) = secure(connect(edge.direct), &rustls::version::TLS12, &[]).unwrap();
     peer.send(HEADER);
-    assert!(peer.expect("</stream:features>").contains("X-TLS"));
+    assert!(peer.expect("</stream:features>").contains("X-BOUND"));
     peer.login("desk");
-    assert_eq!(authenticated_with(&core), (None, false));
+    assert_eq!(authenticated_with(&core), (bound, false));
 }
 
 #[test]

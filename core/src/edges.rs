@@ -73,16 +73,16 @@ fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
     let domains: Vec<_> = cx.shard.domains.iter().cloned().collect();
     let clear_login = cx.shard.settings.clear_login;
     for domain in &domains {
-        let before = |security: Security, exporter: bool| {
+        let before = |security: Security, exporter: bool, end_point: bool| {
             let mut tree = Builder::new();
-            sasl::features(Offer { security, exporter }, &mut tree);
+            sasl::features(Offer { security, exporter, end_point }, &mut tree);
             if domain.registration {
                 register::write_feature(&mut tree);
             }
             tree.finish()
         };
-        let clear = if clear_login { before(Security::ClearLoopback, false) } else { Vec::new() };
-        let (tls, bound) = (before(Security::Tls13, false), before(Security::Tls13, true));
+        let clear = if clear_login { before(Security::ClearLoopback, false, false) } else { Vec::new() };
+        let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
         let mut after = Builder::new();
         after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
         for add in features::ALL.iter().filter_map(|feature| feature.stream_features) {
@@ -91,8 +91,10 @@ fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
         let frame = Domain {
             domain: &domain.domain,
             features_clear: &clear,
-            features_tls: &tls,
-            features_tls_bound: &bound,
+            features_tls: &tls(false, false),
+            features_tls_end_point: &tls(false, true),
+            features_tls_exporter: &tls(true, false),
+            features_tls_bound: &tls(true, true),
             features_authenticated: &after.finish(),
         };
         cx.out.frame(link, &ToEdge::Domain(frame));

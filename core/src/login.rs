@@ -106,7 +106,7 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
             mechanism: frame.mechanism,
             initial: frame.initial,
             security: frame.security,
-            exporter: frame.binding.tls_exporter,
+            binding: frame.binding,
             domain: frame.domain,
         },
     );

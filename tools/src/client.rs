@@ -226,6 +226,17 @@ impl Client {
         Ok(Binding::Data { name: "tls-exporter", data: data.to_vec() })
     }
 
+    /// RFC 5929 `tls-server-end-point` of this connection, for a certificate signed with SHA-256 or less, as
+    /// the self-signed ones are.
+    pub fn tls_server_end_point(&self) -> Result<Binding, ClientError> {
+        let Transport::Tls(stream) = &self.transport else { return unexpected("TLS", &"none") };
+        let Some(certificate) = stream.conn.peer_certificates().and_then(<[_]>::first) else {
+            return unexpected("a certificate", &"none");
+        };
+        let data = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().to_vec();
+        Ok(Binding::Data { name: "tls-server-end-point", data })
+    }
+
     /// Authenticates by SCRAM, checks the server's proof, and opens the stream anew.
     pub fn authenticate(
         &mut self,

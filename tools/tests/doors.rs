@@ -237,6 +237,15 @@ fn channel_binding_binds() {
         let mut client = secured(&hearth);
         let binding = client.tls_exporter().expect("TLS 1.3 has it");
         client.authenticate(hash, "grace", common::PASSWORD, &binding).expect("bound to this connection");
+        let mut client = secured(&hearth);
+        let binding = client.tls_server_end_point().expect("the certificate's hash");
+        client.authenticate(hash, "grace", common::PASSWORD, &binding).expect("bound to the certificate");
+        // Of another certificate: somebody who shows his own.
+        let Binding::Data { name, mut data } = binding else { unreachable!() };
+        data.iter_mut().for_each(|byte| *byte ^= 1);
+        let mut client = secured(&hearth);
+        let refused = client.authenticate(hash, "grace", common::PASSWORD, &Binding::Data { name, data });
+        assert!(matches!(refused, Err(ClientError::Refused(_))), "{refused:?}");
         // Data of another connection is somebody in between.
         let foreign = secured(&hearth).tls_exporter().expect("TLS 1.3 has it");
         let mut client = secured(&hearth);

@@ -76,7 +76,13 @@ pub struct Domain<'a> {
     /// Before authentication, inside TLS, channel binding not available.
     #[serde(with = "serde_bytes")]
     pub features_tls: &'a [u8],
-    /// Before authentication, inside TLS, with `tls-exporter` data.
+    /// Before authentication, inside TLS, with `tls-server-end-point` data only (RFC 5929).
+    #[serde(with = "serde_bytes")]
+    pub features_tls_end_point: &'a [u8],
+    /// Before authentication, inside TLS, with `tls-exporter` data only (RFC 9266).
+    #[serde(with = "serde_bytes")]
+    pub features_tls_exporter: &'a [u8],
+    /// Before authentication, inside TLS, with data of both.
     #[serde(with = "serde_bytes")]
     pub features_tls_bound: &'a [u8],
     /// After authentication.

@@ -221,8 +221,7 @@ impl Negotiation {
     fn features<'a>(&self, domain: &'a Domain) -> &'a [u8] {
         match (&self.account, self.protection) {
             (Some(_), _) => &domain.features_authenticated,
-            (None, Some(Protection::Tls13 { exporter: Some(_) })) => &domain.features_tls_bound,
-            (None, Some(Protection::Tls13 { exporter: None } | Protection::Tls12)) => &domain.features_tls,
+            (None, Some(protection)) => domain.features_in_tls(&protection),
             (None, None) => match &domain.features_clear {
                 Some(clear) if self.clear_login => clear,
                 Some(_) | None => &domain.features_starttls,

@@ -2,16 +2,20 @@
 
 use super::*;
 use crate::directory::Domain;
+use crate::tls::{EndPoint, Version};
 use crate::xml::{Framer, Limits, Piece, Scope, Scratch, XmlError, parse_close, parse_element, parse_header};
 use hearth_wire::ids::{Generation, StreamId};
 use hearth_wire::to_edge;
 use hearth_wire::tree::{self, Builder};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 const HEADER: &str = "<stream:stream to='a.example' version='1.0' xmlns='jabber:client' \
      xmlns:stream='http://etherx.jabber.org/streams'>";
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
-const BOUND_TLS: Protection = Protection::Tls13 { exporter: Some([7; 32]) };
+const BARE_TLS: Protection = Protection { version: Version::Tls12, exporter: None, end_point: None };
+const BOUND_TLS: Protection = Protection { version: Version::Tls13, exporter: Some([7; 32]), end_point: None };
 
 /// A stream with a framer before it and all output as one text.
 struct Rig {
@@ -35,7 +39,9 @@ fn domain(name: &str) -> Domain {
         domain: name,
         features_clear: &offer("clear"),
         features_tls: &offer("tls"),
-        features_tls_bound: &offer("bound"),
+        features_tls_end_point: &offer("end-point"),
+        features_tls_exporter: &offer("exporter"),
+        features_tls_bound: &offer("both"),
         features_authenticated: &offer("authenticated"),
     })
     .unwrap()
@@ -253,12 +259,15 @@ fn a_good_header_is_answered_by_rule() {
 
 #[test]
 fn features_follow_the_transport() {
-    let rows: [(bool, Option<Protection>, &str, &str); 5] = [
+    let (_, pem) = include_str!("../tls/end_point.pem").split_once("\necdsa-sha256 ").unwrap();
+    let end_point = EndPoint::of(&CertificateDer::from_pem_slice(pem.as_bytes()).unwrap());
+    let rows: [(bool, Option<Protection>, &str, &str); 6] = [
         (false, None, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>", "offer"),
         (true, None, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><offer xmlns='urn:x'>clear<", "required"),
-        (false, Some(BOUND_TLS), "<offer xmlns='urn:x'>bound<", "starttls"),
-        (false, Some(Protection::Tls13 { exporter: None }), "<offer xmlns='urn:x'>tls<", "starttls"),
-        (false, Some(Protection::Tls12), "<offer xmlns='urn:x'>tls<", "bound"),
+        (false, Some(BOUND_TLS), "<offer xmlns='urn:x'>exporter<", "starttls"),
+        (false, Some(Protection { end_point, ..BOUND_TLS }), "<offer xmlns='urn:x'>both<", "starttls"),
+        (false, Some(Protection { end_point, ..BARE_TLS }), "<offer xmlns='urn:x'>end-point<", "starttls"),
+        (false, Some(BARE_TLS), "<offer xmlns='urn:x'>tls<", "exporter"),
     ];
     for (clear, protection, there, absent) in rows {
         let mut rig = Rig::new(clear);

@@ -113,6 +113,16 @@ impl Server {
     }
 }
 
+/// What the client's own end of the connection is bound to. These certificates are signed with SHA-256.
+fn bound(version: Version, client: &ClientConnection) -> Protection {
+    let exporter = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
+    let certificate = &client.peer_certificates().unwrap()[0];
+    let end_point = EndPoint::of(certificate);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    assert_eq!(end_point.as_ref().unwrap().as_bytes(), digest.as_ref());
+    Protection { version, exporter: Some(exporter), end_point }
+}
+
 /// Passes bytes both ways until neither side has any.
 fn talk(client: &mut ClientConnection, server: &mut Server, cut: usize) -> Result<(), TlsError> {
     loop {
@@ -143,36 +153,106 @@ fn the_exporter_is_the_clients_for_both_hashes_and_any_cut() {
             let mut client = client(client_config(Options { suite: Some(suite), ..Options::default() }));
             let mut server = Server::new(&config);
             talk(&mut client, &mut server, cut).unwrap();
-            let theirs = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
-            assert_eq!(server.finished, Some(Protection::Tls13 { exporter: Some(theirs) }), "{suite:?} {cut}");
-            EXPORTER_SECRET.with_borrow(|secret| assert!(secret.len == 0 && secret.bytes == [0; 64]));
+            assert_eq!(server.finished, Some(bound(Version::Tls13, &client)), "{suite:?} {cut}");
+        }
+    }
+}
+
+/// RFC 9266 §4.2, RFC 7627: a rustls client always asks for the extended master secret.
+#[test]
+fn tls_1_2_has_the_clients_exporter_too() {
+    let config = server();
+    for suite in [
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ] {
+        for cut in [1, 7, 100_000] {
+            let options = Options { version: &rustls::version::TLS12, suite: Some(suite), ..Options::default() };
+            let mut client = client(client_config(options));
+            let mut server = Server::new(&config);
+            talk(&mut client, &mut server, cut).unwrap();
+            assert_eq!(server.finished, Some(bound(Version::Tls12, &client)), "{suite:?} {cut}");
+        }
+    }
+}
+
+/// The same ClientHello, but that it does not know the extended master secret: the secret that would
+/// follow gives no exporter.
+#[test]
+fn tls_1_2_without_the_extended_master_secret_has_none() {
+    let mut client = client(client_config(Options { version: &rustls::version::TLS12, ..Options::default() }));
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    let at = hello.windows(4).position(|bytes| bytes == [0, 0x17, 0, 0]).unwrap();
+    for extended in [true, false] {
+        hello[at..at + 2].copy_from_slice(if extended { &[0, 0x17] } else { &[0x1a, 0x1a] });
+        let mut server = Server::new(&server());
+        server.feed(&hello, 100_000).unwrap();
+        let found = server.tls.handshake.as_ref().unwrap().hello.unwrap();
+        assert_eq!(found.extended_master_secret, extended);
+        assert_eq!(found.random, server.wire[11..43]);
+        rustls::KeyLog::log(&ExporterLog, "CLIENT_RANDOM", &[1; 32], &[2; 48]);
+        let secret = Secret::take().unwrap();
+        let suite = server.tls.connection.negotiated_cipher_suite();
+        assert!(suite.is_some_and(|suite| suite.tls13().is_none()));
+        assert_eq!(secret.exporter(Some(&found), suite).is_some(), extended);
+        assert_eq!(secret.exporter(None, suite), None);
+        for short in 0..server.wire.len().min(200) {
+            let _ = ServerHello::read(&server.wire[..short]);
         }
     }
 }
 
 #[test]
-fn resumption_has_its_own_exporter() {
-    let config = server();
-    let client_config = Arc::new(client_config(Options::default()));
-    let mut seen = Vec::new();
-    for round in 0..2 {
-        let mut client = ClientConnection::new(client_config.clone(), "test.example".try_into().unwrap()).unwrap();
-        let mut server = Server::new(&config);
-        talk(&mut client, &mut server, 100_000).unwrap();
-        let theirs = client.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap();
-        assert_eq!(server.finished, Some(Protection::Tls13 { exporter: Some(theirs) }));
-        assert_eq!(server.tls.resumed(), round == 1);
-        seen.push(theirs);
+fn resumption_has_its_own_exporter_and_the_certificate_of_before() {
+    for (version, supported) in [(Version::Tls12, &rustls::version::TLS12), (Version::Tls13, &rustls::version::TLS13)] {
+        let config = server();
+        let client_config = Arc::new(client_config(Options { version: supported, ..Options::default() }));
+        let mut seen = Vec::new();
+        for round in 0..2 {
+            let mut client = ClientConnection::new(client_config.clone(), "test.example".try_into().unwrap()).unwrap();
+            let mut server = Server::new(&config);
+            talk(&mut client, &mut server, 100_000).unwrap();
+            let theirs = bound(version, &client);
+            assert_eq!(server.finished, Some(theirs), "{version:?} {round}");
+            assert_eq!(server.tls.resumed(), round == 1);
+            seen.push(theirs.exporter);
+        }
+        assert_ne!(seen[0], seen[1]);
     }
-    assert_ne!(seen[0], seen[1]);
 }
 
+/// The certificate that a client was shown is the one it is told of, whatever the name it asked for; and
+/// what one connection leaves unfinished is not the next one's.
 #[test]
-fn tls_1_2_works_and_binds_nothing() {
-    let mut client = client(client_config(Options { version: &rustls::version::TLS12, ..Options::default() }));
-    let mut server = Server::new(&server());
-    talk(&mut client, &mut server, 50).unwrap();
-    assert_eq!(server.finished, Some(Protection::Tls12));
+fn the_end_point_is_the_certificate_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |domain: &str| {
+        let options = SelfSigned { folder: folder.path().join(domain), domains: vec![domain.into()] };
+        Certificates::load(&[], &options, &crypto_provider()).unwrap();
+        let (chain, key) = (options.folder.join("self-signed.pem"), options.folder.join("self-signed.key"));
+        crate::config::Certificate { domain: domain.into(), chain, key }
+    };
+    let list = [make("a.example"), make("b.example")];
+    let all = Certificates::load(&list, &SelfSigned::default(), &crypto_provider()).unwrap();
+    let config = server_config(all).unwrap();
+    let mut seen = Vec::new();
+    for name in ["a.example", "b.example", "c.example"] {
+        let open = || {
+            let config = Arc::new(client_config(Options::default()));
+            ClientConnection::new(config, name.try_into().unwrap()).unwrap()
+        };
+        let mut hello = Vec::new();
+        open().write_tls(&mut hello).unwrap();
+        let (mut unfinished, mut client, mut server) = (Server::new(&config), open(), Server::new(&config));
+        unfinished.feed(&hello, 100_000).unwrap();
+        talk(&mut client, &mut server, 100_000).unwrap();
+        assert_eq!(server.finished, Some(bound(Version::Tls13, &client)));
+        seen.push(server.finished.unwrap().end_point);
+    }
+    assert_ne!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
 }
 
 #[test]

@@ -67,7 +67,8 @@ pub enum Seen {
         counter: u64,
         mechanism: String,
         initial: Option<Vec<u8>>,
-        exporter: Option<Vec<u8>>,
+        /// Channel binding: `tls-exporter`, `tls-server-end-point`.
+        bound: (Option<Vec<u8>>, Option<Vec<u8>>),
         clear: bool,
     },
     AuthResponse {
@@ -299,7 +300,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 counter: f.counter,
                 mechanism: f.mechanism.to_owned(),
                 initial: f.initial.map(<[u8]>::to_vec),
-                exporter: f.binding.tls_exporter.map(<[u8]>::to_vec),
+                bound: (f.binding.tls_exporter.map(<[u8]>::to_vec), f.binding.tls_server_end_point.map(<[u8]>::to_vec)),
                 clear: f.security == hearth_wire::to_core::Security::ClearLoopback,
             }
         }
@@ -379,6 +380,8 @@ fn hello(shard: u16, rules: &Rules, out: &mut Vec<u8>) {
         domain: "test.example",
         features_clear: &mechanisms(&["PLAIN", "X-CLEAR"]),
         features_tls: &mechanisms(&["PLAIN", "X-TLS"]),
+        features_tls_end_point: &mechanisms(&["PLAIN", "X-END-POINT"]),
+        features_tls_exporter: &mechanisms(&["PLAIN", "X-EXPORTER"]),
         features_tls_bound: &mechanisms(&["PLAIN", "X-BOUND"]),
         features_authenticated: &authenticated.finish(),
     })

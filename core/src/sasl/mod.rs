@@ -27,7 +27,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto::{Hash, Secret};
 use hearth_storage::{Credentials, ScramKeys};
-use hearth_wire::to_core::Security;
+use hearth_wire::to_core::{ChannelBinding, Security};
 use hearth_wire::{BareJid, SaslCondition, prep, tree};
 
 /// Namespace of RFC 6120 §6.
@@ -36,6 +36,8 @@ pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// RFC 9266.
 const TLS_EXPORTER: &str = "tls-exporter";
+/// RFC 5929 §4.
+const TLS_SERVER_END_POINT: &str = "tls-server-end-point";
 
 /// The mechanisms this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,14 +107,22 @@ pub struct Offer {
     pub security: Security,
     /// Whether the stream has `tls-exporter` data (RFC 9266).
     pub exporter: bool,
+    /// Whether the stream has `tls-server-end-point` data (RFC 5929 §4).
+    pub end_point: bool,
 }
 
 impl Offer {
+    /// A stream that is as its edge says.
+    pub fn of(security: Security, binding: &ChannelBinding<'_>) -> Offer {
+        let (exporter, end_point) = (binding.tls_exporter.is_some(), binding.tls_server_end_point.is_some());
+        Offer { security, exporter, end_point }
+    }
+
     /// Whether a stream like this is offered the mechanism.
     pub fn has(self, mechanism: Mechanism) -> bool {
         let tls = matches!(self.security, Security::Tls12 | Security::Tls13);
         match mechanism.kind() {
-            Kind::Scram { plus, .. } => !plus || (tls && self.exporter),
+            Kind::Scram { plus, .. } => !plus || (tls && (self.exporter || self.end_point)),
             // RFC 6120 §13.8.3, or a listener whose operator allows clear login on loopback.
             Kind::Plain => tls || self.security == Security::ClearLoopback,
         }
@@ -129,7 +139,7 @@ pub fn offered(offer: Offer) -> impl Iterator<Item = Mechanism> {
 }
 
 /// Writes `<mechanisms/>` (RFC 6120 §6.4.1) and, with channel binding, `<sasl-channel-binding/>`
-/// (XEP-0440 §2).
+/// (XEP-0440 §2) of exactly the types that this stream has.
 pub fn features(offer: Offer, out: &mut tree::Builder) {
     out.open(Some(NS_SASL), "mechanisms");
     for mechanism in offered(offer) {
@@ -138,7 +148,12 @@ pub fn features(offer: Offer, out: &mut tree::Builder) {
     out.close();
     if offer.plus() {
         out.open(Some(NS_CHANNEL_BINDING), "sasl-channel-binding");
-        out.open(None, "channel-binding").attr("type", TLS_EXPORTER).close().close();
+        for (name, there) in [(TLS_EXPORTER, offer.exporter), (TLS_SERVER_END_POINT, offer.end_point)] {
+            if there {
+                out.open(None, "channel-binding").attr("type", name).close();
+            }
+        }
+        out.close();
     }
 }
 
@@ -150,7 +165,7 @@ pub enum Input<'a> {
         mechanism: &'a str,
         initial: Option<&'a [u8]>,
         security: Security,
-        exporter: Option<&'a [u8]>,
+        binding: ChannelBinding<'a>,
         domain: &'a str,
     },
     /// `<response/>`.
@@ -206,7 +221,8 @@ struct Start {
     kind: Kind,
     /// The stream is offered -PLUS.
     plus_offered: bool,
-    exporter: Secret,
+    exporter: Option<Secret>,
+    end_point: Option<Secret>,
     domain: String,
 }
 
@@ -240,9 +256,8 @@ impl Exchange {
         let next = match (state, input) {
             (State::Over, _) => return,
             (_, Input::Abort(condition)) => Err(condition),
-            (State::New, Input::Start { mechanism, initial, security, exporter, domain }) => {
-                let offer = Offer { security, exporter: exporter.is_some() };
-                self.on_start(offer, mechanism, initial, exporter, domain, out)
+            (State::New, Input::Start { mechanism, initial, security, binding, domain }) => {
+                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, domain, out)
             }
             (State::First(start), Input::Response(data)) => self.on_first(&start, data, out),
             (State::Loading(loading), Input::Credentials(found)) => self.on_credentials(loading, found, out),
@@ -270,7 +285,7 @@ impl Exchange {
         offer: Offer,
         mechanism: &str,
         initial: Option<&[u8]>,
-        exporter: Option<&[u8]>,
+        binding: ChannelBinding<'_>,
         domain: &str,
         out: &mut Vec<Output>,
     ) -> Result<State, SaslCondition> {
@@ -279,7 +294,8 @@ impl Exchange {
         let start = Start {
             kind: mechanism.kind(),
             plus_offered: offer.plus(),
-            exporter: Secret::new(exporter.unwrap_or_default()),
+            exporter: binding.tls_exporter.map(Secret::new),
+            end_point: binding.tls_server_end_point.map(Secret::new),
             domain: domain.to_owned(),
         };
         match initial {

@@ -8,7 +8,7 @@
 //! ```
 
 use super::crypto::{Hash, Secret, ct_eq};
-use super::{BASE64, Keys, Start, TLS_EXPORTER};
+use super::{BASE64, Keys, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
 use base64::Engine as _;
 use hearth_wire::SaslCondition;
 
@@ -47,7 +47,7 @@ impl First {
             "" => None,
             text => Some(saslname(text.strip_prefix("a=").ok_or(malformed)?)?),
         };
-        let bound = check_flag(flag, plus, start)?;
+        let cbind_data = check_flag(flag, plus, start)?;
 
         // A mandatory extension, `m=`, comes before the username: none is known here (§5.1).
         let mut fields = bare.split(',');
@@ -60,8 +60,8 @@ impl First {
 
         let header = text.len().saturating_sub(bare.len());
         let mut cbind_input = text.get(..header).unwrap_or_default().as_bytes().to_vec();
-        if bound {
-            cbind_input.extend_from_slice(start.exporter.expose());
+        if let Some(data) = cbind_data {
+            cbind_input.extend_from_slice(data.expose());
         }
         let first = First {
             hash,
@@ -116,20 +116,25 @@ impl Proof {
     }
 }
 
-/// Whether the exchange is bound to the channel, by the flag of the gs2 header (§6). The failure of
+/// What of the channel the exchange is bound to, by the flag of the gs2 header (§6). The failure of
 /// a downgrade has no condition of its own.
-fn check_flag(flag: &str, plus: bool, start: &Start) -> Result<bool, SaslCondition> {
+fn check_flag<'s>(flag: &str, plus: bool, start: &'s Start) -> Result<Option<&'s Secret>, SaslCondition> {
     match (flag, plus) {
-        ("n", false) => Ok(false),
+        ("n", false) => Ok(None),
         // The client could bind and believes that the server cannot: someone removed -PLUS.
         ("y", false) if start.plus_offered => Err(SaslCondition::NotAuthorized),
-        ("y", false) => Ok(false),
+        ("y", false) => Ok(None),
         ("n" | "y", true) => Err(SaslCondition::MalformedRequest),
-        (flag, plus) => match flag.strip_prefix("p=") {
-            Some(TLS_EXPORTER) if plus => Ok(true),
-            Some(name) if plus && is_cb_name(name) => Err(SaslCondition::NotAuthorized),
-            Some(_) | None => Err(SaslCondition::MalformedRequest),
-        },
+        (flag, plus) => {
+            let name = flag.strip_prefix("p=").filter(|name| plus && is_cb_name(name));
+            let data = match name.ok_or(SaslCondition::MalformedRequest)? {
+                TLS_EXPORTER => start.exporter.as_ref(),
+                TLS_SERVER_END_POINT => start.end_point.as_ref(),
+                _ => None,
+            };
+            // A type that this stream was not offered.
+            data.map(Some).ok_or(SaslCondition::NotAuthorized)
+        }
     }
 }
 

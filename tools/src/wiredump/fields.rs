@@ -139,8 +139,8 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         ToEdge::LinkCredit(f) => fields!(f; bytes),
         ToEdge::SlotOwner(f) => fields!(f; first, last, epoch, shard),
         ToEdge::Domain(f) => fields!(
-            f; domain, features_clear as Forest, features_tls as Forest, features_tls_bound as Forest,
-            features_authenticated as Forest
+            f; domain, features_clear as Forest, features_tls as Forest, features_tls_end_point as Forest,
+            features_tls_exporter as Forest, features_tls_bound as Forest, features_authenticated as Forest
         ),
         ToEdge::DomainGone(f) => fields!(f; domain),
         ToEdge::AuthChallenge(f) => fields!(f; counter, data),

@@ -75,6 +75,8 @@ fn a_link_to_the_edge() {
         domain: "example.org",
         features_clear: &[],
         features_tls: &[],
+        features_tls_end_point: &[],
+        features_tls_exporter: &[],
         features_tls_bound: &[],
         features_authenticated: &features,
     };
@@ -88,10 +90,12 @@ fn a_link_to_the_edge() {
     let expected = "       0  Domain domain=\"example.org\"
           features_clear: none
           features_tls: none
+          features_tls_end_point: none
+          features_tls_exporter: none
           features_tls_bound: none
           features_authenticated:
             <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>
-      30  Multicast targets=1
+      32  Multicast targets=1
           → counter=7 generation=3.9 entry=2 to=\"a@b/c\" stanza_id=(id=\"4\" by=\"a@b\")
           <presence type='(Available)'/>
 ";

@@ -10,7 +10,8 @@ fn mechanism() -> impl Strategy<Value = String> {
 /// Bytes that often nearly are a message.
 fn message_like() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        "n,,|y,,|p=tls-exporter,,|n=ada|,r=|,p=|c=biws|,|=|=2C|a=ada@example.org|m=|\\PC".prop_map(String::into_bytes),
+        "n,,|y,,|p=tls-exporter,,|p=tls-server-end-point,,|n=ada|,r=|,p=|c=biws|,|=|=2C|a=ada@example.org|m=|\\PC"
+            .prop_map(String::into_bytes),
         prop::collection::vec(any::<u8>(), 0..6),
         Just(vec![0]),
     ];
@@ -28,10 +29,10 @@ proptest! {
         mechanism in mechanism(),
         initial in prop::option::of(message_like()),
         more in prop::collection::vec(message_like(), 0..4),
-        exporter in any::<bool>(),
+        binding in prop::sample::select(vec![UNBOUND, BY_EXPORTER, BY_END_POINT, BY_BOTH]),
     ) {
         let mut world = World::new();
-        let mut stream = world.stream(Security::Tls13, exporter.then_some(EXPORTER));
+        let mut stream = world.stream(Security::Tls13, binding);
         let mut seen = vec![stream.start(&mechanism, initial.as_deref())];
         seen.extend(more.iter().map(|data| stream.respond(data)));
         let succeeded = seen.iter().any(|seen| matches!(seen, Seen::Success(..)));

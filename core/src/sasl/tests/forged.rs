@@ -138,6 +138,32 @@ fn order_and_extensions_of_the_last_message() {
     refused(&MALFORMED, |c, s| "x".repeat(limits::SASL_MESSAGE_BYTES_MAX) + &c.last(s).0);
 }
 
+/// Each type is bound by its own data, and only where the stream was offered it (XEP-0440).
+#[test]
+fn types_of_channel_binding() {
+    const TYPES: [(&str, &[u8]); 2] = [("tls-exporter", EXPORTER), ("tls-server-end-point", END_POINT)];
+    for (hash, _, mechanism) in HASHES {
+        for (offered, there) in [(BY_EXPORTER, [true, false]), (BY_END_POINT, [false, true]), (BY_BOTH, [true; 2])] {
+            for ((name, right), there) in TYPES.into_iter().zip(there) {
+                for (_, data) in TYPES {
+                    let mut world = World::new();
+                    let client = Client::new(hash, "ada", "pencil").bound_by(name, data);
+                    let mut stream = world.stream(Security::Tls12, offered);
+                    let seen = match stream.start(mechanism, Some(&client.first())) {
+                        Seen::Challenge(challenge) => stream.respond(client.last(&challenge).0),
+                        seen => seen,
+                    };
+                    if there && data == right {
+                        assert!(matches!(seen, Seen::Success(..)), "{mechanism} {name}: {seen:?}");
+                    } else {
+                        assert_eq!(seen, NOT_AUTHORIZED, "{mechanism} {name} on {offered:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The gs2 header against what the stream is (RFC 5802 §6).
 #[test]
 fn header_of_the_first_message() {
@@ -149,7 +175,8 @@ fn header_of_the_first_message() {
         ("y", true, false, Err(MALFORMED)),
         ("p=tls-exporter", false, false, Ok(())),
         ("p=tls-unique", false, false, Err(NOT_AUTHORIZED)),
-        ("p=tls-server-end-point", false, false, Err(NOT_AUTHORIZED)),
+        ("p=tls-server-end-point", false, false, Ok(())),
+        ("p=tls-server-end-poinT", false, false, Err(NOT_AUTHORIZED)),
         ("p=", false, false, Err(MALFORMED)),
         ("p=tls exporter", false, false, Err(MALFORMED)),
         ("p", false, false, Err(MALFORMED)),

@@ -10,6 +10,12 @@ use std::collections::HashMap;
 
 const SECRET: [u8; 32] = [7; 32];
 const EXPORTER: &[u8] = b"0123456789abcdef0123456789abcdef";
+const END_POINT: &[u8] = b"a certificate's hash, as long as it is, of 48 octets";
+const UNBOUND: ChannelBinding<'_> = ChannelBinding { tls_exporter: None, tls_server_end_point: None };
+const BY_EXPORTER: ChannelBinding<'_> = ChannelBinding { tls_exporter: Some(EXPORTER), ..UNBOUND };
+const BY_END_POINT: ChannelBinding<'_> = ChannelBinding { tls_server_end_point: Some(END_POINT), ..UNBOUND };
+const BY_BOTH: ChannelBinding<'_> =
+    ChannelBinding { tls_exporter: Some(EXPORTER), tls_server_end_point: Some(END_POINT) };
 
 /// Hands out bytes that are easy to tell apart.
 struct Counting(u8);
@@ -43,7 +49,7 @@ struct Stream<'w> {
     world: &'w World,
     exchange: Exchange,
     security: Security,
-    exporter: Option<&'static [u8]>,
+    binding: ChannelBinding<'static>,
 }
 
 impl World {
@@ -53,17 +59,17 @@ impl World {
         World { accounts: accounts.collect(), random: Counting(0) }
     }
 
-    fn stream(&mut self, security: Security, exporter: Option<&'static [u8]>) -> Stream<'_> {
+    fn stream(&mut self, security: Security, binding: ChannelBinding<'static>) -> Stream<'_> {
         let exchange = Exchange::new(&mut self.random, &SECRET);
-        Stream { world: self, exchange, security, exporter }
+        Stream { world: self, exchange, security, binding }
     }
 
     fn bound(&mut self) -> Stream<'_> {
-        self.stream(Security::Tls13, Some(EXPORTER))
+        self.stream(Security::Tls13, BY_BOTH)
     }
 
     fn unbound(&mut self) -> Stream<'_> {
-        self.stream(Security::Tls12, None)
+        self.stream(Security::Tls12, UNBOUND)
     }
 }
 
@@ -78,8 +84,8 @@ enum Seen {
 
 impl Stream<'_> {
     fn start(&mut self, mechanism: &str, initial: Option<&[u8]>) -> Seen {
-        let (security, exporter) = (self.security, self.exporter);
-        self.feed(Input::Start { mechanism, initial, security, exporter, domain: "example.org" })
+        let (security, binding) = (self.security, self.binding);
+        self.feed(Input::Start { mechanism, initial, security, binding, domain: "example.org" })
     }
 
     fn respond(&mut self, data: impl AsRef<[u8]>) -> Seen {
@@ -125,9 +131,13 @@ impl Client {
         Client { hash, password, header: "n,,".into(), bare, cbind_data: Vec::new() }
     }
 
-    pub(crate) fn bound(mut self, exporter: &[u8]) -> Client {
-        self.header = "p=tls-exporter,,".into();
-        self.cbind_data = exporter.to_vec();
+    pub(crate) fn bound(self, exporter: &[u8]) -> Client {
+        self.bound_by("tls-exporter", exporter)
+    }
+
+    fn bound_by(mut self, name: &str, data: &[u8]) -> Client {
+        self.header = format!("p={name},,");
+        self.cbind_data = data.to_vec();
         self
     }
 
@@ -291,19 +301,21 @@ fn only_what_the_stream_is_offered() {
     let all = [ScramSha512Plus, ScramSha256Plus, ScramSha1Plus, ScramSha512, ScramSha256, ScramSha1, Plain];
     let unbound = [ScramSha512, ScramSha256, ScramSha1, Plain];
     let mut world = World::new();
-    for (security, exporter, expected) in [
-        (Security::Tls13, Some(EXPORTER), &all[..]),
-        (Security::Tls12, Some(EXPORTER), &all),
-        (Security::Tls13, None, &unbound),
-        (Security::Tls12, None, &unbound),
-        (Security::ClearLoopback, None, &unbound),
+    for (security, binding, expected) in [
+        (Security::Tls13, BY_BOTH, &all[..]),
+        (Security::Tls13, BY_EXPORTER, &all),
+        (Security::Tls12, BY_EXPORTER, &all),
+        (Security::Tls12, BY_END_POINT, &all),
+        (Security::Tls13, UNBOUND, &unbound),
+        (Security::Tls12, UNBOUND, &unbound),
+        (Security::ClearLoopback, UNBOUND, &unbound),
         // There is no TLS to bind to, whatever an edge says.
-        (Security::ClearLoopback, Some(EXPORTER), &unbound),
+        (Security::ClearLoopback, BY_BOTH, &unbound),
     ] {
-        let offer = Offer { security, exporter: exporter.is_some() };
+        let offer = Offer::of(security, &binding);
         assert_eq!(offered(offer).collect::<Vec<_>>(), expected);
         for mechanism in Mechanism::ALL {
-            let seen = world.stream(security, exporter).start(mechanism.name(), None);
+            let seen = world.stream(security, binding).start(mechanism.name(), None);
             let refused = seen == INVALID_MECHANISM;
             assert_eq!(refused, !expected.contains(&mechanism), "{mechanism:?} on {offer:?}: {seen:?}");
         }
@@ -320,19 +332,28 @@ fn features_name_what_is_offered() {
         features(offer, &mut tree);
         let bytes = tree.finish();
         tree::validate(&bytes, tree::DEPTH_MAX).unwrap();
-        let of = |ns: &str, name: &str| tree::child(&bytes, ns, name).map(|e| e.children().collect::<Vec<_>>().len());
         let mechanisms = tree::child(&bytes, NS_SASL, "mechanisms").unwrap();
         let names: Vec<String> = mechanisms.children().map(|e| e.text()).collect();
-        (names, of(NS_CHANNEL_BINDING, "sasl-channel-binding"))
+        let types = tree::child(&bytes, NS_CHANNEL_BINDING, "sasl-channel-binding").map(|element| {
+            let name = |child: tree::Element<'_>| child.attr("type").unwrap().to_owned();
+            element.children().map(name).collect::<Vec<_>>()
+        });
+        (names, types)
     };
-    let (names, bindings) = read(Offer { security: Security::Tls13, exporter: true });
     let bound = ["SCRAM-SHA-512-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"];
     let unbound = ["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"];
-    assert_eq!(names, [&bound[..], &unbound].concat());
-    assert_eq!(bindings, Some(1));
-    let (names, bindings) = read(Offer { security: Security::Tls12, exporter: false });
+    for (binding, types) in [
+        (BY_BOTH, &["tls-exporter", "tls-server-end-point"][..]),
+        (BY_EXPORTER, &["tls-exporter"]),
+        (BY_END_POINT, &["tls-server-end-point"]),
+    ] {
+        let (names, announced) = read(Offer::of(Security::Tls12, &binding));
+        assert_eq!(names, [&bound[..], &unbound].concat());
+        assert_eq!(announced.unwrap(), types);
+    }
+    let (names, announced) = read(Offer::of(Security::Tls13, &UNBOUND));
     assert_eq!(names, unbound);
-    assert_eq!(bindings, None);
+    assert_eq!(announced, None);
 }
 
 #[test]
@@ -363,7 +384,7 @@ fn questions_under_way() {
         mechanism: "PLAIN",
         initial: Some(b"\0ada\0pencil"),
         security: Security::Tls13,
-        exporter: None,
+        binding: UNBOUND,
         domain: "example.org",
     };
     exchange.handle(start, &mut out);
@@ -386,11 +407,11 @@ fn no_worker_is_a_temporary_failure() {
     let mut world = World::new();
     let mut stream = world.unbound();
     let mut out = Vec::new();
-    let (security, exporter) = (stream.security, None);
+    let (security, binding) = (stream.security, UNBOUND);
     let initial = Some(&b"\0ada\0pencil"[..]);
     stream
         .exchange
-        .handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain: "example.org" }, &mut out);
+        .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org" }, &mut out);
     stream.exchange.handle(Input::Credentials(None), &mut out);
     assert_eq!(stream.feed(Input::Derived(Derived::Busy)), Seen::Failure(SaslCondition::TemporaryAuthFailure));
 }
@@ -406,7 +427,19 @@ fn no_secret_meets_an_equals_sign() {
         ("crypto.rs", include_str!("../crypto.rs")),
         ("derive.rs", include_str!("../../derive.rs").split("#[cfg(test)]").next().unwrap()),
     ];
-    let words = ["key", "nonce", "cbind", "proof", "signature", "password", "secret", "expose", "salt", "exporter"];
+    let words = [
+        "key",
+        "nonce",
+        "cbind",
+        "proof",
+        "signature",
+        "password",
+        "secret",
+        "expose",
+        "salt",
+        "exporter",
+        "end_point",
+    ];
     for (file, source) in sources {
         for (line, text) in source.lines().enumerate() {
             let compares = text.contains("==") || text.contains("!=") || text.contains(".eq(");

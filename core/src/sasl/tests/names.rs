@@ -134,10 +134,10 @@ fn unknown_accounts_cost_the_same() {
     let ask = |world: &mut World, found: Option<&Credentials>| {
         let mut exchange = Exchange::new(&mut world.random, &SECRET);
         let mut out = Vec::new();
-        let (security, exporter) = (Security::Tls13, None);
+        let (security, binding) = (Security::Tls13, UNBOUND);
         let initial = Some(&b"\0ada\0wrong"[..]);
         exchange
-            .handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain: "example.org" }, &mut out);
+            .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org" }, &mut out);
         exchange.handle(Input::Credentials(found), &mut out);
         match out.pop() {
             Some(Output::Derive(Task::Verify { hash, password, salt, iterations })) => {
@@ -156,9 +156,9 @@ fn a_pretence_cannot_be_proved() {
     let eve = BareJid::parse("eve@example.org").unwrap();
     let mut stream = world.unbound();
     let mut out = Vec::new();
-    let (security, exporter, domain) = (stream.security, None, "example.org");
+    let (security, binding, domain) = (stream.security, UNBOUND, "example.org");
     let initial = Some(&b"\0eve\0x"[..]);
-    stream.exchange.handle(Input::Start { mechanism: "PLAIN", initial, security, exporter, domain }, &mut out);
+    stream.exchange.handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain }, &mut out);
     stream.exchange.handle(Input::Credentials(None), &mut out);
     let keys = pretence(Hash::Sha256, &Secret::new(SECRET), &eve);
     assert_eq!(stream.feed(Input::Derived(Derived::Keys(keys))), NOT_AUTHORIZED);
@@ -168,7 +168,8 @@ fn a_pretence_cannot_be_proved() {
         let start = Start {
             kind: Mechanism::ScramSha256.kind(),
             plus_offered: false,
-            exporter: Secret::default(),
+            exporter: None,
+            end_point: None,
             domain: domain.into(),
         };
         let text = String::from_utf8(client.first()).unwrap();

@@ -39,11 +39,11 @@ fn wrong(random: &mut Counting, found: Option<&Credentials>) -> Duration {
     let client = Client::new(Hash::Sha256, "ada", "wrong");
     let first = client.first();
     let mut exchange = Exchange::new(random, &SECRET);
-    let (security, exporter) = (Security::Tls13, None);
+    let (security, binding) = (Security::Tls13, UNBOUND);
     let mut out = Vec::with_capacity(4);
     let initial = Some(first.as_slice());
     exchange.handle(
-        Input::Start { mechanism: "SCRAM-SHA-256", initial, security, exporter, domain: "example.org" },
+        Input::Start { mechanism: "SCRAM-SHA-256", initial, security, binding, domain: "example.org" },
         &mut out,
     );
     let mut took = time(|| exchange.handle(Input::Credentials(found), &mut out));
