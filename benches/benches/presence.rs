@@ -71,7 +71,7 @@ impl World {
             let slot = boot.slot_key.slot(account.as_str());
             storage.answer(Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } });
         }
-        let domain = DomainRecord { domain: "example.org".to_owned(), log_off: false, registration: false };
+        let domain = DomainRecord::new("example.org");
         let shard = |index| {
             let settings = Settings {
                 index,

@@ -1,9 +1,11 @@
 //! The core's configuration file: read once, checked whole, passed down as plain values.
 
+use crate::domain::{SWITCHES, Switch};
 use crate::random::Random;
-use hearth_storage::{Boot, DomainRecord, Fresh, Storage, StoreError};
+use hearth_storage::{Boot, Change, DomainRecord, Fresh, Storage, StoreError};
 use hearth_wire::ids::SlotKey;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,15 +35,27 @@ pub struct Config {
 
 /// One domain.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Domain {
     pub name: String,
-    /// Messages for available sessions are settled without being stored first.
-    #[serde(default)]
-    pub log_off: bool,
-    /// Anybody may create an account (XEP-0077).
-    #[serde(default)]
-    pub registration: bool,
+    /// [`crate::domain::SWITCHES`] that the file sets: they win over what the store has, at each start.
+    #[serde(flatten, deserialize_with = "switches")]
+    pub switches: BTreeMap<String, bool>,
+}
+
+impl Domain {
+    /// A domain of which the file says nothing more.
+    pub fn new(name: &str) -> Domain {
+        Domain { name: name.to_owned(), switches: BTreeMap::new() }
+    }
+}
+
+/// The keys beside a domain's name: an error names the key.
+fn switches<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, bool>, D::Error> {
+    let switch = |(name, value): (String, toml::Value)| match value.as_bool() {
+        Some(on) => Ok((name, on)),
+        None => Err(serde::de::Error::custom(format!("domains.{name} = {value}: expected true or false"))),
+    };
+    BTreeMap::<String, toml::Value>::deserialize(deserializer)?.into_iter().map(switch).collect()
 }
 
 /// What is logged, and how.
@@ -96,7 +110,7 @@ impl Default for Config {
         Config {
             data: PathBuf::from("./hearth-data"),
             shards: 1,
-            domains: vec![Domain { name: "localhost".to_owned(), log_off: false, registration: false }],
+            domains: vec![Domain::new("localhost")],
             clear_login: false,
             link_unix: PathBuf::from("link.sock"),
             link_tcp: None,
@@ -135,6 +149,10 @@ impl Config {
             if !prepared.is_ok_and(|prepared| *prepared == *domain.name) {
                 return Err(format!("domains.name = {:?}: expected a domain in lower case", domain.name));
             }
+            if let Some(unknown) = domain.switches.keys().find(|name| Switch::find(name).is_none()) {
+                let known: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
+                return Err(format!("domains.{unknown} of {}: expected name, {}", domain.name, known.join(", ")));
+            }
         }
         if let Some(address) = self.link_tcp.filter(|address| !address.ip().is_loopback()) {
             return Err(format!(
@@ -163,13 +181,24 @@ impl Config {
         self.data.join("control.sock")
     }
 
-    pub(crate) fn domain_records(&self) -> Vec<DomainRecord> {
-        let record = |domain: &Domain| DomainRecord {
-            domain: domain.name.clone(),
-            log_off: domain.log_off,
-            registration: domain.registration,
-        };
-        self.domains.iter().map(record).collect()
+    /// The domains at a start: those of the store, those of the file that it did not have yet, and
+    /// the switches that the file sets. Whatever differs from the store is a change.
+    pub(crate) fn domain_records(&self, mut records: Vec<DomainRecord>) -> (Vec<DomainRecord>, Vec<Change>) {
+        let mut changes = Vec::new();
+        for domain in &self.domains {
+            let stored = records.iter().position(|record| record.domain == domain.name);
+            let mut record = match stored {
+                Some(at) => records.swap_remove(at),
+                None => DomainRecord::new(domain.name.clone()),
+            };
+            let before = record.clone();
+            domain.switches.iter().for_each(|(name, on)| record.set(name, *on));
+            if stored.is_none() || record != before {
+                changes.push(Change::PutDomain { domain: record.clone() });
+            }
+            records.push(record);
+        }
+        (records, changes)
     }
 
     /// Opens the store, creating the folder for its owner alone.
@@ -235,6 +264,22 @@ mod tests {
         assert_eq!(Config::parse(include_str!("../core.toml")).unwrap(), Config::default());
     }
 
+    /// What the file says wins, what it is silent about stays as the operator left it.
+    #[test]
+    fn domains_of_the_file_and_of_the_store() {
+        let text = "[[domains]]\nname = \"a.example\"\nregistration = true\n[[domains]]\nname = \"b.example\"";
+        let config = Config::parse(text).unwrap();
+        let mut stored = [DomainRecord::new("a.example"), DomainRecord::new("c.example")];
+        stored[0].set("registration", false);
+        stored[0].set("log_off", true);
+        let (records, changes) = config.domain_records(stored.to_vec());
+        let [.., a, b] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((a.switch("registration"), a.switch("log_off")), (Some(true), Some(true)));
+        assert_eq!((records.len(), b), (3, &DomainRecord::new("b.example")));
+        assert_eq!(changes, [a, b].map(|domain| Change::PutDomain { domain: domain.clone() }));
+        assert_eq!(config.domain_records(records).1, []);
+    }
+
     #[test]
     fn wrong_values_are_named() {
         let wrong = |text: &str| Config::parse(text).unwrap_err();
@@ -242,6 +287,12 @@ mod tests {
         assert!(wrong("link_tcp = \"192.0.2.1:1\"").contains("loopback"));
         assert!(wrong("colour = 1").contains("colour"));
         assert!(wrong("[[domains]]\nname = \"EXAMPLE.org\"").contains("EXAMPLE.org"));
+        let switch = wrong("[[domains]]\nname = \"a.example\"\nregistrations = true");
+        assert!(switch.contains("registrations of a.example: expected name, log_off, registration"), "{switch}");
+        assert!(
+            wrong("[[domains]]\nname = \"a.example\"\nregistration = 1")
+                .contains("domains.registration = 1: expected true")
+        );
         assert!(wrong("[log]\nlevel = \"loud\"").contains("loud"));
     }
 }

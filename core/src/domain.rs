@@ -1,6 +1,34 @@
-//! Domains are data: what this core serves and how.
+//! Domains are data: what this core serves and how. Each has switches; a feature declares its own, and
+//! [`SWITCHES`] lists them for configuration, store and `hearthctl domain`.
 
+use crate::{message, register};
 use hearth_storage::DomainRecord;
+
+/// Every switch a domain has, in the order it is shown.
+pub const SWITCHES: &[&Switch] = &[&message::LOG_OFF, &register::REGISTRATION];
+
+/// Something a domain does or does not do.
+#[derive(Debug)]
+pub struct Switch {
+    /// In the configuration file, the store and on the command line.
+    pub name: &'static str,
+    /// What holds where nobody said anything.
+    pub default: bool,
+    /// One line: what it means when it is on.
+    pub help: &'static str,
+}
+
+impl Switch {
+    /// The switch of this name.
+    pub fn find(name: &str) -> Option<&'static Switch> {
+        SWITCHES.iter().copied().find(|switch| switch.name == name)
+    }
+
+    /// Whether it is on at a domain.
+    pub fn is_on(&self, domain: &DomainRecord) -> bool {
+        domain.switch(self.name).unwrap_or(self.default)
+    }
+}
 
 /// The domains every shard knows, sorted.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +46,11 @@ impl Domains {
 
     pub fn contains(&self, domain: &str) -> bool {
         self.get(domain).is_some()
+    }
+
+    /// Whether a switch is on at a domain; not at one that is not served.
+    pub fn is_on(&self, domain: &str, switch: &Switch) -> bool {
+        self.get(domain).is_some_and(|record| switch.is_on(record))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &DomainRecord> {

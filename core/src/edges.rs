@@ -76,7 +76,7 @@ fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
         let before = |security: Security, exporter: bool, end_point: bool| {
             let mut tree = Builder::new();
             sasl::features(Offer { security, exporter, end_point }, &mut tree);
-            if domain.registration {
+            if register::REGISTRATION.is_on(domain) {
                 register::write_feature(&mut tree);
             }
             tree.finish()

@@ -4,6 +4,7 @@
 use crate::account::{Account, AccountKey, Pending, State};
 use crate::classify::classify;
 use crate::cx::Cx;
+use crate::domain::Switch;
 use crate::limits;
 use crate::offline;
 use crate::outputs::Event;
@@ -12,6 +13,13 @@ use hearth_storage::{Answer, Ask, LogId, NewRecord, QuestionId};
 use hearth_wire::StanzaCondition;
 use hearth_wire::ids::IngestId;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
+
+/// For pure relays, and for measuring what durability costs.
+pub const LOG_OFF: Switch = Switch {
+    name: "log_off",
+    default: false,
+    help: "messages for available sessions are not stored first: they can be lost",
+};
 
 /// Whether this stanza is a message that goes to the log first.
 pub fn logged(stanza: &SharedStanza) -> bool {
@@ -38,9 +46,7 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
             Absent::Refuse => return cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable),
         }
     }
-    let log_off = cx
-        .account(account)
-        .is_some_and(|account| cx.shard.domains.get(account.jid.domainpart()).is_some_and(|domain| domain.log_off));
+    let log_off = cx.account(account).is_some_and(|account| cx.shard.domains.is_on(account.jid.domainpart(), &LOG_OFF));
     if logged(&stanza) && (recipients.is_empty() || !log_off) {
         append(cx, account, stanza, origin);
     } else {

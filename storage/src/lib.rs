@@ -343,10 +343,33 @@ pub struct LogRecord {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct DomainRecord {
     pub domain: String,
-    /// Messages for available sessions are settled when handed over, only offline ones are stored.
-    pub log_off: bool,
-    /// XEP-0077 registration of accounts by anybody.
-    pub registration: bool,
+    /// Switches that somebody set, by name, sorted. The core knows their meaning and what holds for
+    /// those that are not here.
+    pub switches: Vec<(String, bool)>,
+}
+
+impl DomainRecord {
+    /// A domain with nothing set.
+    pub fn new(domain: impl Into<String>) -> DomainRecord {
+        DomainRecord { domain: domain.into(), switches: Vec::new() }
+    }
+
+    /// Sets a switch.
+    pub fn set(&mut self, name: &str, on: bool) {
+        match self.switches.binary_search_by(|(known, _)| known.as_str().cmp(name)) {
+            Ok(at) => {
+                if let Some(switch) = self.switches.get_mut(at) {
+                    switch.1 = on;
+                }
+            }
+            Err(at) => self.switches.insert(at, (name.to_owned(), on)),
+        }
+    }
+
+    /// A switch, if somebody set it.
+    pub fn switch(&self, name: &str) -> Option<bool> {
+        self.switches.iter().find(|(known, _)| known == name).map(|(_, on)| *on)
+    }
 }
 
 /// What a core reads once when it starts, before any shard runs.

@@ -154,7 +154,12 @@ mod tests {
             &StoreRecord { slot_key: [1; 16], secret: [2; 32], store_id: [3; 16] },
             "0101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303",
         );
-        check(&DomainRecord { domain: "a.b".to_owned(), log_off: true, registration: false }, "0103612e620100");
+        let mut domain = DomainRecord::new("a.b");
+        check(&domain, "0103612e6200");
+        domain.set("y", false);
+        domain.set("x", false);
+        domain.set("x", true);
+        check(&domain, "0103612e6202017801017900");
     }
 
     proptest! {

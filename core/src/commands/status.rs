@@ -2,6 +2,7 @@
 
 use super::{Add, Call, Command, Done, Field, Group, Look, Refused, Run, Shape};
 use crate::cx::Cx;
+use crate::message::LOG_OFF;
 use serde_json::json;
 
 pub(super) const GROUP: Group = Group { name: "status", help: "How the server does.", commands: &[STATUS] };
@@ -43,7 +44,7 @@ fn status(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": cx.now.mono_ms / 1000,
         "domains": domains(|_| true),
-        "log_off": domains(|record| record.log_off),
+        "log_off": domains(|record| LOG_OFF.is_on(record)),
         "sessions": shard.sessions.len(),
         "accounts_loaded": shard.accounts.len(),
         "shards": shard.settings.shards,

@@ -8,6 +8,7 @@ mod query;
 mod tests;
 
 use crate::cx::Cx;
+use crate::domain::Switch;
 use crate::features::{Feature, IqHandler, Scope, Spec};
 use crate::iq::{Iq, Waiting};
 use crate::limits;
@@ -26,6 +27,10 @@ pub use query::{Request, Submitted, write_feature, write_fields};
 pub const NS_REGISTER: &str = "jabber:iq:register";
 /// Namespace of the stream feature.
 pub const NS_FEATURE: &str = "http://jabber.org/features/iq-register";
+
+/// Whether a domain takes them.
+pub const REGISTRATION: Switch =
+    Switch { name: "registration", default: false, help: "anybody may create an account (XEP-0077)" };
 
 /// Of [`crate::shard::Shard::registrations`].
 pub const BOUNDS: Bounds = Bounds {
@@ -115,7 +120,7 @@ fn pre_auth(
     frame: &PreAuthIq<'_>,
     stanza: &Stanza<'_>,
 ) -> Result<Option<Vec<u8>>, StanzaCondition> {
-    let open = cx.shard.domains.get(frame.domain).is_some_and(|domain| domain.registration);
+    let open = cx.shard.domains.is_on(frame.domain, &REGISTRATION);
     let question = reply::question(stanza)?;
     if !open || !question.is(NS_REGISTER, "query") || stanza.to.is_some_and(|to| to != frame.domain) {
         return Err(StanzaCondition::ServiceUnavailable);

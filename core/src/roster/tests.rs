@@ -247,7 +247,7 @@ fn versions_grow() {
 
 #[test]
 fn streams_advertise_versions_and_pre_approval() {
-    let domain = DomainRecord { domain: "example.org".to_owned(), log_off: false, registration: false };
+    let domain = DomainRecord::new("example.org");
     let mut built = Builder::new();
     let add = FEATURE.stream_features.unwrap();
     add(&domain, &mut built);

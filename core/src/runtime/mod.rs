@@ -15,7 +15,7 @@ use crate::outputs::{Event, Outputs};
 use crate::random::Random;
 use crate::shard::{Settings, Shard};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use hearth_storage::{Answer, Ask, Boot, Change, Question, Storage};
+use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
 use mail::{Mail, Mailbox};
 use std::collections::BTreeMap;
@@ -263,15 +263,7 @@ fn join(thread: JoinHandle<std::io::Result<()>>) {
 fn open_storage(config: &Config) -> Result<(Storage, Boot, Domains), CoreError> {
     let failed = |cause| CoreError::Storage { path: config.data.clone(), cause };
     let (storage, boot) = config.storage(&mut OsRandom::new()).map_err(failed)?;
-    let mut records = boot.domains.clone();
-    let mut changes = Vec::new();
-    for domain in config.domain_records() {
-        if !records.contains(&domain) {
-            changes.push(Change::PutDomain { domain: domain.clone() });
-            records.retain(|record| record.domain != domain.domain);
-            records.push(domain);
-        }
-    }
+    let (records, changes) = config.domain_records(boot.domains.clone());
     if let Some(first) = records.first().filter(|_| !changes.is_empty()) {
         let slot = boot.slot_key.slot(&first.domain);
         let question = Question { id: 0, slot, epoch: boot.epoch, ask: Ask::Apply { changes } };

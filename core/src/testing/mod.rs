@@ -108,10 +108,10 @@ impl Core {
     /// As [`Core::new`], with in-band registration open or not.
     pub(crate) fn with_registration(shards: ShardIndex, registration: bool) -> Core {
         let (storage, boot) = Storage::memory().unwrap();
-        let domains = ["example.net", "example.org"].map(|domain| DomainRecord {
-            domain: domain.to_owned(),
-            log_off: false,
-            registration,
+        let domains = ["example.net", "example.org"].map(|domain| {
+            let mut domain = DomainRecord::new(domain);
+            domain.set(crate::register::REGISTRATION.name, registration);
+            domain
         });
         let shard = |index| {
             let settings = Settings {

@@ -256,7 +256,11 @@ fn epochs_grow_over_restarts(home: &mut dyn Home) {
 
 fn domains_and_listing(home: &mut dyn Home) {
     let (store, _log) = home.open();
-    let domain = |name: &str| DomainRecord { domain: name.to_owned(), log_off: true, registration: false };
+    let domain = |name: &str| {
+        let mut domain = DomainRecord::new(name);
+        domain.set("log_off", true);
+        domain
+    };
     let put = |name| Change::PutDomain { domain: domain(name) };
     apply(&*store, vec![put("b.org"), put("a.org"), put("c.org"), Change::RemoveDomain { domain: "c.org".into() }])
         .unwrap();

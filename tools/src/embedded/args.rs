@@ -90,7 +90,7 @@ impl Args {
 
     /// The core's configuration.
     pub(super) fn core(&self) -> core::Config {
-        let domain = |name: &String| core::Domain { name: name.clone(), log_off: false, registration: false };
+        let domain = |name: &String| core::Domain::new(name);
         core::Config {
             data: self.data.clone(),
             shards: self.core_shards,

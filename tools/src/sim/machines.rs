@@ -43,8 +43,7 @@ impl Machines {
     /// A core that serves `domains`.
     pub fn new(domains: &[&str]) -> Result<Machines, StoreError> {
         let (storage, boot) = Storage::memory()?;
-        let record = |domain: &&str| DomainRecord { domain: (*domain).to_owned(), log_off: false, registration: false };
-        let domains = Domains::new(domains.iter().map(record).collect());
+        let domains = Domains::new(domains.iter().map(|domain| DomainRecord::new(*domain)).collect());
         let shards = (0..SHARDS).map(|index| {
             let settings = Settings {
                 index,

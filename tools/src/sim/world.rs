@@ -62,7 +62,7 @@ impl World {
         let mut random = SeededRandom::new(seed);
         let (storage, boot) = Storage::memory().unwrap_or_else(|error| unreachable!("memory store: {error}"));
         make_accounts(&storage, &boot, options.users);
-        let domain = DomainRecord { domain: "example.org".to_owned(), log_off: false, registration: false };
+        let domain = DomainRecord::new("example.org");
         let shards = (0..options.shards).map(|index| {
             let settings = Settings {
                 index,
