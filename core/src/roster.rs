@@ -2,7 +2,10 @@
 //! `subscription.rs`.
 //!
 //! A version is a number that only grows, over deletions of the account too: the time of the change
-//! in milliseconds, or one more than the last. 0 is a roster nobody ever changed: empty.
+//! in milliseconds, or one more than the last, above [`VERSION_RANDOM_BITS`] drawn for each change. So a
+//! version that a client remembers from before a backup was restored, or from another store, is never taken
+//! for one of this store, whatever its clock says, and the client gets the whole roster. 0 is a roster nobody
+//! ever changed: empty.
 
 use crate::account::{Account, AccountKey};
 use crate::contact::Contact;
@@ -23,6 +26,10 @@ mod tests;
 
 /// RFC 6121 §2.1.
 pub const NS: &str = "jabber:iq:roster";
+
+/// Random bits of a version: two histories of one roster meet in a version once in four million times that
+/// they change it in the same millisecond.
+const VERSION_RANDOM_BITS: u32 = 22;
 
 /// Rosters, their versions (§2.6), pre-approval (§3.4).
 pub const FEATURE: Feature = Feature {
@@ -281,6 +288,11 @@ impl Edit {
     }
 }
 
+fn next_version(last: u64, now_ms: u64, random: u32) -> u64 {
+    let ms = (last >> VERSION_RANDOM_BITS).saturating_add(1).max(now_ms).min(u64::MAX >> VERSION_RANDOM_BITS);
+    (ms << VERSION_RANDOM_BITS) | (u64::from(random) >> (u32::BITS - VERSION_RANDOM_BITS))
+}
+
 /// The change could not be stored; nothing changed.
 pub struct NotStored;
 
@@ -291,9 +303,9 @@ pub fn store(
     edit: Edit,
     then: impl FnOnce(&mut Cx<'_>, Result<(), NotStored>) + Send + 'static,
 ) {
-    let now_ms = cx.now.utc_ms;
+    let (now_ms, random) = (cx.now.utc_ms, u32::from_le_bytes(cx.random()));
     let Some(account) = cx.account(key) else { return then(cx, Err(NotStored)) };
-    let version = account.roster_version.saturating_add(1).max(now_ms);
+    let version = next_version(account.roster_version, now_ms, random);
     let changes = edit.changes(&account.jid, version);
     cx.write(key, changes, move |cx, answer| {
         if !matches!(answer, Answer::Applied) {

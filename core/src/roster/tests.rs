@@ -1,5 +1,6 @@
 use super::*;
 use crate::testing::{Client, Core};
+use hearth_storage::Ask;
 use hearth_wire::tree;
 
 const ADA: &str = "ada@example.org";
@@ -243,6 +244,46 @@ fn versions_grow() {
         assert!(version > last && version == core.loaded(ADA).unwrap().roster_version);
         last = version;
     }
+}
+
+// A backup is restored, the clock stands where it stood, and the roster changes otherwise than it had: what a
+// client remembers of the changes that are lost is not taken for what there is now.
+#[test]
+fn a_restored_roster_is_never_up_to_date_by_chance() {
+    let item = |name: &str| format!("<item jid='grace@example.org' name='{name}'/>");
+    let (mut core, mut restored) = (Core::new(1), Core::new(1));
+    let desk = interested(&mut core, "ada@example.org/desk");
+    set(&mut core, desk, &item("saved"));
+    let saved = core.stored(ADA);
+    set(&mut core, desk, &item("lost"));
+    let lost = core.stored(ADA).roster_version;
+
+    let account = restored.account(ADA);
+    let changes = vec![
+        Change::PutRosterItem { account: account.clone(), item: saved.roster[0].clone() },
+        Change::PutRosterVersion { account: account.clone(), version: saved.roster_version },
+    ];
+    assert!(matches!(restored.ask_store(&account, Ask::Apply { changes }), Answer::Applied));
+    let desk = interested(&mut restored, "ada@example.org/desk");
+    let get = format!("<iq type='get' id='g'><query xmlns='jabber:iq:roster' ver='{lost}'/></iq>");
+    restored.send(desk, &get);
+    assert!(restored.take(desk).concat().contains("name='saved'"), "newer than what the store has");
+    set(&mut restored, desk, &item("other"));
+    restored.send(desk, &get);
+    assert!(restored.take(desk).concat().contains("name='other'"), "of another history");
+}
+
+#[test]
+fn a_version_is_a_later_moment_and_chance() {
+    let (mut last, now_ms) = (0, 1_700_000_000_000);
+    for random in [0, u32::MAX, 1 << 31] {
+        let version = next_version(last, now_ms, random);
+        assert!(version > last && version >> VERSION_RANDOM_BITS >= now_ms);
+        assert_ne!(version, next_version(last, now_ms, !random));
+        last = version;
+    }
+    assert_eq!(next_version(0, u64::MAX, u32::MAX), u64::MAX);
+    assert_eq!(next_version(u64::MAX, 0, u32::MAX), u64::MAX);
 }
 
 #[test]
