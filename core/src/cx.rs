@@ -7,12 +7,13 @@ use crate::derive::Task;
 use crate::limits;
 use crate::message;
 use crate::outputs::{Event, Outputs};
+use crate::presence;
 use crate::route::PeerMessage;
 use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
 use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId};
 use hearth_wire::ids::{Generation, Slot};
-use hearth_wire::stanza::{SharedStanza, StanzaKind};
+use hearth_wire::stanza::{SharedStanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition};
 use std::collections::VecDeque;
 
@@ -204,8 +205,12 @@ impl Cx<'_> {
                 Work::Inbound { stanza, origin } if ignored(&stanza, condition) => self.settle(origin),
                 Work::Inbound { stanza, origin } => {
                     let view = stanza.view();
-                    let absent = condition == StanzaCondition::ServiceUnavailable && view.is_request();
-                    let condition = if absent { crate::iq::refusal_of_absent(&view) } else { condition };
+                    let absent = condition == StanzaCondition::ServiceUnavailable;
+                    if absent && view.ty == StanzaType::Probe {
+                        presence::answer_for_nobody(self, &view);
+                    }
+                    let iq = absent && view.is_request();
+                    let condition = if iq { crate::iq::refusal_of_absent(&view) } else { condition };
                     self.refuse(&stanza, origin, condition);
                 }
                 Work::FromSession { .. } => {}

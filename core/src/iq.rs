@@ -161,9 +161,8 @@ pub fn refusal_of_absent(stanza: &Stanza<'_>) -> StanzaCondition {
 /// Who is invisible stays so.
 fn may_ask(cx: &Cx<'_>, account: AccountKey, session: SessionKey, question: &Stanza<'_>) -> bool {
     let asker = question.from.unwrap_or_default();
-    let told = cx.session(session).and_then(|session| session.directed.as_ref());
     cx.account(account).is_some_and(|account| sight(account, bare(asker)) == Half::Yes)
-        || told.is_some_and(|told| told.contains(asker) || told.contains(bare(asker)))
+        || cx.session(session).is_some_and(|session| session.told(asker))
 }
 
 /// Finds the handler of the question; without one it is `service-unavailable` (RFC 6120 §8.4).

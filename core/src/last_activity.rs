@@ -79,8 +79,7 @@ pub fn may_reach_resource(cx: &Cx<'_>, key: AccountKey, iq: &Stanza<'_>) -> bool
     if sight(account, bare(from)) == Half::Yes {
         return true;
     }
-    let directed = cx.session_of(key, to).and_then(|key| cx.session(key)).and_then(|session| session.directed.as_ref());
-    directed.is_some_and(|told| told.contains(from) || told.contains(bare(from)))
+    cx.session_of(key, to).and_then(|key| cx.session(key)).is_some_and(|session| session.told(from))
 }
 
 /// A resource of the account went, with this presence; if it was the last one, the account was last

@@ -15,18 +15,20 @@ pub mod fanout;
 #[cfg(test)]
 mod tests;
 
-use crate::account::AccountKey;
+use crate::account::{Account, AccountKey};
+use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::last_activity;
 use crate::limits;
 use crate::offline;
 use crate::route::bare;
-use crate::session::{Origin, SessionKey};
+use crate::session::{Origin, Session, SessionKey};
 use crate::subscription::{self, state::Action, state::Half};
-use fanout::{available, sight};
+use fanout::{Want, available, sight};
+use hearth_storage::LastSeen;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
-use hearth_wire::tree::{self, CLIENT};
-use hearth_wire::{StanzaCondition, jid};
+use hearth_wire::tree::{self, Builder, CLIENT};
+use hearth_wire::{BareJid, StanzaCondition, date_time, jid};
 use std::collections::BTreeSet;
 
 // ---- out of a session -----------------------------------------------------------------------
@@ -41,7 +43,11 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
         }
         (StanzaType::Available | StanzaType::Unavailable, Some(to)) => direct(cx, key, stanza, to),
         // §4.3: a client need not probe, but may; §8: errors go where they are sent.
-        (StanzaType::Probe | StanzaType::Error, Some(_)) => {
+        (StanzaType::Probe, Some(to)) => {
+            probe(cx, key, stanza, to);
+            Ok(())
+        }
+        (StanzaType::Error, Some(_)) => {
             cx.route(SharedStanza::new(stanza), None);
             Ok(())
         }
@@ -53,6 +59,21 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
     if let Err(condition) = done {
         cx.refuse_to(key, stanza, condition);
     }
+}
+
+/// A client need not probe, but may (§4.3). Of an account that has not answered a request of ours it learns
+/// nothing, not even that there is one, and `unsubscribed` would end the request: the answer is ours, the
+/// `unavailable` with which §3.1.3 lets requests be acknowledged. A probe may have an account loaded: it is
+/// settled, and its bytes are credited, when it is answered.
+fn probe(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>, to: &str) {
+    let account = cx.session(key).and_then(|session| cx.account(session.account));
+    let asked = account.and_then(|account| account.contact(to)).is_some_and(Contact::ask);
+    if asked {
+        let answer = vec![mere(to, StanzaType::Unavailable, stanza.id)];
+        return fanout::answer(cx, cx.shard.settings.index, stanza.from.unwrap_or_default(), answer);
+    }
+    let origin = cx.defer();
+    cx.route(SharedStanza::new(stanza), origin);
 }
 
 /// §4.7.2.3: at most one integer from -128 to 127; 0 if there is none.
@@ -121,12 +142,26 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
         fanout::broadcast(cx, key, stanza, false, !alive);
         last_activity::on_unavailable(cx, account, &stanza.view());
     }
-    if let Some(mut directed) = directed {
-        if was_available && let Some(account) = cx.account(account) {
-            directed.retain(|to| !account.contact(to).is_some_and(|contact| contact.sees_us()));
-        }
-        fanout::send_to(cx, stanza, directed.iter().map(AsRef::as_ref));
-    }
+    let Some(directed) = directed else { return };
+    // Everybody is told once, whatever way they were told before.
+    let wants: Vec<(Want, &str)> = directed
+        .iter()
+        .filter_map(|to| {
+            let broadcast = was_available && cx.account(account).is_some_and(|account| sees(account, bare(to)));
+            match (broadcast, to.contains('/')) {
+                (true, false) => None,
+                (true, true) => Some((Want::NotifyHidden, to.as_ref())),
+                (false, true) if directed.contains(bare(to)) => Some((Want::NotifyHidden, to.as_ref())),
+                (false, _) => Some((Want::Notify, to.as_ref())),
+            }
+        })
+        .collect();
+    fanout::send_to(cx, stanza, wants.into_iter());
+}
+
+/// Whether broadcasts of the account reach this bare JID.
+fn sees(account: &Account, address: &str) -> bool {
+    address == account.jid.as_str() || account.contact(address).is_some_and(|contact| contact.sees_us())
 }
 
 /// The session ends: tells whoever was told that it is available (§4.5, §4.6.3).
@@ -164,8 +199,7 @@ fn direct(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>, to: &str) -> Re
 /// Who must be told when the session ends. A contact that every broadcast reaches need not be kept.
 fn remember_directed(cx: &mut Cx<'_>, key: SessionKey, to: &str) -> Result<(), StanzaCondition> {
     let Some(session) = cx.session(key) else { return Ok(()) };
-    let broadcast = session.available()
-        && cx.account(session.account).and_then(|account| account.contact(to)).is_some_and(|c| c.sees_us());
+    let broadcast = session.available() && cx.account(session.account).is_some_and(|account| sees(account, to));
     let Some(session) = cx.session_mut(key).filter(|_| !broadcast) else { return Ok(()) };
     let directed: &mut BTreeSet<Box<str>> = session.directed.get_or_insert_default();
     if !directed.contains(to) {
@@ -207,38 +241,60 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, stanza: &SharedStanza) {
     cx.multicast(&sessions, stanza, &Overlay::default(), None);
 }
 
-/// §4.3.2, §4.6.6. An account without available resources does not answer, whether it is in memory
-/// or not. Who may not see the account is told `unsubscribed`, which mends rosters that disagree;
-/// not while a request waits, which that would end on the other side.
+/// A probe by a client (§4.3.2, §4.6.6); what a login asks about all contacts at once is answered in
+/// [`fanout::receive`], and by those alone who are there.
+///
+/// Who may see the account has each available resource's presence, or that there is none, with the time and the
+/// status of the last ([`LastSeen`]); of a full JID only whether that resource is there. Who was told of a
+/// resource by directed presence may ask whether it still is. Whose request waits for its answer has none here
+/// either (see [`probe`]). Strangers get `unsubscribed`, which mends rosters that disagree and is what an account
+/// that does not exist says ([`answer_for_nobody`]).
 fn answer_probe(cx: &mut Cx<'_>, key: AccountKey, probe: &Stanza<'_>) {
     let (Some(from), Some(to), Some(account)) = (probe.from, probe.to, cx.account(key)) else { return };
     let asker = cx.shard.owner(bare(from));
+    let sight = sight(account, bare(from));
     let resource = if to.contains('/') { cx.session_of(key, to).and_then(|key| cx.session(key)) } else { None };
-    match sight(account, bare(from)) {
-        Half::Yes if to.contains('/') => {
-            let found = resource.filter(|session| session.available()).map(|session| mere(session.jid.as_str()));
-            fanout::answer(cx, asker, from, Vec::from_iter(found));
+    let told = resource.is_some_and(|session| session.told(from));
+    let found = match (sight, to.contains('/')) {
+        (Half::Yes, true) if resource.is_some_and(Session::available) => vec![mere(to, StanzaType::Available, None)],
+        (_, true) if told => vec![mere(to, StanzaType::Available, None)],
+        (Half::Yes, true) => vec![mere(to, StanzaType::Unavailable, probe.id)],
+        (Half::Yes, false) => {
+            let found: Vec<_> = account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
+            if found.is_empty() { vec![last_unavailable(account, probe.id)] } else { found }
         }
-        Half::Yes => {
-            let found = account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
-            fanout::answer(cx, asker, from, found);
+        (Half::Pending, _) => return,
+        (Half::No, _) => {
+            let refusal = subscription::bare_stanza(Action::Unsubscribed, &account.jid, bare(from), probe.id);
+            return cx.route(refusal, None);
         }
-        half => {
-            let told = resource.filter(|session| {
-                session.directed.as_ref().is_some_and(|to| to.contains(from) || to.contains(bare(from)))
-            });
-            if let Some(session) = told {
-                let found = vec![mere(session.jid.as_str())];
-                fanout::answer(cx, asker, from, found);
-            } else if half == Half::No {
-                let refusal = subscription::bare_stanza(Action::Unsubscribed, &account.jid, bare(from), probe.id);
-                cx.route(refusal, None);
-            }
-        }
-    }
+    };
+    fanout::answer(cx, asker, from, found);
 }
 
-/// That the resource is available, and nothing else of it.
-fn mere(from: &str) -> SharedStanza {
-    SharedStanza::new(&Stanza { from: Some(from), ..Stanza::new(StanzaKind::Presence, StanzaType::Available) })
+/// What a probe of an account that does not exist is answered (§4.3.2 rule 1). Not of a full JID: with a request
+/// under way that would tell which accounts there are.
+pub fn answer_for_nobody(cx: &mut Cx<'_>, probe: &Stanza<'_>) {
+    let Some(account) = probe.to.and_then(|to| BareJid::parse(to).ok()) else { return };
+    let Some(from) = probe.from else { return };
+    cx.route(subscription::bare_stanza(Action::Unsubscribed, &account, bare(from), probe.id), None);
+}
+
+/// §4.3.2 rule 3: of the account as such, with what is known of its last presence.
+fn last_unavailable(account: &Account, id: Option<&str>) -> SharedStanza {
+    let mut tree = Builder::new();
+    if let Some(LastSeen { at_ms, status }) = account.last_seen.as_deref() {
+        if let Some(status) = status {
+            tree.leaf(None, "status", status);
+        }
+        tree.open(Some("urn:xmpp:delay"), "delay").attr("stamp", &date_time::text(*at_ms)).close();
+    }
+    let (from, payload) = (Some(account.jid.as_str()), tree.finish());
+    let stanza = Stanza::new(StanzaKind::Presence, StanzaType::Unavailable);
+    SharedStanza::new(&Stanza { id, from, payload: &payload, ..stanza })
+}
+
+/// Whether it is there, and nothing else of it.
+fn mere(from: &str, ty: StanzaType, id: Option<&str>) -> SharedStanza {
+    SharedStanza::new(&Stanza { id, from: Some(from), ..Stanza::new(StanzaKind::Presence, ty) })
 }

@@ -271,7 +271,7 @@ impl Cx<'_> {
 fn needs_nobody(stanza: &Stanza<'_>) -> bool {
     match stanza.kind {
         StanzaKind::Presence => {
-            matches!(stanza.ty, StanzaType::Available | StanzaType::Unavailable | StanzaType::Probe | StanzaType::Error)
+            matches!(stanza.ty, StanzaType::Available | StanzaType::Unavailable | StanzaType::Error)
         }
         StanzaKind::Iq => matches!(stanza.ty, StanzaType::Result | StanzaType::Error),
         StanzaKind::Message => stanza.ty == StanzaType::Error,

@@ -3,6 +3,7 @@
 use crate::account::AccountKey;
 use crate::limits;
 use crate::link::LinkId;
+use crate::route::bare;
 use hearth_storage::LogId;
 use hearth_wire::FullJid;
 use hearth_wire::ids::{Generation, ShardIndex, StreamId};
@@ -47,6 +48,28 @@ pub struct Session {
 impl Session {
     pub fn available(&self) -> bool {
         self.presence.is_some()
+    }
+
+    /// Whether it sent directed presence to this address or to its bare JID, and did not take it back.
+    pub fn told(&self, address: &str) -> bool {
+        self.directed.as_ref().is_some_and(|to| to.contains(address) || to.contains(bare(address)))
+    }
+
+    /// Takes addresses out of those that directed presence went to.
+    pub fn take_directed(&mut self, which: impl Fn(&str) -> bool) -> Vec<Box<str>> {
+        let Some(directed) = &mut self.directed else { return Vec::new() };
+        let mut taken = Vec::new();
+        directed.retain(|to| {
+            let goes = which(to);
+            if goes {
+                taken.push(to.clone());
+            }
+            !goes
+        });
+        if directed.is_empty() {
+            self.directed = None;
+        }
+        taken
     }
 
     /// Gets messages sent to the bare JID (RFC 6121 §8.5.2.1.1).

@@ -52,6 +52,7 @@ macro_rules! transcripts {
 transcripts! {
     account_removal,
     disco,
+    invisible_by_directed_presence,
     iq_errors,
     last_activity,
     login_and_bind,
@@ -66,6 +67,7 @@ transcripts! {
     presence_directed,
     presence_errors,
     presence_own_resources,
+    presence_probes,
     roster_errors,
     roster_get_and_set,
     roster_remove,

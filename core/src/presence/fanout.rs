@@ -13,7 +13,7 @@
 //! Where another shard's outbox is full, the last broadcast of each session waits for room
 //! ([`send_due`]): a session that changes its presence meanwhile replaces what waits.
 
-use crate::account::{Account, AccountKey};
+use crate::account::{Account, AccountKey, Work};
 use crate::cx::Cx;
 use crate::route::{PeerMessage, bare};
 use crate::session::SessionKey;
@@ -27,15 +27,50 @@ use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType}
 
 /// What is wanted of one recipient.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Want {
+pub enum Want {
     /// It gets the stanza.
-    pub notify: bool,
+    Notify,
     /// Its presence is wanted in return.
-    pub probe: bool,
+    Probe,
+    /// Both.
+    Exchange,
+    /// The resource gets the stanza unless it is available: then it had it by way of its bare JID.
+    NotifyHidden,
 }
 
-/// It gets the stanza, no more.
-pub const NOTIFY: Want = Want { notify: true, probe: false };
+impl Want {
+    /// Of a contact; nothing may be wanted of it.
+    fn of(notify: bool, probe: bool) -> Option<Want> {
+        match (notify, probe) {
+            (true, false) => Some(Want::Notify),
+            (false, true) => Some(Want::Probe),
+            (true, true) => Some(Want::Exchange),
+            (false, false) => None,
+        }
+    }
+
+    const fn letter(self) -> char {
+        match self {
+            Want::Notify => 'n',
+            Want::Probe => 'p',
+            Want::Exchange => 'x',
+            Want::NotifyHidden => 'h',
+        }
+    }
+
+    fn read(letter: &str) -> Want {
+        match letter {
+            "p" => Want::Probe,
+            "x" => Want::Exchange,
+            "h" => Want::NotifyHidden,
+            _ => Want::Notify,
+        }
+    }
+
+    fn probes(self) -> bool {
+        matches!(self, Want::Probe | Want::Exchange)
+    }
+}
 
 /// Addresses of one shard and what is wanted of each, in one allocation: a letter, the address, NUL,
 /// which no address has.
@@ -44,13 +79,7 @@ pub struct Recipients(String);
 
 impl Recipients {
     pub fn push(&mut self, want: Want, address: &str) {
-        let letter = match (want.notify, want.probe) {
-            (true, false) => 'n',
-            (false, true) => 'p',
-            (true, true) => 'b',
-            (false, false) => return,
-        };
-        self.0.push(letter);
+        self.0.push(want.letter());
         self.0.push_str(address);
         self.0.push('\0');
     }
@@ -58,7 +87,7 @@ impl Recipients {
     pub fn iter(&self) -> impl Iterator<Item = (Want, &str)> {
         self.0.split_terminator('\0').filter_map(|entry| {
             let (letter, address) = entry.split_at_checked(1)?;
-            Some((Want { notify: letter != "p", probe: letter != "n" }, address))
+            Some((Want::read(letter), address))
         })
     }
 
@@ -114,7 +143,7 @@ fn contacts(cx: &Cx<'_>, key: AccountKey, probe: bool) -> Vec<Recipients> {
     let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
     let Some(account) = cx.account(key) else { return by_shard };
     for contact in &account.roster {
-        let want = Want { notify: contact.sees_us(), probe: probe && contact.seen_by_us() };
+        let Some(want) = Want::of(contact.sees_us(), probe && contact.seen_by_us()) else { continue };
         let shard = cx.shard.slot_owner(contact.slot());
         if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
             recipients.push(want, contact.address());
@@ -124,12 +153,12 @@ fn contacts(cx: &Cx<'_>, key: AccountKey, probe: bool) -> Vec<Recipients> {
 }
 
 /// Sends a session's presence to a list of addresses, bare and full.
-pub fn send_to<'a>(cx: &mut Cx<'_>, stanza: &SharedStanza, to: impl Iterator<Item = &'a str>) {
+pub fn send_to<'a>(cx: &mut Cx<'_>, stanza: &SharedStanza, to: impl Iterator<Item = (Want, &'a str)>) {
     let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
-    for address in to {
+    for (want, address) in to {
         let shard = cx.shard.owner(bare(address));
         if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
-            recipients.push(NOTIFY, address);
+            recipients.push(want, address);
         }
     }
     for (shard, recipients) in (0..).zip(by_shard) {
@@ -153,19 +182,20 @@ pub fn tell_available(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
     let presences: Vec<SharedStanza> =
         account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
     for presence in presences {
-        send_to(cx, &presence, std::iter::once(contact.as_str()));
+        send_to(cx, &presence, std::iter::once((Want::Notify, contact.as_str())));
     }
 }
 
-/// The contact sees each available resource become unavailable (§3.2.2, §3.3.3).
+/// The contact sees each available resource become unavailable (§3.2.2, §3.3.3), whatever that resource
+/// sent it directly (§4.6.1).
 pub fn tell_unavailable(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
     let Some(account) = cx.account(key) else { return };
-    let gone: Vec<SharedStanza> = available(cx, account)
-        .into_iter()
-        .filter_map(|key| cx.session(key).map(|session| unavailable(session.jid.as_str())))
-        .collect();
-    for stanza in gone {
-        send_to(cx, &stanza, std::iter::once(contact.as_str()));
+    for session in available(cx, account) {
+        let Some(session) = cx.session_mut(session) else { continue };
+        let stanza = unavailable(session.jid.as_str());
+        let told = session.take_directed(|to| bare(to) == contact.as_str());
+        let resources = told.iter().filter(|to| to.contains('/')).map(|to| (Want::NotifyHidden, to.as_ref()));
+        send_to(cx, &stanza, std::iter::once((Want::Notify, contact.as_str())).chain(resources));
     }
 }
 
@@ -234,18 +264,21 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
         let Some(key) = cx.shard.accounts.find(bare(to)) else { continue };
         let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { continue };
         if !account.is_free() {
-            one_by_one(cx, &view, want, to);
+            one_by_one(cx, key, &view, want, to);
             continue;
         }
-        if want.notify {
-            if to.contains('/') {
+        match want {
+            Want::Probe => {}
+            Want::NotifyHidden => targets.extend(hidden(cx, key, to).map(|session| (session, to))),
+            Want::Notify | Want::Exchange if to.contains('/') => {
                 targets.extend(cx.session_of(key, to).map(|session| (session, to)));
-            } else {
+            }
+            Want::Notify | Want::Exchange => {
                 let sessions = account.sessions.iter().filter(|key| cx.session(**key).is_some_and(|s| s.available()));
                 targets.extend(sessions.map(|key| (*key, to)));
             }
         }
-        if want.probe {
+        if want.probes() {
             match sight(account, bare(from)) {
                 Half::Yes => found.extend(account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone())),
                 Half::No => strangers.push(account.jid.clone()),
@@ -271,12 +304,28 @@ pub fn sight(account: &Account, asker: &str) -> Half {
     State::of_contact(account.contact(asker), account.request(asker).is_some()).from
 }
 
+/// The account's resource of this address, if it is connected but not available.
+fn hidden(cx: &Cx<'_>, account: AccountKey, full_jid: &str) -> Option<SessionKey> {
+    cx.session_of(account, full_jid).filter(|key| cx.session(*key).is_some_and(|session| !session.available()))
+}
+
 /// Behind what the account already waits for, in order.
-fn one_by_one(cx: &mut Cx<'_>, view: &Stanza<'_>, want: Want, to: &str) {
-    if want.notify {
-        cx.inbound(SharedStanza::new(&Stanza { to: Some(to), ..*view }), None);
+fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, to: &str) {
+    let stanza = SharedStanza::new(&Stanza { to: Some(to), ..*view });
+    match want {
+        Want::NotifyHidden => {
+            let then = move |cx: &mut Cx<'_>, account: Option<AccountKey>| {
+                let found = account.zip(stanza.view().to).and_then(|(account, to)| hidden(cx, account, to));
+                if let Some(session) = found {
+                    cx.deliver(session, &stanza, &Overlay::default(), None);
+                }
+            };
+            return cx.enqueue(key, Work::Call(Box::new(then)));
+        }
+        Want::Notify | Want::Exchange => cx.inbound(stanza, None),
+        Want::Probe => {}
     }
-    if want.probe {
+    if want.probes() {
         let probe = Stanza { from: view.from, to: Some(to), ..Stanza::new(StanzaKind::Presence, StanzaType::Probe) };
         cx.inbound(SharedStanza::new(&probe), None);
     }
@@ -308,12 +357,8 @@ pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
 
 /// §4.6.1: who sent unavailable presence need not be told again.
 pub fn forget_directed(cx: &mut Cx<'_>, session: SessionKey, from: &str) {
-    let Some(session) = cx.session_mut(session) else { return };
-    if let Some(directed) = &mut session.directed
-        && directed.remove(from)
-        && directed.is_empty()
-    {
-        session.directed = None;
+    if let Some(session) = cx.session_mut(session) {
+        session.take_directed(|to| to == from);
     }
 }
 
@@ -324,12 +369,9 @@ mod tests {
     #[test]
     fn recipients_come_out_as_they_went_in() {
         let mut recipients = Recipients::default();
-        let wants = [(true, false), (false, true), (true, true)].map(|(notify, probe)| Want { notify, probe });
-        for (want, address) in wants.into_iter().zip(["ada@example.org", "grace@example.org/desk", "x"]) {
-            recipients.push(want, address);
-        }
-        recipients.push(Want { notify: false, probe: false }, "nobody@example.org");
-        let out: Vec<_> = recipients.iter().collect();
-        assert_eq!(out, [(wants[0], "ada@example.org"), (wants[1], "grace@example.org/desk"), (wants[2], "x")]);
+        let wants = [Want::Notify, Want::Probe, Want::Exchange, Want::NotifyHidden];
+        let all = wants.into_iter().zip(["ada@example.org", "grace@example.org/desk", "x", "y/z"]).collect::<Vec<_>>();
+        all.iter().for_each(|(want, address)| recipients.push(*want, address));
+        assert_eq!(recipients.iter().collect::<Vec<_>>(), all);
     }
 }

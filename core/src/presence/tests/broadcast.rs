@@ -84,7 +84,6 @@ fn nobody_is_loaded_for_presence() {
         let desk = online(core, &format!("{ada}/desk"));
         core.send(desk, "<presence><show>away</show></presence>");
         core.send(desk, &format!("<presence to='{grace}'/>"));
-        core.send(desk, &format!("<presence type='probe' to='{grace}'/>"));
         core.close(desk, true);
         assert!(core.loaded(grace).is_none());
     });

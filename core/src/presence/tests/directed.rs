@@ -172,3 +172,98 @@ fn presence_errors_are_delivered() {
         );
     }
 }
+
+/// Where directed presence goes, whether the one it goes to is available, may see the sender anyway, when the
+/// sender broadcasts, and how it ends.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    to: &'static [&'static str],
+    available: bool,
+    subscriber: bool,
+    broadcast: &'static str,
+    end: &'static str,
+}
+
+fn invisible_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for to in [&[""][..], &["/phone"], &["", "/phone"]] {
+        for (available, subscriber) in [(true, true), (true, false), (false, true), (false, false)] {
+            for broadcast in ["never", "before", "after", "between"] {
+                for end in ["unavailable", "close", "cut", "link", "cancel"] {
+                    cases.push(Case { to, available, subscriber, broadcast, end });
+                }
+            }
+        }
+    }
+    cases
+}
+
+// §4.6.3, §4.6.1: whoever was told that a resource is there is told once that it is gone; who was not told
+// hears nothing; messages for the account wait until it is there for all.
+#[test]
+fn invisible_by_directed_presence() {
+    for case in invisible_cases() {
+        each(|core, ada, grace| {
+            if case.subscriber {
+                core.contact(ada, grace, Subscription::From);
+                core.contact(grace, ada, Subscription::To);
+            }
+            let phone = core.login(&format!("{grace}/phone"));
+            if case.available {
+                core.send(phone, "<presence/>");
+            }
+            let desk = core.login(&format!("{ada}/desk"));
+            core.forget();
+            if case.broadcast == "before" || case.broadcast == "between" {
+                core.send(desk, "<presence/>");
+            }
+            if case.broadcast == "between" {
+                core.send(desk, "<presence type='unavailable'/>");
+                core.forget();
+            }
+            for to in case.to {
+                core.send(desk, &format!("<presence to='{grace}{to}'/>"));
+            }
+            // A message waits for whoever is not there for all; a reply to the resource arrives.
+            core.take(desk);
+            core.send(phone, &format!("<message to='{ada}' type='chat' id='w'><body>b</body></message>"));
+            core.send(phone, &format!("<message to='{ada}/desk' type='chat' id='r'><body>b</body></message>"));
+            let ids = |got: &[String]| {
+                let is = |id: &str| got.iter().any(|got| got.contains(&format!("id='{id}'")));
+                [is("w"), is("r")]
+            };
+            assert_eq!(ids(&core.take(desk)), [case.broadcast == "before", true], "{case:?}");
+            if case.broadcast == "after" {
+                core.send(desk, "<presence/>");
+                assert_eq!(ids(&core.take(desk)), [true, false], "{case:?}");
+            }
+            let heard = core.take(phone);
+            let told = heard.iter().any(|got| got.starts_with("<presence from="));
+            let expected = case.to.contains(&"/phone")
+                || case.available && (case.to.contains(&"") || case.subscriber && case.broadcast == "before");
+            assert!(told == expected || (told && case.broadcast == "after"), "{case:?} {heard:?}");
+            let mut gone = 0;
+            let mut count = |core: &mut Core| {
+                let heard = core.take(phone);
+                gone += heard.iter().filter(|got| got.starts_with("<presence type='unavailable'")).count();
+            };
+            match case.end {
+                "unavailable" => core.send(desk, "<presence type='unavailable'/>"),
+                "close" => core.close(desk, true),
+                "cut" => core.close(desk, false),
+                "cancel" => core.send(desk, &format!("<presence type='unsubscribed' to='{grace}'/>")),
+                _ => {
+                    let shard = core.owner(ada);
+                    if core.owner(grace) == shard {
+                        return;
+                    }
+                    core.link_down(u16::try_from(shard).unwrap());
+                }
+            }
+            count(core);
+            core.close(desk, false);
+            count(core);
+            assert_eq!(gone, usize::from(told), "{case:?}");
+        });
+    }
+}
