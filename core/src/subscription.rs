@@ -8,7 +8,8 @@
 //!     └─▶ store item (to) ─▶ deliver, push
 //! ```
 //! Which states there are and what moves them is `state.rs`. A stanza's origin travels to its last
-//! effect, so that a client's request is settled when both rosters are durable.
+//! effect, so that a client's request is settled when both rosters are durable. So the server need not send
+//! requests again on its own, as §3.1.2 asks for contacts whose servers may have lost them: here that is known.
 
 pub mod state;
 
