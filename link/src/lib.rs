@@ -1,0 +1,39 @@
+//! What lies under the frames of a link: the socket, and the keys by which edge and core know each other.
+//!
+//! It promises that a TLS link is between the two keys an operator joined, and nobody else's. Keys are raw
+//! Ed25519 public keys (RFC 7250) in TLS 1.3, pinned on both ends: the core keeps a list of edges' keys, an
+//! edge keeps the core's. There is no certificate, authority or date to get wrong, and a key is revoked by
+//! striking it from the list.
+//!
+//! ```text
+//!  edge                                                core
+//!  bundle.rs  name, its key, the core's key            key.rs   its own key, made at first use
+//!  tls.rs     client_config: pins the core's key  ══▶  tls.rs   server_config: asks a Keyring for the name
+//!  socket.rs  Unix, plain TCP (loopback), TLS          socket.rs
+//! ```
+//!
+//! ```
+//! use hearth_link::{Bundle, PrivateKey};
+//! let (core, edge) = (PrivateKey::generate()?, PrivateKey::generate()?);
+//! let bundle = Bundle { name: "paris".into(), core: "core.example.org:5270".into(), key: edge, core_key: core.public()? };
+//! assert_eq!(Bundle::parse(&bundle.to_text()).unwrap().name, "paris");
+//! # Ok::<(), hearth_link::KeyError>(())
+//! ```
+
+mod bundle;
+mod key;
+mod socket;
+pub mod tls;
+
+pub use bundle::Bundle;
+pub use key::{KeyError, PrivateKey, PublicKey, write_secret};
+pub use socket::{Socket, TlsSocket};
+
+/// Longest name of an edge, bytes.
+pub const EDGE_NAME_BYTES_MAX: usize = 64;
+
+/// Whether `name` can be an edge's: letters, digits, `.`, `_` and `-`, so that it fits a file's name and a log line.
+pub fn is_edge_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=EDGE_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with('.')
+}
