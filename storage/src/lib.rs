@@ -155,6 +155,10 @@ pub enum Change {
     RemoveDomain {
         domain: String,
     },
+    /// Adds an edge, or replaces what is kept of its name.
+    PutEdge {
+        edge: EdgeRecord,
+    },
 }
 
 impl Change {
@@ -172,7 +176,7 @@ impl Change {
             | Change::PutMarks { account, .. }
             | Change::PutLastSeen { account, .. }
             | Change::PutBlob { account, .. } => Some(account),
-            Change::PutDomain { .. } | Change::RemoveDomain { .. } => None,
+            Change::PutDomain { .. } | Change::RemoveDomain { .. } | Change::PutEdge { .. } => None,
         }
     }
 }
@@ -372,6 +376,19 @@ impl DomainRecord {
     }
 }
 
+/// An edge that may link over TLS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EdgeRecord {
+    pub name: String,
+    /// Its public key, SubjectPublicKeyInfo in DER.
+    #[serde(with = "serde_bytes")]
+    pub key: Vec<u8>,
+    /// Milliseconds since 1970, UTC.
+    pub added_ms: u64,
+    /// Since when its key opens nothing any more.
+    pub revoked_ms: Option<u64>,
+}
+
 /// What a core reads once when it starts, before any shard runs.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -381,6 +398,7 @@ pub struct Boot {
     /// Epoch of this start: higher than any before, already stored.
     pub epoch: SlotEpoch,
     pub domains: Vec<DomainRecord>,
+    pub edges: Vec<EdgeRecord>,
 }
 
 /// The world failed.

@@ -73,12 +73,13 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, slots, meta] = &mut self.0;
+        let [accounts, blobs, directory, domains, edges, slots, meta] = &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
+            Table::Edges => edges,
             Table::Slots => slots,
             Table::Meta => meta,
         }

@@ -104,7 +104,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Credentials, DomainRecord, LastSeen, LogId, LogMarks, ScramKeys};
+    use crate::{Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, ScramKeys};
     use proptest::prelude::*;
 
     fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
@@ -160,6 +160,8 @@ mod tests {
         domain.set("x", false);
         domain.set("x", true);
         check(&domain, "0103612e6202017801017900");
+        let edge = EdgeRecord { name: "a".to_owned(), key: vec![7, 8], added_ms: 300, revoked_ms: Some(1) };
+        check(&edge, "010161020708ac020101");
     }
 
     proptest! {
@@ -177,6 +179,7 @@ mod tests {
                 let _ = decode::<BlobRecord>("test", &bytes);
                 let _ = decode::<StoreRecord>("test", &bytes);
                 let _ = decode::<DomainRecord>("test", &bytes);
+                let _ = decode::<EdgeRecord>("test", &bytes);
                 bytes.insert(0, RECORD_VERSION);
             }
         }

@@ -241,7 +241,8 @@ fn change_weight(change: &Change) -> usize {
         | Change::RemoveRequest { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutDomain { .. }
-        | Change::RemoveDomain { .. } => 0,
+        | Change::RemoveDomain { .. }
+        | Change::PutEdge { .. } => 0,
     };
     more.saturating_add(size_of::<Change>())
 }

@@ -7,6 +7,7 @@
 //!  blobs       slot: u16 BE ‖ account ‖ 00 ‖ number of the blob   BlobRecord
 //!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
 //!  domains     domain                                             DomainRecord
+//!  edges       name                                               EdgeRecord
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!
@@ -26,7 +27,7 @@
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
-    Blob, Boot, Change, Credentials, DomainRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot, StoreError, limits,
+    Blob, Boot, Change, Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot, StoreError, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
@@ -53,12 +54,13 @@ pub(crate) enum Table {
     Blobs,
     Directory,
     Domains,
+    Edges,
     Slots,
     Meta,
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 6;
+    pub(crate) const COUNT: usize = 7;
 }
 
 /// Called with key and value; answers whether to go on.
@@ -289,7 +291,8 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::RemoveRequest { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutDomain { .. }
-        | Change::RemoveDomain { .. } => Ok(()),
+        | Change::RemoveDomain { .. }
+        | Change::PutEdge { .. } => Ok(()),
     }
 }
 
@@ -302,7 +305,7 @@ fn take_slot(tables: &mut impl TablesMut, fences: &mut Fences, slot: Slot, epoch
 }
 
 fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogId) -> Result<(), StoreError> {
-    use Table::{Accounts, Blobs, Directory, Domains};
+    use Table::{Accounts, Blobs, Directory, Domains, Edges};
     match change {
         Change::CreateAccount { account, credentials } => {
             let account_record = AccountRecord { born_at: born_at.0 };
@@ -350,6 +353,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::PutBlob { account, blob, bytes: None } => tables.remove(Blobs, &blob_key(slot, account, *blob)),
         Change::PutDomain { domain } => tables.put(Domains, domain.domain.as_bytes(), &record::encode(domain)),
         Change::RemoveDomain { domain } => tables.remove(Domains, domain.as_bytes()),
+        Change::PutEdge { edge } => tables.put(Edges, edge.name.as_bytes(), &record::encode(edge)),
     }
 }
 
@@ -424,8 +428,13 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         domains.push(record::decode::<DomainRecord>("domain", value)?);
         Ok(true)
     })?;
+    let mut edges = Vec::new();
+    tables.scan(Table::Edges, &[], &[0xff], &mut |_, value| {
+        edges.push(record::decode::<EdgeRecord>("edge", value)?);
+        Ok(true)
+    })?;
     *fences = Fences { boot: epoch, taken: Default::default() };
-    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains })
+    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges })
 }
 
 #[cfg(test)]

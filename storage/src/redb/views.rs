@@ -13,6 +13,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Blobs => "blobs",
         Table::Directory => "directory",
         Table::Domains => "domains",
+        Table::Edges => "edges",
         Table::Slots => "slots",
         Table::Meta => "meta",
     })
@@ -81,12 +82,13 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, slots, meta] = &mut self.open;
+        let [accounts, blobs, directory, domains, edges, slots, meta] = &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
+            Table::Edges => edges,
             Table::Slots => slots,
             Table::Meta => meta,
         };
