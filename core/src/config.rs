@@ -27,8 +27,10 @@ pub struct Config {
     pub clear_login: bool,
     /// Unix socket for links, relative to `data`; empty for none.
     pub link_unix: PathBuf,
-    /// TCP address for links; loopback only, since links over TCP are not encrypted yet.
+    /// TCP address for links that are not encrypted; loopback only.
     pub link_tcp: Option<SocketAddr>,
+    /// TCP address for links of edges on other machines: mutual TLS, keys by `hearthctl edge add`.
+    pub link_tls: Option<SocketAddr>,
     pub log: Log,
     pub storage: StorageConfig,
 }
@@ -114,6 +116,7 @@ impl Default for Config {
             clear_login: false,
             link_unix: PathBuf::from("link.sock"),
             link_tcp: None,
+            link_tls: None,
             log: Log::default(),
             storage: StorageConfig::default(),
         }
@@ -156,11 +159,11 @@ impl Config {
         }
         if let Some(address) = self.link_tcp.filter(|address| !address.ip().is_loopback()) {
             return Err(format!(
-                "link_tcp = \"{address}\": expected a loopback address: links over TCP are not encrypted"
+                "link_tcp = \"{address}\": expected a loopback address, for it is not encrypted: use link_tls"
             ));
         }
-        if self.link_unix.as_os_str().is_empty() && self.link_tcp.is_none() {
-            return Err("link_unix = \"\" without link_tcp: expected a way for edges to connect".to_owned());
+        if self.link_unix.as_os_str().is_empty() && self.link_tcp.is_none() && self.link_tls.is_none() {
+            return Err("link_unix = \"\" without link_tcp or link_tls: expected a way for edges to connect".to_owned());
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             return Err(format!("log.level = {:?}: expected error, warn, info, debug or trace", self.log.level));
@@ -174,6 +177,11 @@ impl Config {
     /// Where edges on this machine connect.
     pub fn link_unix(&self) -> Option<PathBuf> {
         (!self.link_unix.as_os_str().is_empty()).then(|| self.data.join(&self.link_unix))
+    }
+
+    /// The key by which edges know this core; made at first use.
+    pub(crate) fn link_key(&self) -> PathBuf {
+        self.data.join("link.key")
     }
 
     /// Where `hearthctl` connects.
@@ -221,9 +229,20 @@ impl Config {
 #[derive(Debug)]
 pub enum CoreError {
     Config(String),
-    Storage { path: PathBuf, cause: StoreError },
-    Listen { address: String, cause: std::io::Error },
-    Os { doing: &'static str, cause: std::io::Error },
+    Storage {
+        path: PathBuf,
+        cause: StoreError,
+    },
+    Listen {
+        address: String,
+        cause: std::io::Error,
+    },
+    /// The key for links over TLS.
+    Key(String),
+    Os {
+        doing: &'static str,
+        cause: std::io::Error,
+    },
 }
 
 impl CoreError {
@@ -238,6 +257,7 @@ impl CoreError {
             CoreError::Listen { .. } => 4,
             CoreError::Storage { .. } => 5,
             CoreError::Os { .. } => 6,
+            CoreError::Key(_) => 7,
         }
     }
 }
@@ -245,7 +265,7 @@ impl CoreError {
 impl fmt::Display for CoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CoreError::Config(message) => f.write_str(message),
+            CoreError::Config(message) | CoreError::Key(message) => f.write_str(message),
             CoreError::Storage { path, cause } => write!(f, "store in {}: {cause}", path.display()),
             CoreError::Listen { address, cause } => write!(f, "listen on {address}: {cause}"),
             CoreError::Os { doing, cause } => write!(f, "{doing}: {cause}"),

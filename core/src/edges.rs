@@ -19,6 +19,28 @@ pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
     cx.shard.links.insert(link, Link::new());
 }
 
+/// The connection came over TLS, with the key of this edge.
+pub fn on_key(cx: &mut Cx<'_>, link: LinkId, edge: Box<str>) {
+    if let Some(link) = cx.shard.links.get_mut(&link) {
+        link.key_of = Some(edge);
+    }
+}
+
+/// The operator revoked an edge's key: the links made with it end.
+pub fn on_revoked(cx: &mut Cx<'_>, edge: &str) {
+    let of_edge = |link: &Link| link.up && link.key_of.as_deref() == Some(edge);
+    let links: Vec<LinkId> = cx.shard.links.iter().filter(|(_, link)| of_edge(link)).map(|(id, _)| *id).collect();
+    for link in links {
+        cut(cx, link, "this edge's key was revoked");
+    }
+}
+
+/// Refuses a link that was good: its sessions end, whatever the connection still brings is not heard.
+fn cut(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
+    refuse(cx, link, reason);
+    on_down(cx, link);
+}
+
 /// Talks to an edge no more, and says why.
 pub fn refuse(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
     cx.out.frame(link, &ToEdge::Refused(Refused { reason }));
@@ -29,6 +51,9 @@ pub fn refuse(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
 /// The edge introduces itself; it learns versions, slots and domains.
 pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     let index = cx.shard.settings.index;
+    if cx.shard.links.get(&id).is_some_and(|link| !link.up) {
+        return;
+    }
     let Some(link) = cx.shard.links.get_mut(&id).filter(|link| !link.greeted) else {
         return refuse(cx, id, "a second Hello on one link");
     };
@@ -38,6 +63,14 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     if hello.shard != index {
         return refuse(cx, id, "this link is for another shard");
     }
+    if let Some(name) = link.key_of.as_deref().filter(|name| *name != hello.edge) {
+        let reason = format!("the key is of edge {name:?}, not of {:?}", hello.edge);
+        return refuse(cx, id, &reason);
+    }
+    if !supersede(cx, id, hello) {
+        return refuse(cx, id, "a later run of this edge is linked: edges have names of their own");
+    }
+    let Some(link) = cx.shard.links.get_mut(&id) else { return };
     link.greeted = true;
     link.edge = hello.edge.into();
     link.incarnation = hello.incarnation;
@@ -53,6 +86,22 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     announce_slots(cx, id);
     announce_domains(cx, id);
     cx.event(Event::EdgeUp { link: id, edge: hello.edge.to_owned(), event_loop: hello.event_loop });
+}
+
+/// One live link per edge and event loop. A new one takes the place of one whose death was not noticed yet, and
+/// those of an earlier run of the edge go with it. False if it is the new one that is late.
+fn supersede(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) -> bool {
+    let same_edge = |link: &Link| link.up && link.greeted && *link.edge == *hello.edge;
+    let others = || cx.shard.links.iter().filter(|(other, link)| **other != id && same_edge(link));
+    if others().any(|(_, link)| link.incarnation > hello.incarnation) {
+        return false;
+    }
+    let replaced = |link: &Link| link.incarnation < hello.incarnation || link.event_loop == hello.event_loop;
+    let old: Vec<LinkId> = others().filter(|(_, link)| replaced(link)).map(|(id, _)| *id).collect();
+    for link in old {
+        cut(cx, link, "superseded by a later link of the same edge");
+    }
+    true
 }
 
 /// Slots are dealt in turn: with one shard one range says it all, else a frame per slot.
@@ -139,7 +188,7 @@ pub fn on_credit(cx: &mut Cx<'_>, id: LinkId, bytes: u64) {
 /// The link is gone: its sockets are, until sessions can be adopted. Their sessions end a few per
 /// turn, so that thousands of them hold up nobody.
 pub fn on_down(cx: &mut Cx<'_>, id: LinkId) {
-    let Some(link) = cx.shard.links.get_mut(&id) else { return };
+    let Some(link) = cx.shard.links.get_mut(&id).filter(|link| link.up) else { return };
     link.up = false;
     link.waiting.clear();
     let edge = link.edge.to_string();
@@ -211,3 +260,6 @@ pub fn close_some(cx: &mut Cx<'_>) {
         cx.out.wake_at(cx.now.mono_ms.saturating_add(at_ms));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,13 @@ pub const MULTICAST_ADDRESS_BYTES_MAX: usize = 256 * 1024;
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;
 
+/// Connections that have not greeted yet: TLS and preamble. Reached: more are closed at once.
+pub const LINKS_GREETING_MAX: usize = 2_048;
+/// The same from one address: an edge dials from each of its event loops to each shard at once.
+pub const LINKS_GREETING_PER_ADDRESS_MAX: usize = 512;
+/// How long that may take, milliseconds: some lost packets on a long way. Then the connection is closed.
+pub const LINK_GREETING_MS: u64 = 10_000;
+
 /// How long an unauthenticated socket that says nothing more is remembered; longer than any edge
 /// lets one live, so it only clears what an edge forgot to report.
 pub const LOGIN_IDLE_MS: u64 = 10 * 60 * 1000;

@@ -12,6 +12,8 @@ pub struct LinkId(pub u16);
 #[derive(Debug)]
 pub struct Link {
     pub edge: Box<str>,
+    /// The edge's name by its key; `None` on this machine, where files decide who may connect.
+    pub key_of: Option<Box<str>>,
     pub incarnation: EdgeIncarnation,
     pub event_loop: u16,
     /// False until `Hello` was accepted: nothing else is allowed before.
@@ -35,6 +37,7 @@ impl Link {
     pub fn new() -> Link {
         Link {
             edge: "".into(),
+            key_of: None,
             incarnation: 0,
             event_loop: 0,
             greeted: false,

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 ///
 /// Example: hearth-core --config core.toml
 ///
-/// Exit codes: 0 stopped, 2 usage, 3 configuration, 4 address in use, 5 store, 6 operating system.
+/// Exit codes: 0 stopped, 2 usage, 3 configuration, 4 address in use, 5 store, 6 operating system, 7 key for links.
 #[derive(argh::FromArgs)]
 struct Arguments {
     /// configuration file (TOML); without it the defaults of core.toml hold

@@ -51,6 +51,15 @@ pub struct Settings {
 pub enum Input<'a> {
     /// A connection for this shard came; `Hello` follows.
     LinkUp(LinkId),
+    /// The connection's key is bound to this edge's name, and `Hello` must say it. Comes right after `LinkUp`.
+    LinkKey {
+        link: LinkId,
+        edge: Box<str>,
+    },
+    /// The edge's key was revoked: its links end now.
+    EdgeRevoked {
+        edge: Box<str>,
+    },
     /// The connection ended. No frames of it follow.
     LinkDown(LinkId),
     /// A frame, and its bytes with prefix.
@@ -176,6 +185,8 @@ impl Shard {
         let mut cx = Cx { shard: self, out, now };
         match input {
             Input::LinkUp(link) => edges::on_up(&mut cx, link),
+            Input::LinkKey { link, edge } => edges::on_key(&mut cx, link, edge),
+            Input::EdgeRevoked { edge } => edges::on_revoked(&mut cx, &edge),
             Input::LinkDown(link) => edges::on_down(&mut cx, link),
             Input::Frame { link, frame, bytes } => on_frame(&mut cx, link, &frame, bytes),
             Input::Peer { from, message } => on_peer(&mut cx, from, message),
@@ -239,7 +250,10 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
     if let ToCore::Hello(hello) = frame {
         return edges::on_hello(cx, link, hello);
     }
-    if !cx.shard.links.get(&link).is_some_and(|link| link.greeted && link.up) {
+    if cx.shard.links.get(&link).is_some_and(|link| !link.up) {
+        return; // Cut, and not closed yet.
+    }
+    if !cx.shard.links.get(&link).is_some_and(|link| link.greeted) {
         return edges::refuse(cx, link, "the first frame must be Hello");
     }
     match frame {

@@ -1,46 +1,9 @@
 //! The socket under a link: frames out of what was read, one write per turn.
 
+use hearth_link::Socket;
 use hearth_wire::codec::{self, WireError};
 use hearth_wire::to_core::ToCore;
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
-use std::io::{self, Read, Write};
-
-/// A link's connection: Unix, or TCP on loopback.
-pub(crate) enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    pub(crate) fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Socket::Unix(stream) => stream,
-            Socket::Tcp(stream) => stream,
-        }
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(stream) => stream.read(buffer),
-            Socket::Tcp(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(stream) => stream.write(bytes),
-            Socket::Tcp(stream) => stream.write(bytes),
-        }
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use std::io;
 
 /// Why a link's connection is over.
 #[derive(Debug)]
@@ -119,7 +82,7 @@ impl LinkIo {
                     self.last_received_ms = now_ms;
                     self.frames(&mut handle)?;
                     // A short read emptied the socket: the next event tells of more.
-                    if bytes < READ_CHUNK {
+                    if bytes < READ_CHUNK && !self.socket.has_ended() {
                         self.readable = false;
                     }
                 }
@@ -174,13 +137,20 @@ impl LinkIo {
                 Err(error) => return Err(LinkLost::Io(error)),
             }
         }
+        if !self.blocked {
+            match self.socket.flush() {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                Err(error) => return Err(LinkLost::Io(error)),
+            }
+        }
         if self.written >= self.output.len() {
             self.output.clear();
             self.written = 0;
             if self.output.capacity() > 4 * READ_CHUNK {
                 self.output = Vec::new();
             }
-            if self.closing {
+            if self.closing && !self.blocked {
                 return Err(LinkLost::Asked);
             }
         }

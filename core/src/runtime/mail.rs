@@ -1,11 +1,11 @@
 //! What reaches a shard thread from other threads, and how it is woken.
 
-use super::link_io::Socket;
 use crate::commands::{Call, Reply};
 use crate::derive::Derived;
 use crate::outputs::DerivationId;
 use crate::route::PeerMessage;
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use hearth_link::Socket;
 use hearth_storage::Answered;
 use hearth_wire::ids::ShardIndex;
 use std::io;
@@ -14,11 +14,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One message to a shard thread.
 pub(crate) enum Mail {
-    Link(Socket),
-    Peer { from: ShardIndex, messages: Vec<PeerMessage> },
+    /// A connection for this shard, and the name its key is bound to if it is over TLS.
+    Link {
+        socket: Socket,
+        edge: Option<String>,
+    },
+    Peer {
+        from: ShardIndex,
+        messages: Vec<PeerMessage>,
+    },
     Answers(Vec<Answered>),
-    Derived { id: DerivationId, derived: Derived },
-    Control { call: Call, reply: Sender<Reply> },
+    Derived {
+        id: DerivationId,
+        derived: Derived,
+    },
+    Control {
+        call: Call,
+        reply: Sender<Reply>,
+    },
     Stop,
 }
 

@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod control_socket;
+mod edge_keys;
 mod link_io;
 mod mail;
 mod shard_thread;
@@ -16,6 +17,8 @@ use crate::random::Random;
 use crate::shard::{Settings, Shard};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use hearth_storage::{Answer, Ask, Boot, Question, Storage};
+use edge_keys::EdgeKeys;
+use hearth_link::PrivateKey;
 use hearth_wire::ids::ShardIndex;
 use mail::{Mail, Mailbox};
 use std::collections::BTreeMap;
@@ -127,6 +130,7 @@ mod crossbeam_wake {
 pub struct Ready {
     pub link_unix: Option<PathBuf>,
     pub link_tcp: Option<SocketAddr>,
+    pub link_tls: Option<SocketAddr>,
     pub control: PathBuf,
     pub shards: u16,
 }
@@ -155,7 +159,8 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         .map_err(|cause| CoreError::Storage { path: config.data.clone(), cause })?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let pool = Arc::new(Pool::start(workers).map_err(|cause| CoreError::os("start a thread", cause))?);
-    let (acceptor, at) = listen(config, &mailboxes)?;
+    let edge_keys = Arc::new(EdgeKeys::new(boot.edges));
+    let (acceptor, at) = listen(config, &mailboxes, &edge_keys, clock)?;
     let control = control_socket::Control {
         shards: mailboxes.clone(),
         slot_key: boot.slot_key,
@@ -274,7 +279,15 @@ fn open_storage(config: &Config) -> Result<(Storage, Boot, Domains), CoreError> 
     Ok((storage, boot, Domains::new(records)))
 }
 
-fn listen(config: &Config, mailboxes: &[Mailbox]) -> Result<(acceptor::Acceptor, Ready), CoreError> {
+fn listen(
+    config: &Config,
+    mailboxes: &[Mailbox],
+    keys: &Arc<EdgeKeys>,
+    clock: Clock,
+) -> Result<(acceptor::Acceptor, Ready), CoreError> {
+    let bind = |address: SocketAddr| {
+        mio::net::TcpListener::bind(address).map_err(|cause| CoreError::Listen { address: address.to_string(), cause })
+    };
     let unix = match config.link_unix() {
         Some(path) => {
             let listener = bind_unix_std(&path)?;
@@ -283,18 +296,24 @@ fn listen(config: &Config, mailboxes: &[Mailbox]) -> Result<(acceptor::Acceptor,
         }
         None => None,
     };
-    let tcp = match config.link_tcp {
-        Some(address) => Some(
-            mio::net::TcpListener::bind(address)
-                .map_err(|cause| CoreError::Listen { address: address.to_string(), cause })?,
-        ),
+    let tcp = config.link_tcp.map(bind).transpose()?;
+    let tls = match config.link_tls {
+        Some(address) => {
+            let key = PrivateKey::load_or_make(&config.link_key())
+                .map_err(|error| CoreError::Key(format!("{}: {error}", config.link_key().display())))?;
+            let tls = hearth_link::tls::server_config(&key, keys.clone()).map_err(|e| CoreError::Key(e.to_string()))?;
+            Some((bind(address)?, tls))
+        }
         None => None,
     };
     let link_tcp = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
+    let link_tls = tls.as_ref().and_then(|(listener, _)| listener.local_addr().ok());
     let (unix, link_unix) = unix.unzip();
-    let acceptor = acceptor::Acceptor::new(unix, tcp, mailboxes.to_vec())
+    let doors = acceptor::Doors { unix, tcp, tls };
+    let acceptor = acceptor::Acceptor::new(doors, keys.clone(), mailboxes.to_vec(), clock)
         .map_err(|cause| CoreError::os("listen for links", cause))?;
-    Ok((acceptor, Ready { link_unix, link_tcp, control: config.control(), shards: config.shards.max(1) }))
+    let (control, shards) = (config.control(), config.shards.max(1));
+    Ok((acceptor, Ready { link_unix, link_tcp, link_tls, control, shards }))
 }
 
 /// Listens on a Unix socket. The store's lock shows that a file in the way is of a dead process.

@@ -89,7 +89,7 @@ impl ShardThread {
         for _ in 0..MAIL_PER_TURN {
             let Ok(mail) = self.inbox.receiver.try_recv() else { return };
             match mail {
-                Mail::Link(socket) => self.add_link(LinkIo::new(socket, now.mono_ms), now),
+                Mail::Link { socket, edge } => self.add_link(LinkIo::new(socket, now.mono_ms), edge, now),
                 Mail::Peer { from, messages } => {
                     for message in messages {
                         self.shard.handle(Input::Peer { from, message }, now, &mut self.out);
@@ -118,7 +118,7 @@ impl ShardThread {
         }
     }
 
-    fn add_link(&mut self, mut link: LinkIo, now: Now) {
+    fn add_link(&mut self, mut link: LinkIo, edge: Option<String>, now: Now) {
         if self.links.len() >= limits::LINKS_MAX {
             return tracing::warn!(event = "link_refused", shard = self.index, reason = "too many links");
         }
@@ -134,6 +134,9 @@ impl ShardThread {
         }
         self.links.insert(id, link);
         self.shard.handle(Input::LinkUp(id), now, &mut self.out);
+        if let Some(edge) = edge {
+            self.shard.handle(Input::LinkKey { link: id, edge: edge.into() }, now, &mut self.out);
+        }
     }
 
     fn read_links(&mut self, now: Now) {

@@ -79,7 +79,7 @@ fn run_core(args: &Args) -> Result<(), Failure> {
     let failure = |error: CoreError| {
         let exit = match &error {
             CoreError::Config(_) => Exit::CONFIGURATION,
-            CoreError::Listen { .. } | CoreError::Storage { .. } => Exit::DATA,
+            CoreError::Listen { .. } | CoreError::Storage { .. } | CoreError::Key(_) => Exit::DATA,
             CoreError::Os { .. } => Exit::SYSTEM,
         };
         Failure::new(exit, error.to_string())
@@ -94,6 +94,7 @@ fn run_edge(args: &Args) -> Result<(), Failure> {
         let exit = match &error {
             EdgeError::Listen { .. } => Exit::ADDRESS,
             EdgeError::Certificate(_) => Exit::DATA,
+            EdgeError::Link(_) => Exit::CONFIGURATION,
             EdgeError::Tls(_) | EdgeError::System { .. } | EdgeError::Panicked => Exit::SYSTEM,
         };
         Failure::new(exit, error.to_string())

@@ -1,0 +1,107 @@
+//! Who may link as whom, and which link stays when two are of one edge.
+
+use super::*;
+use crate::shard::Input;
+use crate::testing::{Client, Core, LINK};
+use hearth_wire::to_core::ToCore;
+
+/// A second connection of some edge to shard 0.
+const OTHER: LinkId = LinkId(1);
+
+fn hello(edge: &str, incarnation: u64, event_loop: u16) -> Hello<'_> {
+    Hello {
+        version_min: VERSION_MIN,
+        version_max: VERSION_MAX,
+        edge,
+        incarnation,
+        event_loop,
+        event_loops: 2,
+        shard: 0,
+        link_credit: 1 << 30,
+    }
+}
+
+/// A core whose one link is of loop 0 of `edge`, incarnation 1, with Ada behind it.
+fn core() -> (Core, Client) {
+    let mut core = Core::new(1);
+    let ada = core.login("ada@example.org/desk");
+    (core, ada)
+}
+
+/// Brings [`OTHER`] up; whether it was welcomed.
+fn greet(core: &mut Core, key_of: Option<&str>, hello: &Hello<'_>) -> bool {
+    let (now, mut out) = (core.now, crate::outputs::Outputs::default());
+    let [shard] = core.shards.as_mut_slice() else { panic!("one shard") };
+    shard.handle(Input::LinkUp(OTHER), now, &mut out);
+    if let Some(edge) = key_of {
+        shard.handle(Input::LinkKey { link: OTHER, edge: edge.into() }, now, &mut out);
+    }
+    shard.handle(Input::Frame { link: OTHER, frame: ToCore::Hello(hello.clone()), bytes: 0 }, now, &mut out);
+    shard.handle(Input::EndOfTurn, now, &mut out);
+    let refused = out.close_links.contains(&OTHER);
+    let reason = out.events.iter().any(|event| matches!(event, Event::EdgeRefused { link, .. } if *link == OTHER));
+    assert_eq!(refused, reason, "who is refused is told why");
+    !refused && shard.links.get(&OTHER).is_some_and(|link| link.greeted)
+}
+
+fn sessions(core: &Core) -> usize {
+    core.shards[0].sessions.len()
+}
+
+#[test]
+fn a_key_speaks_for_its_own_name_only() {
+    for (key_of, name, welcome) in [
+        (Some("paris"), "paris", true),
+        (Some("paris"), "rome", false),
+        (Some("paris"), "edge", false),
+        (None, "rome", true),
+    ] {
+        let (mut core, _) = core();
+        assert_eq!(greet(&mut core, key_of, &hello(name, 1, 0)), welcome, "{key_of:?} as {name}");
+        assert_eq!(sessions(&core), 1, "nobody else loses anything");
+    }
+}
+
+#[test]
+fn of_two_links_of_a_loop_the_later_stays() {
+    for (name, incarnation, event_loop, welcome, left) in [
+        ("edge", 1, 0, true, 0),  // the edge dialled again before the core noticed the death of the first
+        ("edge", 1, 1, true, 1),  // its other loop
+        ("edge", 2, 1, true, 0),  // it was started again: nothing of the run before lives
+        ("edge", 0, 0, false, 1), // a run before the one that is linked
+        ("other", 0, 0, true, 1),
+    ] {
+        let (mut core, _) = core();
+        let who = format!("{name} {incarnation} {event_loop}");
+        assert_eq!(greet(&mut core, None, &hello(name, incarnation, event_loop)), welcome, "{who}");
+        assert_eq!(sessions(&core), left, "{who}");
+        assert_eq!(core.shards[0].links.contains_key(&LINK), left == 1, "{who}");
+        // The connection behind it ends later, and changes nothing.
+        core.shards[0].handle(Input::LinkDown(LINK), core.now, &mut crate::outputs::Outputs::default());
+        core.run();
+        assert_eq!(sessions(&core), 0, "{who}");
+    }
+}
+
+#[test]
+fn what_a_superseded_link_still_brings_is_not_heard() {
+    let (mut core, ada) = core();
+    assert!(greet(&mut core, None, &hello("edge", 2, 0)));
+    core.put(ada, "<presence/>");
+    core.run();
+    assert!(core.take(ada).is_empty());
+    core.frame(0, &ToCore::Hello(hello("edge", 3, 0)));
+    assert!(core.shards[0].links.get(&OTHER).is_some_and(|link| link.up), "a second Hello is not heard either");
+}
+
+#[test]
+fn a_revoked_key_cuts_its_links_and_no_others() {
+    let (mut core, _) = core();
+    assert!(greet(&mut core, Some("paris"), &hello("paris", 1, 0)));
+    for (edge, cut) in [("rome", false), ("edge", false), ("paris", true)] {
+        let (now, mut out) = (core.now, crate::outputs::Outputs::default());
+        core.shards[0].handle(Input::EdgeRevoked { edge: edge.into() }, now, &mut out);
+        assert_eq!(out.close_links.contains(&OTHER), cut, "{edge}");
+    }
+    assert_eq!(sessions(&core), 1);
+}
