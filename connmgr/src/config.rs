@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 /// Everything an edge is told. [`Config::default`] is what `connmgr.toml` shows.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
-    /// Name of this edge towards the core, and in its log.
-    pub name: String,
+    /// Name of this edge towards the core, and in its log. `None`: `edge`, or what the key file says.
+    pub name: Option<String>,
     /// Event loops, each one thread.
     pub event_loops: u16,
-    pub core: CoreAddress,
+    /// `None`: a Unix socket where `hearth-core` has it by default, or what the key file says.
+    pub core: Option<CoreAddress>,
+    /// The file that `hearthctl edge add` made: this edge's key, the core's, its name. For links over TLS.
+    pub link_key: Option<PathBuf>,
     pub listeners: Vec<Listener>,
     /// Certificates by domain; the first is also for clients that name no domain.
     pub certificates: Vec<Certificate>,
@@ -33,6 +36,8 @@ pub enum CoreAddress {
     Unix(PathBuf),
     /// A loopback address: the link is not encrypted.
     Tcp(SocketAddr),
+    /// `HOST:PORT` of a core on another machine.
+    Tls(String),
 }
 
 /// One address where clients connect.
@@ -127,9 +132,10 @@ impl Default for Config {
             allow_clear_login: false,
         };
         Config {
-            name: "edge".to_owned(),
+            name: None,
             event_loops: default_event_loops(),
-            core: CoreAddress::Unix(PathBuf::from("./hearth-data/link.sock")),
+            core: None,
+            link_key: None,
             listeners: vec![listener(5222, ListenerTls::Starttls), listener(5223, ListenerTls::Direct)],
             certificates: Vec::new(),
             self_signed: SelfSigned::default(),
@@ -184,6 +190,7 @@ struct File {
     name: Option<String>,
     event_loops: Option<u16>,
     core: Option<String>,
+    link_key: Option<PathBuf>,
     #[serde(default)]
     listen: Option<Vec<FileListener>>,
     #[serde(default)]
@@ -243,10 +250,20 @@ impl File {
         if self.certificate.is_empty() && self.self_signed.domains.is_empty() {
             return Err(ConfigError("self_signed.domains = []: expected a domain, or a [[certificate]]".to_owned()));
         }
+        let core = self.core.as_deref().map(core_address).transpose()?;
+        if let (Some(CoreAddress::Tls(host)), None) = (&core, &self.link_key) {
+            return Err(ConfigError(format!(
+                "core = \"tls:{host}\": expected link_key = FILE too, as `hearthctl edge add` on the core's machine makes it"
+            )));
+        }
+        if let Some(name) = self.name.as_deref().filter(|name| !hearth_link::is_edge_name(name)) {
+            return Err(expected("name", name, "letters, digits, '.', '_' and '-', at most 64"));
+        }
         Ok(Config {
-            name: self.name.unwrap_or(defaults.name),
+            name: self.name,
             event_loops,
-            core: self.core.map_or(Ok(defaults.core), |text| core_address(&text))?,
+            core,
+            link_key: self.link_key,
             listeners,
             certificates: self.certificate,
             self_signed: self.self_signed,
@@ -281,7 +298,14 @@ impl FileListener {
 }
 
 fn core_address(text: &str) -> Result<CoreAddress, ConfigError> {
-    const EXPECTED: &str = "unix:PATH, or tcp:ADDRESS:PORT with a loopback address";
+    const EXPECTED: &str = "unix:PATH, tls:HOST:PORT, or tcp:ADDRESS:PORT with a loopback address";
+    if let Some(host) = text.strip_prefix("tls:") {
+        let port = host.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        return match port {
+            Some(1..=u16::MAX) => Ok(CoreAddress::Tls(host.to_owned())),
+            _ => Err(expected("core", text, EXPECTED)),
+        };
+    }
     if let Some(path) = text.strip_prefix("unix:")
         && !path.is_empty()
     {
@@ -305,11 +329,43 @@ fn expected(key: &str, value: &str, expected: &str) -> ConfigError {
     ConfigError(format!("{key} = {value:?}: expected {expected}"))
 }
 
+/// Who this edge is and whom it dials, once the key file is read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Uplink {
+    pub(crate) name: String,
+    pub(crate) core: CoreAddress,
+    pub(crate) bundle: Option<hearth_link::Bundle>,
+}
+
+impl Config {
+    /// Reads the key file, if there is one, and joins what it says with what is configured.
+    pub(crate) fn uplink(&self) -> Result<Uplink, ConfigError> {
+        let bundle = match &self.link_key {
+            Some(path) => Some(hearth_link::Bundle::load(path).map_err(|e| ConfigError(format!("link_key: {e}")))?),
+            None => None,
+        };
+        let of_key = bundle.as_ref().map(|bundle| &bundle.name);
+        if let (Some(name), Some(of_key)) = (&self.name, of_key)
+            && name != of_key
+        {
+            return Err(expected("name", name, &format!("{of_key:?}, the name in link_key, or no name here")));
+        }
+        let core = match (&self.core, &bundle) {
+            (Some(core), _) => core.clone(),
+            (None, Some(bundle)) => core_address(&format!("tls:{}", bundle.core))?,
+            (None, None) => CoreAddress::Unix(PathBuf::from("./hearth-data/link.sock")),
+        };
+        let name = of_key.or(self.name.as_ref()).map_or("edge", String::as_str).to_owned();
+        Ok(Uplink { name, core, bundle })
+    }
+}
+
 impl fmt::Display for CoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CoreAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             CoreAddress::Tcp(address) => write!(f, "tcp:{address}"),
+            CoreAddress::Tls(host) => write!(f, "tls:{host}"),
         }
     }
 }
@@ -331,6 +387,9 @@ mod tests {
             ("name = 'x'\n[timeouts]\nlogin = 3", "line 3: unknown field `login`"),
             ("[timeouts]\nlogin_s = 0", "timeouts.login_s = 0: expected 1 to 86400"),
             ("core = 'tcp:10.0.0.1:5'", "core = \"tcp:10.0.0.1:5\": expected unix:PATH"),
+            ("core = 'tls:core.example.org:5270'", "expected link_key = FILE too"),
+            ("core = 'tls:core.example.org'", "core = \"tls:core.example.org\": expected"),
+            ("name = 'my edge'", "name = \"my edge\": expected letters"),
             ("core = 'somewhere'", "core = \"somewhere\": expected"),
             ("listen = []", "listen = []: expected at least one"),
             ("[[listen]]\naddress = 'x'\ntls = 'starttls'", "listen.address = \"x\": expected address:port"),

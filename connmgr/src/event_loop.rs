@@ -5,6 +5,7 @@
 
 use crate::client::{self, Client, counter};
 use crate::config::{Config, Listener, ListenerTls};
+use crate::dialer::Dialer;
 use crate::dispatch;
 use crate::limits::{
     ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_MS, TICK_MS,
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     pub(crate) config: Arc<Config>,
     pub(crate) tls: Arc<ServerConfig>,
     pub(crate) identity: Identity,
+    pub(crate) dialer: Arc<Dialer>,
     pub(crate) listeners: Vec<(TcpListener, Listener)>,
     /// Most connections of this loop.
     pub(crate) connections_max: usize,
@@ -58,6 +60,7 @@ pub(crate) struct EventLoop {
     poll: Poll,
     clock: Clock,
     identity: Identity,
+    dialer: Arc<Dialer>,
     listeners: Vec<Listening>,
     clients: Slab<Client>,
     cx: Shared,
@@ -89,6 +92,7 @@ impl EventLoop {
             poll,
             clock: Clock::new(),
             identity: setup.identity,
+            dialer: setup.dialer,
             listeners,
             clients: Slab::new(),
             cx: Shared::new(setup.config, setup.tls, Random::new(fill_random)),
@@ -320,7 +324,7 @@ impl EventLoop {
             let Some(link) = self.cx.links.get_mut(at) else { continue };
             let done = link
                 .on_tick(now)
-                .and_then(|()| link.dial(&self.cx.config.core, &self.identity, self.poll.registry(), token, now));
+                .and_then(|()| link.dial(&self.dialer, &self.identity, self.poll.registry(), token, now));
             if let Err(error) = done {
                 self.on_link_lost(ShardIndex::try_from(at).unwrap_or(ShardIndex::MAX), &error);
             }
@@ -335,7 +339,7 @@ impl EventLoop {
         if link.is_up() || matches!(error, LinkError::Refused(_) | LinkError::Wire(_)) {
             tracing::warn!(event = "link_lost", shard, %error);
         } else if link.failed_first() {
-            tracing::warn!(event = "core_unreachable", core = %self.cx.config.core, shard, %error);
+            tracing::warn!(event = "core_unreachable", shard, %error);
         } else {
             tracing::debug!(event = "link_failed", shard, %error);
         }

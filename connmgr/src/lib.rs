@@ -27,6 +27,7 @@ pub mod certificate;
 mod client;
 pub mod config;
 mod conn;
+mod dialer;
 pub mod directory;
 mod dispatch;
 mod event_loop;
@@ -46,6 +47,8 @@ pub mod xml;
 pub use config::Config;
 
 use certificate::{CertificateError, Certificates};
+use config::ConfigError;
+use dialer::Dialer;
 use event_loop::{EventLoop, Setup};
 use limits::{DESCRIPTORS_RESERVED, LOOP_STACK_BYTES};
 use link::Identity;
@@ -66,6 +69,8 @@ pub enum Error {
         error: io::Error,
     },
     Certificate(CertificateError),
+    /// The key file for links cannot be used.
+    Link(config::ConfigError),
     Tls(rustls::Error),
     /// The system refused something else.
     System {
@@ -84,6 +89,7 @@ impl Error {
             Error::Certificate(_) => 5,
             Error::Tls(_) => 6,
             Error::System { .. } => 7,
+            Error::Link(_) => 3,
             Error::Panicked => 70,
         }
     }
@@ -97,6 +103,7 @@ impl fmt::Display for Error {
             }
             Error::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Error::Certificate(error) => error.fmt(f),
+            Error::Link(error) => error.fmt(f),
             Error::Tls(error) => write!(f, "cannot set up TLS: {error}"),
             Error::System { doing, error } => write!(f, "cannot {doing}: {error}"),
             Error::Panicked => f.write_str("an event loop panicked"),
@@ -139,6 +146,7 @@ impl StopHandle {
 
 /// Reads what a configuration names, changing nothing.
 pub fn check(config: &Config) -> Result<(), Error> {
+    config.uplink().map_err(Error::Link)?;
     if config.certificates.is_empty() {
         return Ok(());
     }
@@ -148,8 +156,11 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 /// Runs an edge until it is stopped. `ready` is called once all its addresses take clients.
 pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Result<(), Error> {
+    let uplink = config.uplink().map_err(Error::Link)?;
     let certificates = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider())
         .map_err(Error::Certificate)?;
+    let dialer = Dialer::new(uplink.core.clone(), uplink.bundle.as_ref()).map_err(|e| Error::Link(ConfigError(e)))?;
+    let dialer = Arc::new(dialer);
     let tls = tls::server_config(certificates).map_err(Error::Tls)?;
     let config = Arc::new(config);
     let loops = config.event_loops.max(1);
@@ -163,7 +174,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
         let (this, waker) = EventLoop::new(Setup {
             config: Arc::clone(&config),
             tls: Arc::clone(&tls),
-            identity: Identity { edge: config.name.clone(), incarnation, event_loop, event_loops: loops },
+            identity: Identity { edge: uplink.name.clone(), incarnation, event_loop, event_loops: loops },
+            dialer: Arc::clone(&dialer),
             listeners,
             connections_max: connections / usize::from(loops),
             stop: Arc::clone(&stop.0.asked),
@@ -182,7 +194,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
             .map_err(system("start a thread"))?;
         threads.push(thread);
     }
-    tracing::info!(event = "ready", ?addresses, loops, connections_max = connections, core = %config.core);
+    tracing::info!(event = "ready", ?addresses, loops, connections_max = connections, edge = uplink.name, core = %uplink.core);
     ready(&Ready { addresses });
     let mut result = Ok(());
     for thread in threads {

@@ -3,20 +3,19 @@
 //! A link is flushed once a turn of the loop. It is dead after three seconds of silence, at the first broken
 //! frame, or when its socket ends; it is dialled again with growing, jittered pauses.
 
-use crate::config::CoreAddress;
+use crate::dialer::Dialer;
 use crate::limits::{
     HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
     LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN,
 };
+use hearth_link::Socket;
 use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{self, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
 use hearth_wire::to_edge::Welcome;
-use mio::event::Source;
-use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 
 /// Who this loop is, for `Hello`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,32 +44,6 @@ impl fmt::Display for LinkError {
             LinkError::Silent => f.write_str("silent for too long"),
             LinkError::Wire(error) => error.fmt(f),
             LinkError::Refused(reason) => write!(f, "refused by the core: {reason}"),
-        }
-    }
-}
-
-enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    fn source(&mut self) -> &mut dyn Source {
-        match self {
-            Socket::Unix(socket) => socket,
-            Socket::Tcp(socket) => socket,
-        }
-    }
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(socket) => socket.read(into),
-            Socket::Tcp(socket) => socket.read(into),
-        }
-    }
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Unix(socket) => socket.write(from),
-            Socket::Tcp(socket) => socket.write(from),
         }
     }
 }
@@ -158,7 +131,7 @@ impl Link {
     /// Dials if it is time to.
     pub(crate) fn dial(
         &mut self,
-        address: &CoreAddress,
+        dialer: &Dialer,
         identity: &Identity,
         registry: &Registry,
         token: Token,
@@ -167,14 +140,7 @@ impl Link {
         if self.socket.is_some() || now_ms < self.redial_at_ms {
             return Ok(());
         }
-        let mut socket = match address {
-            CoreAddress::Unix(path) => Socket::Unix(UnixStream::connect(path).map_err(LinkError::Io)?),
-            CoreAddress::Tcp(address) => {
-                let socket = TcpStream::connect(*address).map_err(LinkError::Io)?;
-                socket.set_nodelay(true).map_err(LinkError::Io)?;
-                Socket::Tcp(socket)
-            }
-        };
+        let mut socket = dialer.dial().map_err(LinkError::Io)?;
         registry.register(socket.source(), token, Interest::READABLE | Interest::WRITABLE).map_err(LinkError::Io)?;
         self.socket = Some(socket);
         (self.last_sent_ms, self.last_received_ms) = (now_ms, now_ms);
@@ -237,7 +203,7 @@ impl Link {
                     self.input.extend_from_slice(scratch.get(..n).unwrap_or_default());
                     total = total.saturating_add(n);
                     if n < scratch.len() {
-                        return Ok(false);
+                        return Ok(socket.has_ended());
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -291,6 +257,11 @@ impl Link {
                 }
                 Err(e) => return Err(LinkError::Io(e)),
             }
+        }
+        match socket.flush() {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(e) => return Err(LinkError::Io(e)),
         }
         self.out.clear();
         self.out_at = 0;

@@ -50,7 +50,7 @@ fn clients_talk_over_links_of_tcp() {
 
     let edge = EdgeConfig {
         event_loops: 2,
-        core: CoreAddress::Tcp(core_ready.link_tcp.expect("it listens on TCP")),
+        core: Some(CoreAddress::Tcp(core_ready.link_tcp.expect("it listens on TCP"))),
         listeners: vec![Listener {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: ListenerTls::Starttls,

@@ -415,7 +415,7 @@ impl Edge {
         };
         let mut config = Config {
             event_loops: 1,
-            core: CoreAddress::Unix(folder.path().join("link.sock")),
+            core: Some(CoreAddress::Unix(folder.path().join("link.sock"))),
             listeners: vec![
                 listener(ListenerTls::Starttls, false),
                 listener(ListenerTls::Starttls, true),

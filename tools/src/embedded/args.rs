@@ -80,7 +80,7 @@ impl Args {
         let ports = [(self.c2s_port, ListenerTls::Starttls), (self.c2s_tls_port, ListenerTls::Direct)];
         Ok(edge::Config {
             event_loops: self.event_loops,
-            core: CoreAddress::Unix(self.core().link_unix().unwrap_or_default()),
+            core: Some(CoreAddress::Unix(self.core().link_unix().unwrap_or_default())),
             listeners: self.addresses().into_iter().flat_map(|ip| ports.map(|port| listener((ip, port)))).collect(),
             self_signed: SelfSigned { folder: self.data.join("tls"), domains: self.domain.clone() },
             log: edge::Log { level: self.log.clone(), format: edge::LogFormat::Text },
@@ -133,7 +133,7 @@ mod tests {
         let args = read("--domain a.example --domain b.example --listen 127.0.0.2 --c2s-port 0 --data x");
         assert_eq!(args.check(), Ok(()));
         let edge = args.edge().unwrap();
-        assert_eq!(edge.core, CoreAddress::Unix("x/link.sock".into()));
+        assert_eq!(edge.core, Some(CoreAddress::Unix("x/link.sock".into())));
         let listeners: Vec<_> = edge.listeners.iter().map(|l| (l.address.to_string(), l.tls)).collect();
         assert_eq!(
             listeners,
