@@ -9,7 +9,7 @@ use crate::Now;
 use crate::account::{AccountKey, Then};
 use crate::accounts::Accounts;
 use crate::bind;
-use crate::commands::{self, Call};
+use crate::commands::{self, Call, ControlId};
 use crate::cx::Cx;
 use crate::derive::Derived;
 use crate::domain::Domains;
@@ -27,7 +27,7 @@ use crate::sasl::attempts::Attempts;
 use crate::session::{Session, SessionKey};
 use crate::slab::Slab;
 use crate::tally::{Prefix, Tally};
-use hearth_storage::{Answered, QuestionId};
+use hearth_storage::{Answered, EdgeRecord, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, ShardIndex, SlotEpoch, SlotKey};
 use hearth_wire::to_core::ToCore;
@@ -55,6 +55,11 @@ pub enum Input<'a> {
     LinkKey {
         link: LinkId,
         edge: Box<str>,
+    },
+    /// An operator's change of an edge's key is to be stored; answered as a command.
+    PutEdge {
+        id: ControlId,
+        edge: EdgeRecord,
     },
     /// The edge's key was revoked: its links end now.
     EdgeRevoked {
@@ -186,6 +191,7 @@ impl Shard {
         match input {
             Input::LinkUp(link) => edges::on_up(&mut cx, link),
             Input::LinkKey { link, edge } => edges::on_key(&mut cx, link, edge),
+            Input::PutEdge { id, edge } => commands::edge::store(&mut cx, id, edge),
             Input::EdgeRevoked { edge } => edges::on_revoked(&mut cx, &edge),
             Input::LinkDown(link) => edges::on_down(&mut cx, link),
             Input::Frame { link, frame, bytes } => on_frame(&mut cx, link, &frame, bytes),

@@ -27,7 +27,8 @@
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
-    Blob, Boot, Change, Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot, StoreError, limits,
+    Blob, Boot, Change, Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot,
+    StoreError, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};

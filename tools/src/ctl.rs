@@ -5,6 +5,7 @@ mod args;
 mod connection;
 mod help;
 mod line;
+mod out_file;
 mod password;
 mod print;
 
@@ -12,6 +13,7 @@ use connection::Core;
 use hearth_core::commands::{Command, Done, Kind, Refused, RefusedKind, Rows, Shape};
 use hearth_core::control::Request;
 use line::{Invocation, Line, SecretSource};
+use out_file::OutFile;
 use serde_json::{Map, Value as Json};
 use std::fmt;
 use std::io::Write;
@@ -122,11 +124,13 @@ fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) ->
         };
         parameters.insert(parameter.name.to_owned(), Json::from(value));
     }
+    let file = OutFile::reserve(command, &mut parameters)?;
     let mut request = Request::new(command.name, parameters);
     let mut table = None;
     loop {
         match (core.ask(&request)?, command.result) {
-            (Done::Did(did), Shape::Did(_)) => {
+            (Done::Did(mut did), Shape::Did(_)) => {
+                OutFile::fill(file, &mut did)?;
                 let _ = write!(out, "{}", print::did(command, &did, made.as_deref(), as_json));
                 return Ok(());
             }

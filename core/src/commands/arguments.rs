@@ -182,6 +182,7 @@ fn check_one(parameter: &Parameter, given: &Json) -> Result<Value, Refused> {
             None => Err(wrong(parameter, &format!("expected a number from {min} to {max}"))),
         },
         Kind::Switch => given.as_bool().map(Value::Switch).ok_or_else(|| wrong(parameter, "expected true or false")),
+        Kind::OutFile => Err(wrong(parameter, "it stays with hearthctl")),
         Kind::Account | Kind::Jid | Kind::Domain | Kind::Text | Kind::Secret | Kind::Choice(_) => {
             let text = given.as_str().ok_or_else(|| wrong(parameter, "expected text"))?;
             check_text(parameter, text)
@@ -211,7 +212,7 @@ fn check_text(parameter: &Parameter, text: &str) -> Result<Value, Refused> {
         Kind::Choice(words) => Err(wrong(parameter, &format!("expected one of {}", words.join(", ")))),
         Kind::Secret => Ok(Value::Secret(text.to_owned())),
         Kind::Text if text.chars().any(char::is_control) => Err(wrong(parameter, "it has control characters")),
-        Kind::Text | Kind::Number { .. } | Kind::Switch => Ok(Value::Text(text.to_owned())),
+        Kind::Text | Kind::Number { .. } | Kind::Switch | Kind::OutFile => Ok(Value::Text(text.to_owned())),
     }
 }
 

@@ -11,6 +11,7 @@
 //! To add one: an entry in its group's file, and its function there.
 
 mod arguments;
+pub(crate) mod edge;
 mod nearest;
 mod result;
 mod session;
@@ -19,17 +20,18 @@ mod user;
 
 pub use arguments::{Arguments, Value};
 pub use nearest::nearest;
-pub use result::{Add, Did, Done, Field, Look, Refused, RefusedKind, Reply, Rows, Shape};
+pub use result::{Add, Did, Done, FILE, Field, File, Look, Refused, RefusedKind, Reply, Rows, Shape};
 
 use crate::config::Config;
 use crate::cx::Cx;
+use crate::runtime::EdgeAdmin;
 use std::fmt;
 
 /// Names a command under way on a shard.
 pub type ControlId = u64;
 
 /// Every group, in the order of the help.
-pub const GROUPS: &[&Group] = &[&status::GROUP, &user::GROUP, &session::GROUP];
+pub const GROUPS: &[&Group] = &[&status::GROUP, &user::GROUP, &session::GROUP, &edge::GROUP];
 
 /// Commands with a first word in common, or a single command of one word.
 pub struct Group {
@@ -153,6 +155,8 @@ pub enum Kind {
     Number { min: u64, max: u64 },
     /// There or not.
     Switch,
+    /// Where `hearthctl` writes [`Did::file`]: never sent.
+    OutFile,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -191,6 +195,7 @@ pub struct Call {
 /// What commands of the process may use.
 pub struct Process<'a> {
     pub config: &'a Config,
+    pub(crate) edges: &'a EdgeAdmin,
 }
 
 /// Every command.

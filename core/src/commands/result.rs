@@ -46,7 +46,22 @@ pub struct Did {
     /// What to do next, line by line.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next: Vec<String>,
+    /// What `hearthctl` writes for its user alone. It is not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<File>,
 }
+
+/// A file made by a command.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// Unless the command line names another.
+    pub name: String,
+    pub text: String,
+}
+
+/// Stands in [`Did::next`] for the path that was written.
+pub const FILE: &str = "{file}";
 
 /// One page of a list.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -61,7 +76,7 @@ pub struct Rows {
 impl Done {
     /// Something was done to something.
     pub fn did(subject: impl Into<String>, what: impl Into<String>) -> Done {
-        Done::Did(Did { subject: subject.into(), what: what.into(), details: Map::new(), next: Vec::new() })
+        Done::Did(Did { subject: subject.into(), what: what.into(), details: Map::new(), next: Vec::new(), file: None })
     }
 
     /// A list that is whole.
@@ -260,7 +275,13 @@ mod tests {
 
     #[test]
     fn replies_read_back() {
-        let mut did = Did { subject: "a@b".into(), what: "added".into(), details: Map::new(), next: vec!["x".into()] };
+        let mut did = Did {
+            subject: "a@b".into(),
+            what: "added".into(),
+            details: Map::new(),
+            next: vec!["x".into()],
+            file: None,
+        };
         did.details.insert("sessions".into(), json!(1));
         for reply in [
             Reply::Ok(Done::Did(did)),

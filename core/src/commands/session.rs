@@ -121,5 +121,5 @@ fn kick(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
         several => format!("{several} sessions ended"),
     };
     let details = Map::from_iter([("kicked".to_owned(), Json::from(keys.len()))]);
-    Ok(Some(Done::Did(Did { subject: jid.as_str().to_owned(), what, details, next: Vec::new() })))
+    Ok(Some(Done::Did(Did { subject: jid.as_str().to_owned(), what, details, next: Vec::new(), file: None })))
 }

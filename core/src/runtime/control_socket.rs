@@ -1,6 +1,7 @@
 //! The operator's socket: one JSON line in, one JSON line out (`control.rs`), each for the shards or the
 //! thread its command names (`commands/`).
 
+use super::edge_admin::EdgeAdmin;
 use super::mail::{Mail, Mailbox};
 use crate::commands::{self, Arguments, Call, Command, OnShard, Process, Refused, RefusedKind, Reply, Run};
 use crate::config::Config;
@@ -30,6 +31,7 @@ pub(crate) struct Control {
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) slot_key: SlotKey,
     pub(crate) config: Arc<Config>,
+    pub(crate) edges: EdgeAdmin,
 }
 
 impl Control {
@@ -96,7 +98,7 @@ impl Control {
             }
             Run::OwnerOrAll(_, run) | Run::All(run) => self.ask(command, &self.shards, run, &arguments),
             Run::First(run) => self.ask(command, self.shards.get(..1).unwrap_or_default(), run, &arguments),
-            Run::Process(run) => run(&Process { config: &self.config }, &arguments).map(Reply::Ok),
+            Run::Process(run) => run(&Process { config: &self.config, edges: &self.edges }, &arguments).map(Reply::Ok),
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
                 Err(Refused::new(RefusedKind::BadRequest, message, "run it by hearthctl"))

@@ -15,6 +15,23 @@ impl EdgeKeys {
         EdgeKeys(RwLock::new(records))
     }
 
+    /// Adds an edge, or replaces what is known of its name.
+    pub(crate) fn put(&self, record: EdgeRecord) {
+        let mut records = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        records.retain(|known| known.name != record.name);
+        records.push(record);
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> Vec<EdgeRecord> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<EdgeRecord> {
+        self.all().into_iter().find(|record| record.name == name)
+    }
+
     /// Acts with the name of a key if it is good; no key is revoked meanwhile, so whoever revokes one and then
     /// tells the shards reaches every link that was let in with it.
     pub(crate) fn admit(&self, key: &PublicKey, act: impl FnOnce(&str)) -> bool {

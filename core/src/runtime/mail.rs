@@ -6,7 +6,7 @@ use crate::outputs::DerivationId;
 use crate::route::PeerMessage;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use hearth_link::Socket;
-use hearth_storage::Answered;
+use hearth_storage::{Answered, EdgeRecord};
 use hearth_wire::ids::ShardIndex;
 use std::io;
 use std::sync::Arc;
@@ -27,6 +27,13 @@ pub(crate) enum Mail {
     Derived {
         id: DerivationId,
         derived: Derived,
+    },
+    PutEdge {
+        edge: EdgeRecord,
+        reply: Sender<Reply>,
+    },
+    EdgeRevoked {
+        edge: String,
     },
     Control {
         call: Call,

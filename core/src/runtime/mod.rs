@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod control_socket;
+mod edge_admin;
 mod edge_keys;
 mod link_io;
 mod mail;
@@ -16,9 +17,11 @@ use crate::outputs::{Event, Outputs};
 use crate::random::Random;
 use crate::shard::{Settings, Shard};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use hearth_storage::{Answer, Ask, Boot, Question, Storage};
+pub(crate) use edge_admin::EdgeAdmin;
+use edge_admin::TlsDoor;
 use edge_keys::EdgeKeys;
 use hearth_link::PrivateKey;
+use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
 use mail::{Mail, Mailbox};
 use std::collections::BTreeMap;
@@ -160,11 +163,14 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let pool = Arc::new(Pool::start(workers).map_err(|cause| CoreError::os("start a thread", cause))?);
     let edge_keys = Arc::new(EdgeKeys::new(boot.edges));
-    let (acceptor, at) = listen(config, &mailboxes, &edge_keys, clock)?;
+    let (acceptor, at, tls_door) = listen(config, &mailboxes, &edge_keys, clock)?;
+    let edges =
+        EdgeAdmin { keys: edge_keys, door: tls_door, shards: mailboxes.clone(), clock, changing: Arc::default() };
     let control = control_socket::Control {
         shards: mailboxes.clone(),
         slot_key: boot.slot_key,
         config: Arc::new(config.clone()),
+        edges,
     };
     let control_listener = bind_unix_std(&at.control)?;
 
@@ -284,7 +290,7 @@ fn listen(
     mailboxes: &[Mailbox],
     keys: &Arc<EdgeKeys>,
     clock: Clock,
-) -> Result<(acceptor::Acceptor, Ready), CoreError> {
+) -> Result<(acceptor::Acceptor, Ready, Option<TlsDoor>), CoreError> {
     let bind = |address: SocketAddr| {
         mio::net::TcpListener::bind(address).map_err(|cause| CoreError::Listen { address: address.to_string(), cause })
     };
@@ -297,12 +303,16 @@ fn listen(
         None => None,
     };
     let tcp = config.link_tcp.map(bind).transpose()?;
+    let mut door = None;
     let tls = match config.link_tls {
         Some(address) => {
             let key = PrivateKey::load_or_make(&config.link_key())
                 .map_err(|error| CoreError::Key(format!("{}: {error}", config.link_key().display())))?;
             let tls = hearth_link::tls::server_config(&key, keys.clone()).map_err(|e| CoreError::Key(e.to_string()))?;
-            Some((bind(address)?, tls))
+            let listener = bind(address)?;
+            let public = key.public().map_err(|e| CoreError::Key(e.to_string()))?;
+            door = listener.local_addr().ok().map(|address| TlsDoor { address, key: public });
+            Some((listener, tls))
         }
         None => None,
     };
@@ -313,7 +323,7 @@ fn listen(
     let acceptor = acceptor::Acceptor::new(doors, keys.clone(), mailboxes.to_vec(), clock)
         .map_err(|cause| CoreError::os("listen for links", cause))?;
     let (control, shards) = (config.control(), config.shards.max(1));
-    Ok((acceptor, Ready { link_unix, link_tcp, link_tls, control, shards }))
+    Ok((acceptor, Ready { link_unix, link_tcp, link_tls, control, shards }, door))
 }
 
 /// Listens on a Unix socket. The store's lock shows that a file in the way is of a dead process.

@@ -103,11 +103,15 @@ impl ShardThread {
                 Mail::Derived { id, derived } => {
                     self.shard.handle(Input::Derived { id, derived }, now, &mut self.out);
                 }
+                Mail::PutEdge { edge, reply } => {
+                    let id = self.control_id(reply);
+                    self.shard.handle(Input::PutEdge { id, edge }, now, &mut self.out);
+                }
+                Mail::EdgeRevoked { edge } => {
+                    self.shard.handle(Input::EdgeRevoked { edge: edge.into() }, now, &mut self.out);
+                }
                 Mail::Control { mut call, reply } => {
-                    let id = self.next_control;
-                    self.next_control = id.wrapping_add(1);
-                    self.controls.insert(id, reply);
-                    call.id = id;
+                    call.id = self.control_id(reply);
                     self.shard.handle(Input::Control(call), now, &mut self.out);
                 }
                 Mail::Stop => {
@@ -116,6 +120,14 @@ impl ShardThread {
                 }
             }
         }
+    }
+
+    /// A number for a command under way.
+    fn control_id(&mut self, reply: Sender<Reply>) -> ControlId {
+        let id = self.next_control;
+        self.next_control = id.wrapping_add(1);
+        self.controls.insert(id, reply);
+        id
     }
 
     fn add_link(&mut self, mut link: LinkIo, edge: Option<String>, now: Now) {

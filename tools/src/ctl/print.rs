@@ -189,7 +189,13 @@ mod tests {
     #[test]
     fn what_was_done_for_people_and_scripts() {
         let add = hearth_core::commands::find("user add").unwrap();
-        let done = Did { subject: "a@b".into(), what: "added".into(), details: Map::new(), next: vec!["x".into()] };
+        let done = Did {
+            subject: "a@b".into(),
+            what: "added".into(),
+            details: Map::new(),
+            next: vec!["x".into()],
+            file: None,
+        };
         assert_eq!(did(add, &done, Some("pw"), false), "a@b: added\npassword: pw\n  next: x\n");
         let json: Json = serde_json::from_str(&did(add, &done, Some("pw"), true)).unwrap();
         assert_eq!(json, json!({"account": "a@b", "done": "added", "password": "pw", "next": ["x"]}));
