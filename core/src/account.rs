@@ -12,10 +12,11 @@
 use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::limits;
+use crate::message::NotLogged;
 use crate::session::{Origin, SessionKey};
-use hearth_storage::{Answer, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
+use hearth_storage::{Answer, Change, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Generation, Slot, SlotKey};
+use hearth_wire::ids::{Generation, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::{SharedStanza, StanzaFault};
 use std::collections::VecDeque;
 
@@ -59,6 +60,9 @@ pub struct Account {
     pub used_ms: u64,
     /// Removed from storage; stays here, unlisted, until what still refers to it has been answered.
     pub gone: bool,
+    /// Given to another shard, in whose memory it lives now; what is left here is of the slot's ownership under
+    /// this epoch, and unlisted as above.
+    pub moved: Option<SlotEpoch>,
 }
 
 /// Where the account stands in its log, and stanzas that wait for appends.
@@ -67,8 +71,6 @@ pub struct AccountLog {
     pub marks: LogMarks,
     /// `marks` differ from what is stored.
     pub dirty: bool,
-    /// The log may hold records above the mark that nobody has looked at since loading.
-    pub unread: bool,
     /// Delivered to sessions, not yet written to any, oldest first.
     pub inflight: VecDeque<Inflight>,
     /// Stanzas on their way in, in order: those that wait for their append, and those behind them.
@@ -93,11 +95,11 @@ pub enum Pending {
         stanza: SharedStanza,
         origin: Option<Origin>,
         received_ms: u64,
-        done: Option<Result<LogId, ()>>,
+        done: Option<Result<LogId, NotLogged>>,
     },
-    /// The log is being read on from `after`: for an offline flush to a session, or to learn what
-    /// is undelivered. What follows waits until it is read to its end.
-    Read { to: Option<(SessionKey, Generation)>, after: LogId, asked: bool },
+    /// The log is being read on from `after`, for an offline flush to a session. What follows waits until it
+    /// is read to its end.
+    Read { to: (SessionKey, Generation), after: LogId, asked: bool },
     /// Needs no log, but stands behind what does.
     Stanza { stanza: SharedStanza, origin: Option<Origin> },
 }
@@ -193,6 +195,7 @@ impl Account {
             storing_lazily: false,
             used_ms: 0,
             gone: false,
+            moved: None,
         }
     }
 
@@ -207,8 +210,8 @@ impl Account {
         self.requests = requests;
         self.log.marks = marks;
         self.last_seen = last_seen.map(Box::new);
-        self.log.unread = log_above_mark;
-        self.state = State::Ready;
+        // Ready when it is known what lies there.
+        self.state = if log_above_mark { State::Loading } else { State::Ready };
     }
 
     fn roster_index(&self, contact: &str) -> Result<usize, usize> {
@@ -265,9 +268,21 @@ impl Account {
             && self.queue.is_empty()
             && self.log.pending.is_empty()
             && self.log.inflight.is_empty()
-            && !self.log.dirty
-            && !self.seen_dirty
+            && (!self.log.dirty && !self.seen_dirty || self.moved.is_some())
             && !self.storing_lazily
+    }
+
+    /// What may be stored late and has changed since it was last asked for: from here on it is the caller's.
+    pub fn lazy_changes(&mut self) -> Vec<Change> {
+        let (marks, seen) = (std::mem::take(&mut self.log.dirty), std::mem::take(&mut self.seen_dirty));
+        let mut changes = Vec::with_capacity(2);
+        if marks {
+            changes.push(Change::PutMarks { account: self.jid.clone(), marks: self.log.marks.clone() });
+        }
+        if let Some(seen) = self.last_seen.as_deref().filter(|_| seen) {
+            changes.push(Change::PutLastSeen { account: self.jid.clone(), seen: seen.clone() });
+        }
+        changes
     }
 
     /// Messages known to wait for a session.

@@ -5,6 +5,7 @@ use crate::slab::Slab;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
+use hearth_wire::ids::Slot;
 use std::hash::BuildHasher;
 
 pub struct Accounts {
@@ -68,6 +69,12 @@ impl Accounts {
         }
     }
 
+    /// The accounts of a slot, a walk over all: for moves, which are rare.
+    pub fn of_slot(&self, slot: Slot) -> Vec<AccountKey> {
+        let here = |account: &Account| account.slot == slot && account.moved.is_none() && !account.gone;
+        self.slab.iter().filter(|(_, account)| here(account)).map(|(index, _)| AccountKey(index)).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.slab.len()
     }
@@ -90,7 +97,6 @@ impl Accounts {
 mod tests {
     use super::*;
     use hearth_wire::BareJid;
-    use hearth_wire::ids::Slot;
 
     #[test]
     fn found_until_removed() {

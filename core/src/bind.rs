@@ -45,7 +45,8 @@ fn bind(
     if !cx.shard.logins.contains_key(&(link, counter)) {
         return Ok(());
     }
-    let bare = cx.account(account).map(|account| account.jid.clone()).ok_or(StanzaCondition::InternalServerError)?;
+    let known = cx.account(account).map(|account| (account.jid.clone(), account.slot));
+    let (bare, slot) = known.ok_or(StanzaCondition::InternalServerError)?;
     let random;
     let resource = match resource {
         Some(resource) => resource,
@@ -63,7 +64,7 @@ fn bind(
         return Err(StanzaCondition::ResourceConstraint);
     }
     cx.shard.logins.remove(&(link, counter));
-    let generation = cx.next_generation();
+    let generation = cx.next_generation(slot);
     let session = Session {
         account,
         jid: jid.clone(),

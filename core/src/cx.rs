@@ -11,8 +11,9 @@ use crate::presence;
 use crate::route::PeerMessage;
 use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
-use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId};
-use hearth_wire::ids::{Generation, Slot};
+use crate::slots::handover;
+use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId, Refusal};
+use hearth_wire::ids::{Generation, Slot, SlotEpoch};
 use hearth_wire::stanza::{SharedStanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition};
 use std::collections::VecDeque;
@@ -104,6 +105,10 @@ impl Cx<'_> {
                     self.enqueue(key, Work::Call(Box::new(f)));
                 }
             }
+            // Another shard's by now.
+            None if self.shard.slots.moved() && self.shard.owner(jid.as_str()) != self.shard.settings.index => {
+                f(self, None);
+            }
             None => {
                 let key = self.load(jid);
                 self.enqueue(key, Work::Call(Box::new(f)));
@@ -157,14 +162,17 @@ impl Cx<'_> {
     }
 
     fn loaded(&mut self, key: AccountKey, answer: Answer) {
+        if self.account(key).is_some_and(|account| account.moved.is_some()) {
+            self.shard.accounts.remove(key);
+            return;
+        }
         match answer {
             Answer::Loaded(Some(snapshot)) => {
                 let slots = self.shard.settings.slot_key;
                 if let Some(account) = self.account_mut(key) {
                     account.install(*snapshot, &slots);
                 }
-                crate::offline::on_loaded(self, key);
-                self.drain(key);
+                crate::offline::recover(self, key);
             }
             Answer::Failed(error) => {
                 self.event(Event::StorageFailed { doing: "load an account", cause: error.to_string() });
@@ -181,7 +189,7 @@ impl Cx<'_> {
     }
 
     /// Answers all that waits for an account that is not there, and drops it.
-    fn forget(&mut self, key: AccountKey, condition: StanzaCondition) {
+    pub fn forget(&mut self, key: AccountKey, condition: StanzaCondition) {
         if let Some(account) = self.shard.accounts.remove(key) {
             self.answer_absent(account.queue, condition);
         }
@@ -267,10 +275,27 @@ impl Cx<'_> {
 
     /// Asks storage; `then` runs with the answer.
     pub fn ask(&mut self, slot: Slot, ask: Ask, then: Then) -> QuestionId {
+        let epoch = handover::epoch_to_ask_under(self, slot);
+        let id = self.question(then);
+        let question = Question { id, slot, epoch, ask };
+        // What the old owner still writes comes first.
+        match self.shard.slots.taking.get_mut(&slot) {
+            Some(taking) => taking.questions.push(question),
+            None => self.out.questions.push(question),
+        }
+        id
+    }
+
+    /// As [`Cx::ask`], under an epoch of the slot that is not the one it is served under.
+    pub fn ask_under(&mut self, slot: Slot, epoch: SlotEpoch, ask: Ask, then: Then) {
+        let id = self.question(then);
+        self.out.questions.push(Question { id, slot, epoch, ask });
+    }
+
+    fn question(&mut self, then: Then) -> QuestionId {
         let id = self.shard.next_question;
         self.shard.next_question = id.wrapping_add(1);
         self.shard.questions.insert(id, then);
-        self.out.questions.push(Question { id, slot, epoch: self.shard.settings.epoch, ask });
         id
     }
 
@@ -283,6 +308,9 @@ impl Cx<'_> {
         then: impl FnOnce(&mut Cx<'_>, Answer) + Send + 'static,
     ) {
         let Some(account) = self.account_mut(key) else { return };
+        if account.moved.is_some() {
+            return then(self, Answer::Refused(Refusal::Fenced));
+        }
         debug_assert_eq!(account.state, State::Ready);
         account.state = State::Writing;
         let slot = account.slot;
@@ -293,9 +321,13 @@ impl Cx<'_> {
                 if let Some(account) = cx.account_mut(key) {
                     account.state = State::Ready;
                 }
-                if let Answer::Failed(error) = &answer {
-                    let cause = error.to_string();
-                    cx.event(Event::StorageFailed { doing: "store a change", cause });
+                match &answer {
+                    Answer::Failed(error) => {
+                        let cause = error.to_string();
+                        cx.event(Event::StorageFailed { doing: "store a change", cause });
+                    }
+                    Answer::Refused(Refusal::Fenced) => cx.on_fenced(key),
+                    _ => {}
                 }
                 then(cx, answer);
                 cx.drain(key);
@@ -319,6 +351,13 @@ impl Cx<'_> {
         }
     }
 
+    /// Storage refused a write of the account because its slot is another shard's by now.
+    pub fn on_fenced(&mut self, key: AccountKey) {
+        if let Some(slot) = self.account(key).filter(|account| account.moved.is_none()).map(|account| account.slot) {
+            handover::lose(self, slot);
+        }
+    }
+
     // ---- the rest ---------------------------------------------------------------------------
 
     /// Tells the operator.
@@ -326,10 +365,10 @@ impl Cx<'_> {
         self.out.events.push(event);
     }
 
-    /// A fresh generation of a session of this shard.
-    pub fn next_generation(&mut self) -> Generation {
+    /// A fresh generation of a session in this slot of the shard's.
+    pub fn next_generation(&mut self, slot: Slot) -> Generation {
         self.shard.generations = self.shard.generations.wrapping_add(1);
-        Generation { epoch: self.shard.settings.epoch, counter: self.shard.generations }
+        Generation { epoch: self.shard.slots.epoch(slot), counter: self.shard.generations }
     }
 
     /// Random bytes from the shard's own source.
@@ -357,19 +396,17 @@ impl Cx<'_> {
     /// Stores what an account has that may be stored late, if it changed: log marks, when it was
     /// last seen. Not waited for.
     pub fn store_lazily(&mut self, key: AccountKey) {
+        // Whoever gave an account up stores what is left of it.
         let Some(account) = self.account_mut(key).filter(|account| !account.storing_lazily) else { return };
-        let (marks, seen) = (std::mem::take(&mut account.log.dirty), std::mem::take(&mut account.seen_dirty));
-        if account.gone || !(marks || seen) {
+        if account.moved.is_some() {
+            return;
+        }
+        let (marks, seen) = (account.log.dirty, account.seen_dirty);
+        let changes = account.lazy_changes();
+        if account.gone || changes.is_empty() {
             return;
         }
         account.storing_lazily = true;
-        let mut changes = Vec::with_capacity(2);
-        if marks {
-            changes.push(Change::PutMarks { account: account.jid.clone(), marks: account.log.marks.clone() });
-        }
-        if let Some(seen) = account.last_seen.as_deref().filter(|_| seen) {
-            changes.push(Change::PutLastSeen { account: account.jid.clone(), seen: seen.clone() });
-        }
         let slot = account.slot;
         self.ask(
             slot,
@@ -377,9 +414,13 @@ impl Cx<'_> {
             Box::new(move |cx, answer| {
                 let Some(account) = cx.account_mut(key) else { return };
                 account.storing_lazily = false;
-                if !matches!(answer, Answer::Applied) {
-                    account.log.dirty |= marks;
-                    account.seen_dirty |= seen;
+                match answer {
+                    Answer::Applied => {}
+                    Answer::Refused(Refusal::Fenced) => cx.on_fenced(key),
+                    _ => {
+                        account.log.dirty |= marks;
+                        account.seen_dirty |= seen;
+                    }
                 }
             }),
         );

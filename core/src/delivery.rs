@@ -21,7 +21,8 @@ impl Cx<'_> {
         }
         let link_room = self.link_room(key, stanza.bytes().len());
         let Some(session) = self.session_mut(key) else { return };
-        if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
+        if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) || session.outbound.detached
+        {
             self.hold(key, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
             return;
         }
@@ -58,7 +59,11 @@ impl Cx<'_> {
         for (key, overlay) in targets {
             let link_room = self.link_room(key, stanza.bytes().len());
             let Some(session) = self.session_mut(key) else { continue };
-            if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) {
+            if !link_room
+                || !session.outbound.held.is_empty()
+                || !has_credit(session, stanza)
+                || session.outbound.detached
+            {
                 self.deliver(key, stanza, &overlay, log);
                 continue;
             }
@@ -137,14 +142,20 @@ impl Cx<'_> {
     /// Closes the stream of a session that does not read. The session ends with the turn, not here in
     /// the middle of a fan-out: its presence may find the next one that does not read.
     fn detach(&mut self, key: SessionKey, held_bytes: usize) {
-        let Some(session) = self.session_mut(key) else { return };
+        let Some(jid) = self.session(key).map(|session| session.jid.as_str().to_owned()) else { return };
+        self.event(Event::SessionDetached { jid, held_bytes });
+        self.close_later(key, StreamCondition::ResourceConstraint, "does not read");
+    }
+
+    /// Closes a session's stream now; the session ends with the turn, when other shards have room for what
+    /// that means. Until then nothing more is sent to it.
+    pub fn close_later(&mut self, key: SessionKey, condition: StreamCondition, reason: &'static str) {
+        let Some(session) = self.session_mut(key).filter(|session| !session.outbound.detached) else { return };
         session.outbound.detached = true;
         let (link, counter, generation) = (session.link, session.counter, session.generation);
-        let jid = session.jid.as_str().to_owned();
-        let condition = Some(StreamCondition::ResourceConstraint);
+        let condition = Some(condition);
         self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
-        self.event(Event::SessionDetached { jid, held_bytes });
-        self.shard.ending.push_back((key, generation, "does not read"));
+        self.shard.ending.push_back((key, generation, reason));
         self.out.wake_at(self.now.mono_ms);
     }
 

@@ -9,7 +9,8 @@ use crate::outputs::Event;
 use crate::register;
 use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
-use hearth_wire::ids::{Generation, ShardIndex, Slot};
+use crate::slots::handover;
+use hearth_wire::ids::Generation;
 use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
 use hearth_wire::to_edge::{Domain, Refused, SlotOwner, ToEdge, Welcome};
 use hearth_wire::tree::Builder;
@@ -104,16 +105,13 @@ fn supersede(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) -> bool {
     true
 }
 
-/// Slots are dealt in turn: with one shard one range says it all, else a frame per slot.
+/// One frame for each run of slots: with one shard one says it all. Of slots that this shard has just lost
+/// the new owner tells.
 fn announce_slots(cx: &mut Cx<'_>, link: LinkId) {
-    let (shards, epoch) = (cx.shard.settings.shards, cx.shard.settings.epoch);
-    let all: Vec<Slot> = (0..hearth_wire::ids::SLOTS).filter_map(Slot::new).collect();
-    let mut announce = |first: Slot, last: Slot, shard: ShardIndex| {
-        cx.out.frame(link, &ToEdge::SlotOwner(SlotOwner { first, last, epoch, shard }));
-    };
-    match (all.first(), all.last()) {
-        (Some(first), Some(last)) if shards <= 1 => announce(*first, *last, 0),
-        _ => all.iter().for_each(|slot| announce(*slot, *slot, slot.index().checked_rem(shards).unwrap_or(0))),
+    for (first, last, epoch, shard) in cx.shard.slots.runs() {
+        if handover::is_known(shard) {
+            cx.out.frame(link, &ToEdge::SlotOwner(SlotOwner { first, last, epoch, shard }));
+        }
     }
 }
 

@@ -50,6 +50,7 @@ pub mod sasl;
 pub mod session;
 pub mod shard;
 pub mod slab;
+pub mod slots;
 pub mod subscription;
 pub mod tally;
 #[cfg(test)]

@@ -24,6 +24,24 @@ pub const PENDING_MAX: usize = 8192;
 /// Bytes on their way to one other shard. Reached: requests are refused with `resource-constraint`.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// How long a slot's new owner waits for the old one's word that it is done, and how long what waits for a
+/// slot that was lost is kept until it is known to whom, milliseconds. Longer: the slot is served all the
+/// same; what waits is refused with `resource-constraint`.
+pub const SLOT_WAIT_MS: u64 = 5_000;
+
+/// How long until storage is asked again for a slot it could not give, milliseconds.
+pub const SLOT_RETRY_MS: u64 = 1_000;
+
+/// How often moves under way are looked after, milliseconds, beyond what makes them go on by itself.
+pub const SLOT_TICK_MS: u64 = 50;
+
+/// Stanzas that wait for one moving slot on one shard. Reached: requests are refused with
+/// `resource-constraint`.
+pub const SLOT_STANZAS_MAX: usize = 1024;
+
+/// Shards that may send a stanza on, one after the other, while its slot moves. Reached: as above.
+pub const HOPS_MAX: u8 = 4;
+
 /// Resources of one account. Reached: binding is refused with `resource-constraint` (RFC 6120 §7.6.2.1).
 pub const SESSIONS_PER_ACCOUNT_MAX: usize = 64;
 

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::sasl::{Exchange, Input, Mechanism, Output};
+use crate::slots::handover;
 use crate::tally::{Bounds, Prefix};
 use hearth_storage::Credentials;
 use hearth_wire::to_core::{AuthResponse, Authenticate, Security};
@@ -196,7 +197,11 @@ fn feed(cx: &mut Cx<'_>, asker: Asker, input: Input<'_>) {
 fn load(cx: &mut Cx<'_>, asker: Asker, jid: &BareJid) {
     let Some(source) = attempt(cx, asker).map(|attempt| attempt.source) else { return };
     let slot = cx.shard.settings.slot_key.slot(jid.as_str());
-    if cx.shard.slot_owner(slot) != cx.shard.settings.index {
+    let owner = cx.shard.slot_owner(slot);
+    if !handover::is_known(owner) {
+        return feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure));
+    }
+    if owner != cx.shard.settings.index {
         cx.out.frame(asker.link, &ToEdge::Moved(Moved { counter: asker.counter, slot }));
         if let Some(login) = cx.shard.logins.get_mut(&(asker.link, asker.counter)) {
             login.attempt = None;

@@ -9,7 +9,8 @@ use crate::limits;
 use crate::offline;
 use crate::outputs::Event;
 use crate::session::{Origin, SessionKey};
-use hearth_storage::{Answer, Ask, LogId, NewRecord, QuestionId};
+use crate::slots::handover;
+use hearth_storage::{Answer, Ask, LogId, NewRecord, QuestionId, Refusal};
 use hearth_wire::StanzaCondition;
 use hearth_wire::ids::IngestId;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
@@ -20,6 +21,15 @@ pub const LOG_OFF: Switch = Switch {
     default: false,
     help: "messages for available sessions are not stored first: they can be lost",
 };
+
+/// Why an append has no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotLogged {
+    /// Storage could not.
+    Failed,
+    /// The account's slot is another shard's by now.
+    Fenced,
+}
 
 /// Whether this stanza is a message that goes to the log first.
 pub fn logged(stanza: &SharedStanza) -> bool {
@@ -132,18 +142,27 @@ fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
         Answer::Appended(log) => Ok(log),
         Answer::Failed(error) => {
             cx.event(Event::StorageFailed { doing: "log a message", cause: error.to_string() });
-            Err(())
+            Err(NotLogged::Failed)
         }
-        _ => Err(()),
+        Answer::Refused(Refusal::Fenced) => Err(NotLogged::Fenced),
+        _ => Err(NotLogged::Failed),
     };
     cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(1);
     let origin = note_appended(cx, key, id, outcome);
     cx.settle(origin);
+    if outcome == Err(NotLogged::Fenced) {
+        cx.on_fenced(key);
+    }
     advance(cx, key);
 }
 
 /// Notes the outcome of an append; what is durable is settled, whenever it can be delivered.
-fn note_appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, outcome: Result<LogId, ()>) -> Option<Origin> {
+fn note_appended(
+    cx: &mut Cx<'_>,
+    key: AccountKey,
+    id: QuestionId,
+    outcome: Result<LogId, NotLogged>,
+) -> Option<Origin> {
     let log = &mut cx.account_mut(key)?.log;
     let pending = log.pending.iter_mut().find(|p| matches!(p, Pending::Append { question, .. } if *question == id))?;
     let Pending::Append { done, origin, .. } = pending else { return None };
@@ -159,7 +178,7 @@ pub fn shelve(cx: &mut Cx<'_>, key: AccountKey) {
     let Some(account) = cx.account_mut(key) else { return };
     let alone = matches!(
         account.log.pending.front(),
-        Some(Pending::Read { to: Some((session, _)), asked: false, .. }) if account.sessions == [*session]
+        Some(Pending::Read { to: (session, _), asked: false, .. }) if account.sessions == [*session]
     );
     while let Some(Pending::Append { done: Some(Ok(id)), origin: None, .. }) = account.log.pending.get(1) {
         let id = *id;
@@ -173,6 +192,9 @@ pub fn shelve(cx: &mut Cx<'_>, key: AccountKey) {
 
 /// Goes on with what the account is owed, in order, until something is not answered yet.
 pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
+    if cx.account(key).is_some_and(|account| account.moved.is_some()) {
+        return handover::advance_moved(cx, key);
+    }
     loop {
         let Some(account) = cx.account_mut(key).filter(|account| account.state == State::Ready) else { return };
         match account.log.pending.front_mut() {

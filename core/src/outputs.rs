@@ -6,7 +6,7 @@ use crate::link::LinkId;
 use crate::route::PeerMessage;
 use hearth_storage::Question;
 use hearth_wire::SaslCondition;
-use hearth_wire::ids::ShardIndex;
+use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
 use hearth_wire::to_edge::ToEdge;
 use std::net::IpAddr;
 
@@ -105,6 +105,17 @@ pub enum Event {
     StorageFailed {
         doing: &'static str,
         cause: String,
+    },
+    /// From now on `shard` owns the slot.
+    SlotMoved {
+        slot: Slot,
+        epoch: SlotEpoch,
+        shard: ShardIndex,
+    },
+    /// Storage says that another owns the slot that this shard had under `epoch`.
+    SlotLost {
+        slot: Slot,
+        epoch: SlotEpoch,
     },
     AccountChanged {
         account: String,

@@ -159,9 +159,10 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-/// Why `with_account` had none: its queue may be full.
+/// Why `with_account` had none: its queue may be full, or its slot move.
 fn absent(cx: &Cx<'_>, jid: &BareJid) -> Outcome {
-    if cx.shard.accounts.find(jid.as_str()).is_some() { Outcome::Busy } else { Outcome::NoAccount }
+    let elsewhere = cx.shard.owner(jid.as_str()) != cx.shard.settings.index;
+    if elsewhere || cx.shard.accounts.find(jid.as_str()).is_some() { Outcome::Busy } else { Outcome::NoAccount }
 }
 
 fn changed(cx: &mut Cx<'_>, jid: &BareJid, change: &'static str) {

@@ -6,9 +6,10 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
+use crate::slots::handover;
 use crate::subscription::state::Action;
 use crate::{iq, message, presence, reply};
-use hearth_wire::ids::{Generation, ShardIndex};
+use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
 
@@ -16,25 +17,60 @@ use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
 #[derive(Clone, Debug)]
 pub enum PeerMessage {
     /// A stanza whose recipient lives there.
-    Route { stanza: SharedStanza, origin: Option<Origin> },
-    /// Presence of a session for accounts that live there, and probes on its behalf.
-    Presence { stanza: SharedStanza, recipients: Recipients },
+    /// `hops`: how often it was sent on since its slot moved.
+    Route {
+        stanza: SharedStanza,
+        origin: Option<Origin>,
+        hops: u8,
+    },
+    /// Presence of a session for accounts that live there, and probes on its behalf. `epoch` is that of the
+    /// session's slot.
+    Presence {
+        stanza: SharedStanza,
+        recipients: Recipients,
+        epoch: SlotEpoch,
+    },
     /// What probes of the session `to` found.
-    Presences { to: Box<str>, presences: Vec<SharedStanza> },
+    Presences {
+        to: Box<str>,
+        presences: Vec<SharedStanza>,
+    },
     /// The answer to a stanza of one of its sessions, which is settled with it.
-    Answer { origin: Origin, answer: SharedStanza },
+    Answer {
+        origin: Origin,
+        answer: SharedStanza,
+    },
     /// An effect of a stanza of one of its sessions is done.
-    Settled { origin: Origin },
+    Settled {
+        origin: Origin,
+    },
+    /// The sender gave up this slot: see `slots/handover.rs`. Answered with [`PeerMessage::SlotHeard`].
+    SlotOwner {
+        slot: Slot,
+        epoch: SlotEpoch,
+        shard: ShardIndex,
+    },
+    SlotHeard {
+        slot: Slot,
+        epoch: SlotEpoch,
+    },
+    /// To the slot's new owner: there is nothing more of it.
+    SlotYielded {
+        slot: Slot,
+        epoch: SlotEpoch,
+    },
     /// The receiver handled this many bytes: they may be sent again.
-    Room { bytes: u64 },
+    Room {
+        bytes: u64,
+    },
 }
 
 impl PeerMessage {
     /// What the message is charged against [`limits::OUTBOX_BYTES_MAX`].
     pub fn bytes(&self) -> u64 {
         match self {
-            PeerMessage::Route { stanza, .. } => (stanza.bytes().len() as u64).saturating_add(64),
-            PeerMessage::Presence { stanza, recipients } => {
+            PeerMessage::Route { stanza, .. } => PeerMessage::route_bytes(stanza),
+            PeerMessage::Presence { stanza, recipients, .. } => {
                 (stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64).saturating_add(64)
             }
             // The stanzas are the sessions' own, shared by reference.
@@ -42,9 +78,17 @@ impl PeerMessage {
                 (to.len() as u64).saturating_add(16_u64.saturating_mul(presences.len() as u64)).saturating_add(64)
             }
             PeerMessage::Answer { answer, .. } => (answer.bytes().len() as u64).saturating_add(64),
-            PeerMessage::Settled { .. } => 64,
+            PeerMessage::Settled { .. }
+            | PeerMessage::SlotOwner { .. }
+            | PeerMessage::SlotHeard { .. }
+            | PeerMessage::SlotYielded { .. } => 64,
             PeerMessage::Room { .. } => 0,
         }
+    }
+
+    /// The same for a [`PeerMessage::Route`] of this stanza.
+    pub fn route_bytes(stanza: &SharedStanza) -> u64 {
+        (stanza.bytes().len() as u64).saturating_add(64)
     }
 }
 
@@ -74,8 +118,12 @@ impl Cx<'_> {
         let index = self.shard.settings.index;
         let Some(session) = self.session_at(key, generation) else { return };
         let (account, stream, received) = (session.account, session.stream, session.inbound.received());
-        let ready = self.account(account).is_some_and(|account| account.state == State::Ready);
-        if !ready {
+        let known = self.account(account).filter(|account| account.moved.is_none());
+        let Some((state, slot)) = known.map(|account| (account.state, account.slot)) else {
+            // Its stream is being closed, and the stanza stays unsettled.
+            return;
+        };
+        if state != State::Ready {
             let stanza = encoded.to_vec();
             self.enqueue(account, Work::FromSession { session: key, generation, number, fault, bytes, stanza });
             return;
@@ -88,7 +136,7 @@ impl Cx<'_> {
         }
         self.shard.stats.stanzas_in = self.shard.stats.stanzas_in.wrapping_add(1);
         self.shard.current =
-            Some(Current { origin: Origin { shard: index, session: key, generation, stream, number }, parts: 0 });
+            Some(Current { origin: Origin { shard: index, slot, session: key, generation, stream, number }, parts: 0 });
         match Stanza::decode(encoded) {
             Ok(stanza) if stanza.validate().is_ok() => {
                 self.outbound(key, stanza, fault);
@@ -183,19 +231,23 @@ impl Cx<'_> {
             self.settle(origin);
             return;
         }
-        let owner = self.shard.owner(bare(to));
+        let slot = self.shard.settings.slot_key.slot(bare(to));
+        let owner = self.shard.slots.owner(slot);
         if owner == self.shard.settings.index {
             self.inbound(stanza, origin);
+        } else if self.shard.slots.busy() && self.shard.slots.giving_mut(slot).is_some() {
+            handover::keep(self, slot, stanza, origin, 0);
         } else {
-            self.relay(owner, stanza, origin);
+            self.relay(owner, stanza, origin, 0);
         }
     }
 
-    fn relay(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>) {
-        let message = PeerMessage::Route { stanza, origin };
+    /// Sends a stanza to the shard of its recipient, if there is room.
+    pub fn relay(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>, hops: u8) {
+        let message = PeerMessage::Route { stanza, origin, hops };
         if self.shard.outbox_has_room(owner, message.bytes()) {
             self.send_peer(owner, message);
-        } else if let PeerMessage::Route { stanza, origin } = message {
+        } else if let PeerMessage::Route { stanza, origin, .. } = message {
             self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
         }
     }
@@ -209,6 +261,17 @@ impl Cx<'_> {
 
     /// Second stop: a stanza for an account of this shard.
     pub fn inbound(&mut self, stanza: SharedStanza, origin: Option<Origin>) {
+        if self.shard.slots.busy() {
+            if let Some((stanza, origin)) = handover::divert(self, stanza, origin) {
+                self.second_stop(stanza, origin);
+            }
+        } else {
+            self.second_stop(stanza, origin);
+        }
+    }
+
+    /// The same, whatever move of its slot is under way.
+    pub fn second_stop(&mut self, stanza: SharedStanza, origin: Option<Origin>) {
         let view = stanza.view();
         let Some(to) = view.to.map(bare) else {
             self.settle(origin);
@@ -217,6 +280,10 @@ impl Cx<'_> {
         match self.shard.accounts.find(to) {
             Some(key) if self.may_pass(key, &view) => self.inbound_ready(key, stanza, origin),
             Some(key) => self.enqueue(key, Work::Inbound { stanza, origin }),
+            None if self.shard.slots.moved() && self.shard.owner(to) != self.shard.settings.index => {
+                let slot = self.shard.settings.slot_key.slot(to);
+                handover::keep(self, slot, stanza, origin, 0);
+            }
             None if needs_nobody(&view) => self.settle(origin),
             None => {
                 let Ok(jid) = BareJid::parse(to) else {

@@ -6,7 +6,7 @@ use crate::link::LinkId;
 use crate::route::bare;
 use hearth_storage::LogId;
 use hearth_wire::FullJid;
-use hearth_wire::ids::{Generation, ShardIndex, StreamId};
+use hearth_wire::ids::{Generation, ShardIndex, Slot, StreamId};
 use hearth_wire::stanza::{Overlay, SharedStanza};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,6 +18,8 @@ pub struct SessionKey(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Origin {
     pub shard: ShardIndex,
+    /// Of the session's account.
+    pub slot: Slot,
     pub session: SessionKey,
     pub generation: Generation,
     pub stream: StreamId,

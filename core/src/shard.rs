@@ -22,14 +22,16 @@ use crate::outputs::{DerivationId, Outputs};
 use crate::presence::fanout::{self, Due};
 use crate::random::Random;
 use crate::register;
-use crate::route::{Current, PeerMessage};
+use crate::route::{Current, PeerMessage, bare};
 use crate::sasl::attempts::Attempts;
 use crate::session::{Session, SessionKey};
 use crate::slab::Slab;
+use crate::slots::{Slots, handover};
 use crate::tally::{Prefix, Tally};
 use hearth_storage::{Answered, EdgeRecord, QuestionId};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Generation, ShardIndex, SlotEpoch, SlotKey};
+use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch, SlotKey};
+use hearth_wire::stanza::StanzaType;
 use hearth_wire::to_core::ToCore;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -41,7 +43,7 @@ pub struct Settings {
     pub slot_key: SlotKey,
     /// Behind fake salts and sealed records; stored.
     pub secret: [u8; 32],
-    /// Epoch of this start, for every slot this core owns.
+    /// Epoch of this start, for every slot until it moves.
     pub epoch: SlotEpoch,
     /// Clear login is offered to edges that say their client is on loopback.
     pub clear_login: bool,
@@ -84,6 +86,18 @@ pub enum Input<'a> {
         derived: Derived,
     },
     Control(Call),
+    /// Gives a slot that this shard serves to another, in good order.
+    MoveSlot {
+        slot: Slot,
+        to: ShardIndex,
+    },
+    /// Whoever leases slots says that this one is `shard`'s from now on, under this epoch, whatever its
+    /// owner until now believes.
+    SlotOwner {
+        slot: Slot,
+        epoch: SlotEpoch,
+        shard: ShardIndex,
+    },
     WakeUp,
     /// Nothing more is there to read: settle, restate credit, go on with what was put off.
     EndOfTurn,
@@ -107,6 +121,7 @@ pub struct Shard {
     pub settings: Settings,
     pub random: Box<dyn Random + Send>,
     pub domains: Domains,
+    pub slots: Slots,
     pub links: BTreeMap<LinkId, Link>,
     pub logins: BTreeMap<(LinkId, u64), Login>,
     /// Failures of late, so that nobody guesses for long.
@@ -154,6 +169,7 @@ impl Shard {
         let shards = usize::from(settings.shards);
         Shard {
             accounts: Accounts::new(u64::from_le_bytes(seed)),
+            slots: Slots::new(settings.shards, settings.epoch),
             settings,
             random,
             domains,
@@ -203,6 +219,8 @@ impl Shard {
                 }
             }
             Input::Control(call) => commands::on_call(&mut cx, call),
+            Input::MoveSlot { slot, to } => handover::on_move(&mut cx, slot, to),
+            Input::SlotOwner { slot, epoch, shard } => handover::on_owner(&mut cx, slot, epoch, shard, true),
             Input::WakeUp => {}
             Input::EndOfTurn => end_of_turn(&mut cx),
             Input::Stop => {
@@ -219,14 +237,14 @@ impl Shard {
         debug_assert!(self.check_invariants());
     }
 
-    /// Who owns the slot of a bare address: slots are dealt to shards in turn.
+    /// Who owns the slot of a bare address.
     pub fn owner(&self, entity: &str) -> ShardIndex {
         self.slot_owner(self.settings.slot_key.slot(entity))
     }
 
     /// Who owns a slot.
-    pub fn slot_owner(&self, slot: hearth_wire::ids::Slot) -> ShardIndex {
-        slot.index().checked_rem(self.settings.shards).unwrap_or(0)
+    pub fn slot_owner(&self, slot: Slot) -> ShardIndex {
+        self.slots.owner(slot)
     }
 
     /// Whether a request of so many bytes may still go to another shard.
@@ -302,11 +320,27 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
         *handled = handled.saturating_add(bytes);
     }
     match message {
-        PeerMessage::Route { stanza, origin } => cx.inbound(stanza, origin),
-        PeerMessage::Presence { stanza, recipients } => fanout::receive(cx, from, &stanza, &recipients),
+        PeerMessage::Route { stanza, origin, hops } => {
+            if origin.is_some_and(|origin| handover::is_old(cx, origin.slot, origin.generation.epoch)) {
+                return;
+            }
+            if hops == 0 { cx.inbound(stanza, origin) } else { handover::on_forwarded(cx, stanza, origin, hops) }
+        }
+        PeerMessage::Presence { stanza, recipients, epoch } => {
+            let view = stanza.view();
+            let slot =
+                view.from.filter(|_| cx.shard.slots.moved()).map(|from| cx.shard.settings.slot_key.slot(bare(from)));
+            // Whoever was told that a session is there must hear that it is not.
+            if view.ty != StanzaType::Available || !slot.is_some_and(|slot| handover::is_old(cx, slot, epoch)) {
+                fanout::receive(cx, from, &stanza, &recipients);
+            }
+        }
         PeerMessage::Presences { to, presences } => fanout::deliver_answers(cx, &to, &presences),
         PeerMessage::Answer { origin, answer } => cx.answer(origin, answer),
         PeerMessage::Settled { origin } => cx.settle(Some(origin)),
+        PeerMessage::SlotOwner { slot, epoch, shard } => handover::on_told(cx, from, slot, epoch, shard),
+        PeerMessage::SlotHeard { slot, epoch } => handover::on_heard(cx, from, slot, epoch),
+        PeerMessage::SlotYielded { slot, epoch } => handover::on_yielded(cx, slot, epoch),
         PeerMessage::Room { bytes } => {
             if let Some(under_way) = cx.shard.outbox_bytes.get_mut(usize::from(from)) {
                 *under_way = under_way.saturating_sub(bytes);
@@ -318,6 +352,9 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
 fn end_of_turn(cx: &mut Cx<'_>) {
     edges::close_some(cx);
     fanout::send_due(cx);
+    if cx.shard.slots.busy() {
+        handover::advance(cx);
+    }
     cx.flush_settled();
     edges::flush_credit(cx);
     for index in 0..cx.shard.settings.shards {

@@ -172,7 +172,9 @@ fn send(cx: &mut Cx<'_>, shard: ShardIndex, stanza: &SharedStanza, recipients: R
     if shard == cx.shard.settings.index {
         receive(cx, shard, stanza, &recipients);
     } else {
-        cx.send_peer(shard, PeerMessage::Presence { stanza: stanza.clone(), recipients });
+        let slot = stanza.view().from.map(|from| cx.shard.settings.slot_key.slot(bare(from)));
+        let epoch = slot.map_or(0, |slot| cx.shard.slots.epoch(slot));
+        cx.send_peer(shard, PeerMessage::Presence { stanza: stanza.clone(), recipients, epoch });
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::provision::{self, Outcome};
 use crate::reply;
+use crate::slots::handover;
 use crate::tally::{Bounds, Prefix};
 use hearth_wire::stanza::{SharedStanza, Stanza};
 use hearth_wire::to_core::{PreAuthIq, Security};
@@ -157,7 +158,11 @@ fn register(
     }
     cx.shard.registrations.count(source, now_ms);
     let slot = cx.shard.settings.slot_key.slot(account.as_str());
-    if cx.shard.slot_owner(slot) != cx.shard.settings.index {
+    let owner = cx.shard.slot_owner(slot);
+    if !handover::is_known(owner) {
+        return Err(StanzaCondition::ResourceConstraint);
+    }
+    if owner != cx.shard.settings.index {
         cx.out.frame(link, &ToEdge::Moved(Moved { counter, slot }));
         return Ok(());
     }

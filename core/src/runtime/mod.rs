@@ -361,6 +361,12 @@ fn log_event(shard: ShardIndex, event: &Event) {
             tracing::warn!(event = "session_detached", shard, session = jid, held_bytes);
         }
         Event::StorageFailed { doing, cause } => tracing::error!(event = "storage_failed", shard, doing, cause),
+        Event::SlotMoved { slot, epoch, shard: owner } => {
+            tracing::info!(event = "slot_moved", shard, slot = slot.index(), epoch, owner);
+        }
+        Event::SlotLost { slot, epoch } => {
+            tracing::warn!(event = "slot_lost", shard, slot = slot.index(), epoch);
+        }
         Event::AccountChanged { account, change } => tracing::info!(event = "account_changed", shard, account, change),
     }
 }

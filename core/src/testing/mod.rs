@@ -233,9 +233,9 @@ impl Core {
 
     /// Asks the store past the shards: to prepare or look at what lies there.
     pub(crate) fn ask_store(&mut self, account: &BareJid, ask: Ask) -> Answer {
-        let settings = &self.shards[0].settings;
-        let slot = settings.slot_key.slot(account.as_str());
-        self.storage.answer(Question { id: 0, slot, epoch: settings.epoch, ask }).answer
+        let slot = self.shards[0].settings.slot_key.slot(account.as_str());
+        let epoch = self.shards.iter().map(|shard| shard.slots.epoch(slot)).max().unwrap();
+        self.storage.answer(Question { id: 0, slot, epoch, ask }).answer
     }
 
     /// The shard that owns an account.
@@ -257,9 +257,20 @@ impl Core {
 
     /// Begins to bind a resource; [`Core::jid`] is empty as long as the core has not answered.
     pub(crate) fn bind(&mut self, full: &str) -> Client {
+        let shard = self.owner(full.split_once('/').unwrap().0);
+        self.bind_at(full, shard)
+    }
+
+    /// As [`Core::login`], where not all shards agree who owns the account.
+    pub(crate) fn login_at(&mut self, full: &str, shard: usize) -> Client {
+        let client = self.bind_at(full, shard);
+        assert_ne!(self.state(client).jid, "", "{full} was not bound");
+        client
+    }
+
+    fn bind_at(&mut self, full: &str, shard: usize) -> Client {
         let (bare, resource) = full.split_once('/').unwrap();
         let jid = self.account(bare);
-        let shard = self.owner(bare);
         let client = Client(self.clients.len());
         let counter = client.0 as u64 + 1;
         self.clients.push(ClientState {
@@ -479,7 +490,8 @@ impl Core {
         &self.clients[client.0]
     }
 
-    fn input(&mut self, shard: usize, input: Input<'_>) {
+    /// One input to one shard; not yet what follows from it: [`Core::run`].
+    pub(crate) fn input(&mut self, shard: usize, input: Input<'_>) {
         self.shards[shard].handle(input, self.now, &mut self.outputs[shard]);
     }
 

@@ -18,6 +18,12 @@ struct Arguments {
     /// steps of each (default 5000)
     #[argh(option, default = "5000")]
     steps: u32,
+    /// storage fences nobody: the run must fail
+    #[argh(switch)]
+    unfenced: bool,
+    /// tell what happens, in order
+    #[argh(switch)]
+    verbose: bool,
     /// lose a delivery now and then: the run must fail
     #[argh(switch)]
     canary: bool,
@@ -29,7 +35,12 @@ fn main() -> ExitCode {
     let bar = indicatif::ProgressBar::new(arguments.seeds);
     let (mut failures, mut total) = (0u64, sim::Trace::default());
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
-        let options = Options { canary: arguments.canary, ..Options::of_seed(seed) };
+        let options = Options {
+            canary: arguments.canary,
+            unfenced: arguments.unfenced,
+            verbose: arguments.verbose,
+            ..Options::of_seed(seed)
+        };
         match sim::run(seed, arguments.steps, options) {
             Ok(trace) => {
                 total.sessions += trace.sessions;
@@ -37,6 +48,8 @@ fn main() -> ExitCode {
                 total.messages_delivered += trace.messages_delivered;
                 total.iqs_answered += trace.iqs_answered;
                 total.links_lost += trace.links_lost;
+                total.slots_moved += trace.slots_moved;
+                total.fenced += trace.fenced;
             }
             Err(failure) => {
                 failures += 1;
@@ -47,13 +60,16 @@ fn main() -> ExitCode {
     }
     bar.finish_and_clear();
     println!(
-        "{} seeds, {failures} failed; {} sessions, {} messages settled, {} deliveries, {} iqs answered, {} links lost",
+        "{} seeds, {failures} failed; {} sessions, {} messages settled, {} deliveries, {} iqs answered, {} links lost, \
+         {} slots moved, {} questions fenced",
         arguments.seeds,
         total.sessions,
         total.messages_settled,
         total.messages_delivered,
         total.iqs_answered,
-        total.links_lost
+        total.links_lost,
+        total.slots_moved,
+        total.fenced
     );
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

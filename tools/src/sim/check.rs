@@ -20,6 +20,10 @@ pub enum Rule {
     NotXml { client: String },
     /// A stream ended with an error that nothing in the run explains.
     StreamError { client: String, condition: String },
+    /// A session that only one side knows, or that a shard serves without owning its slot.
+    Zombie { jid: String, what: &'static str },
+    /// At rest two shards do not agree who owns a slot.
+    Owners { slot: u16 },
     /// After everyone left, something stayed.
     LeftBehind { what: &'static str, count: usize },
 }
@@ -34,6 +38,8 @@ impl fmt::Display for Rule {
             Rule::Unsettled { client, stanzas } => write!(f, "{client} has {stanzas} unsettled stanzas at rest"),
             Rule::NotXml { client } => write!(f, "{client} got bytes that are not XML"),
             Rule::StreamError { client, condition } => write!(f, "{client} got stream error {condition}"),
+            Rule::Zombie { jid, what } => write!(f, "{jid}: {what}"),
+            Rule::Owners { slot } => write!(f, "the shards do not agree who owns slot {slot}"),
             Rule::LeftBehind { what, count } => write!(f, "{count} {what} left at the end"),
         }
     }

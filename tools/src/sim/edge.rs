@@ -140,6 +140,11 @@ impl EdgeLoop {
         }
     }
 
+    /// The shard that has a connection.
+    pub(super) fn shard_of(&self, counter: u64) -> Option<ShardIndex> {
+        self.conns.get(&counter)?.shard
+    }
+
     /// The client is gone without a word.
     pub(super) fn vanish(&mut self, counter: u64) {
         self.input(counter, Input::Eof);

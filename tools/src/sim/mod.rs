@@ -30,13 +30,28 @@ pub struct Options {
     pub users: usize,
     /// Links break, clients vanish, storage fails.
     pub faults: bool,
+    /// Slots move from shard to shard, some by force.
+    pub moves: bool,
+    /// Storage fences nobody: a run with moves must fail.
+    pub unfenced: bool,
+    /// Tells on standard error what happens.
+    pub verbose: bool,
     /// Loses a delivered stanza now and then: the run must fail, or the checks are blind.
     pub canary: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { shards: 2, event_loops: 2, users: 6, faults: true, canary: false }
+        Options {
+            shards: 2,
+            event_loops: 2,
+            users: 6,
+            faults: true,
+            moves: true,
+            unfenced: false,
+            verbose: false,
+            canary: false,
+        }
     }
 }
 
@@ -49,6 +64,9 @@ impl Options {
             event_loops: u16::try_from(pick(16, 2)).unwrap_or(0) + 1,
             users: usize::try_from(pick(24, 6)).unwrap_or(0) + 2,
             faults: pick(32, 4) > 0,
+            moves: pick(40, 4) > 0,
+            unfenced: false,
+            verbose: false,
             canary: false,
         }
     }
@@ -64,6 +82,9 @@ pub struct Trace {
     pub messages_delivered: u64,
     pub iqs_answered: u64,
     pub links_lost: u64,
+    pub slots_moved: u64,
+    /// Questions that storage refused because their slot had moved.
+    pub fenced: u64,
 }
 
 /// A rule that did not hold.
@@ -110,6 +131,13 @@ mod tests {
         let run = |seed| run(seed, 2_000, Options::of_seed(seed)).unwrap();
         assert_eq!(run(7), run(7));
         assert_ne!(run(7).hash, run(8).hash);
+    }
+
+    /// Without fences a shard that has lost a slot writes on.
+    #[test]
+    fn a_store_without_fences_is_found_out() {
+        let options = |seed| Options { unfenced: true, moves: true, shards: 3, ..Options::of_seed(seed) };
+        assert!((1..=200).any(|seed| run(seed, 4_000, options(seed)).is_err()));
     }
 
     #[test]

@@ -13,22 +13,59 @@ use hearth_core::random::SeededRandom;
 use hearth_core::route::PeerMessage;
 use hearth_core::sasl::crypto::{Hash, Secret};
 use hearth_core::shard::{Input, Settings, Shard};
-use hearth_storage::{Answer, Answered, Ask, Boot, Change, Credentials, DomainRecord, Question, Storage, StoreError};
+use hearth_storage::{
+    Answer, Answered, Ask, Boot, Change, Credentials, DomainRecord, Question, Refusal, Storage, StoreError,
+};
 use hearth_wire::BareJid;
 use hearth_wire::codec;
+use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::to_core::ToCore;
 use hearth_wire::to_edge::ToEdge;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Something under way.
 enum Item {
-    ToShard { edge: usize, shard: usize, link: u16, bytes: Vec<u8> },
-    ToEdge { edge: usize, shard: usize, link: u16, bytes: Vec<u8> },
-    LinkDown { shard: usize, link: u16 },
-    Peer { from: usize, to: usize, message: PeerMessage },
-    Question { shard: usize, question: Question },
-    Answer { shard: usize, answered: Answered },
-    Derive { shard: usize, id: DerivationId, task: Task },
+    ToShard {
+        edge: usize,
+        shard: usize,
+        link: u16,
+        bytes: Vec<u8>,
+    },
+    ToEdge {
+        edge: usize,
+        shard: usize,
+        link: u16,
+        bytes: Vec<u8>,
+    },
+    LinkDown {
+        shard: usize,
+        link: u16,
+    },
+    /// A slot was leased to another shard, and this one hears of it.
+    Leased {
+        shard: usize,
+        slot: Slot,
+        epoch: SlotEpoch,
+        to: ShardIndex,
+    },
+    Peer {
+        from: usize,
+        to: usize,
+        message: PeerMessage,
+    },
+    Question {
+        shard: usize,
+        question: Question,
+    },
+    Answer {
+        shard: usize,
+        answered: Answered,
+    },
+    Derive {
+        shard: usize,
+        id: DerivationId,
+        task: Task,
+    },
 }
 
 /// First in, first out within a lane; any order between lanes.
@@ -48,10 +85,15 @@ pub(super) struct World {
     links: BTreeMap<(usize, usize), u16>,
     next_link: u16,
     lanes: BTreeMap<Lane, VecDeque<Item>>,
+    /// What comes only when its time has come, `Now::mono_ms`.
+    late: Vec<(u64, Lane, Item)>,
     clients: Vec<Client>,
     messages: Messages,
     next_message: u64,
     next_session: u64,
+    slot_key: SlotKey,
+    /// Epoch of the last lease: far above what orderly moves count up to.
+    leased: SlotEpoch,
     /// Storage answers `Failed` to writes and appends.
     failing: bool,
     trace: Trace,
@@ -93,10 +135,13 @@ impl World {
             links: BTreeMap::new(),
             next_link: 0,
             lanes: BTreeMap::new(),
+            late: Vec::new(),
             clients,
             messages: Messages::default(),
             next_message: 1,
             next_session: 1,
+            slot_key: boot.slot_key,
+            leased: boot.epoch,
             failing: false,
             trace: Trace::default(),
         };
@@ -113,13 +158,17 @@ impl World {
         match self.pick(100) {
             0..=69 => self.progress(),
             70..=84 => self.move_bytes(),
-            85..=97 => self.act(),
+            85..=96 => self.act(),
+            97 if self.options.moves && self.pick(2) == 0 => {
+                self.move_slot();
+                Ok(())
+            }
             98 => {
                 let ms = 1 + self.pick(3_000) as u64;
                 self.pass(ms);
                 Ok(())
             }
-            _ if self.options.faults => self.fault(),
+            99 if self.options.faults => self.fault(),
             _ => self.progress(),
         }
     }
@@ -131,7 +180,13 @@ impl World {
             client.stalled = false;
         }
         self.settle()?;
+        // Late news come, and moves that were held up by failures go on.
+        for _ in 0..20 {
+            self.pass(1_000);
+            self.settle()?;
+        }
         self.all_answered()?;
+        self.no_zombies()?;
         self.everyone_leaves()?;
         // Whoever has something waiting gets it now: one session each, of high priority.
         for user in 0..self.options.users {
@@ -139,6 +194,7 @@ impl World {
         }
         self.settle()?;
         self.all_answered()?;
+        self.no_zombies()?;
         self.everyone_leaves()?;
         self.trace.messages_settled = self.messages.none_lost()?;
         self.trace.messages_delivered = self.messages.delivered;
@@ -235,26 +291,49 @@ impl World {
             Item::ToShard { edge, shard, link, bytes } => self.frames_to_shard(edge, shard, link, &bytes),
             Item::ToEdge { edge, shard, link, bytes } => self.frames_to_edge(edge, shard, link, &bytes),
             Item::LinkDown { shard, link } => self.feed(shard, Input::LinkDown(LinkId(link))),
+            Item::Leased { shard, slot, epoch, to } => {
+                self.tell(|| format!("shard {shard} hears: {slot:?} is leased to {to} under {epoch}"));
+                self.feed(shard, Input::SlotOwner { slot, epoch, shard: to });
+            }
             Item::Peer { from, to, message } => {
+                self.tell(|| format!("shard {from} -> shard {to}: {message:?}"));
                 let from = u16::try_from(from).unwrap_or(0);
                 self.feed(to, Input::Peer { from, message });
             }
-            Item::Question { shard, question } => {
+            Item::Question { shard, mut question } => {
+                self.tell(|| format!("shard {shard} -> storage: {question:?}"));
+                if self.options.unfenced {
+                    question.epoch = SlotEpoch::MAX;
+                }
                 let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
                 let answered = if writes && self.failing {
                     Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
                 } else {
                     self.storage.answer(question)
                 };
+                if matches!(answered.answer, Answer::Refused(Refusal::Fenced)) {
+                    self.trace.fenced += 1;
+                }
                 self.push((5, lane.1, shard), Item::Answer { shard, answered });
             }
-            Item::Answer { shard, answered } => self.feed(shard, Input::Answer(answered)),
+            Item::Answer { shard, answered } => {
+                self.tell(|| format!("storage -> shard {shard}: {answered:?}"));
+                self.feed(shard, Input::Answer(answered));
+            }
             Item::Derive { shard, id, task } => {
                 let derived = task.run();
                 self.feed(shard, Input::Derived { id, derived });
             }
         }
         Ok(())
+    }
+
+    /// For whoever looks into a failure: what happens, in order.
+    #[expect(clippy::print_stderr, reason = "asked for on the command line")]
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.options.verbose {
+            eprintln!("{:>6} {}", self.now.mono_ms, what());
+        }
     }
 
     fn feed(&mut self, shard: usize, input: Input<'_>) {
@@ -298,7 +377,9 @@ impl World {
         for (id, task) in out.derive.drain(..) {
             self.push((4, 0, shard), Item::Derive { shard, id, task });
         }
-        out.events.clear();
+        for event in out.events.drain(..) {
+            self.tell(|| format!("shard {shard}: {event:?}"));
+        }
         out.replies.clear();
         for link in out.close_links.drain(..) {
             if let Some((edge, _)) = self.edge_of(shard, link.0) {
@@ -363,6 +444,7 @@ impl World {
         let mut rest = bytes;
         while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
             if let Ok(Some(frame)) = ToCore::decode(frame) {
+                self.tell(|| format!("edge {edge} -> shard {shard}: {frame:?}"));
                 self.feed(shard, Input::Frame { link: LinkId(link), frame, bytes: used });
             }
             rest = rest.get(used..).unwrap_or_default();
@@ -378,6 +460,9 @@ impl World {
         let index = u16::try_from(shard).unwrap_or(0);
         let mut rest = bytes;
         while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
+            if let Ok(Some(frame)) = ToEdge::decode(frame) {
+                self.tell(|| format!("shard {shard} -> edge {edge}: {frame:?}"));
+            }
             if let (Ok(Some(frame)), Some(edge)) = (ToEdge::decode(frame), self.edges.get_mut(edge))
                 && !(blind && matches!(frame, ToEdge::Deliver(_)))
             {
@@ -530,9 +615,89 @@ impl World {
         Ok(())
     }
 
+    /// The slot of somebody's account goes to another shard: in good order, or by force, of which the shards
+    /// hear one by one.
+    fn move_slot(&mut self) {
+        let user = self.pick(self.options.users);
+        let slot = self.slot_key.slot(&format!("user{user}@example.org"));
+        let to = u16::try_from(self.pick(self.shards.len())).unwrap_or(0);
+        let forced = self.pick(3) == 0 || self.options.unfenced;
+        let Some(owner) = self.at_rest(slot).filter(|owner| *owner != to) else { return };
+        self.trace.slots_moved += 1;
+        if forced {
+            self.leased += 1_000;
+            for shard in 0..self.shards.len() {
+                // The old owner may hear of it long after the new one began to serve.
+                let wait_ms = if shard == usize::from(owner) { self.pick(12_000) as u64 } else { 0 };
+                let item = Item::Leased { shard, slot, epoch: self.leased, to };
+                self.late.push((self.now.mono_ms + wait_ms, (6, shard, 0), item));
+            }
+            self.arrive();
+        } else {
+            self.tell(|| format!("{slot:?} moves from {owner} to {to}"));
+            self.feed(usize::from(owner), Input::MoveSlot { slot, to });
+        }
+    }
+
+    /// The owner of a slot, if all agree and no move of it is under way.
+    fn at_rest(&self, slot: Slot) -> Option<ShardIndex> {
+        let hears = |item: &Item| matches!(item, Item::Leased { slot: leased, .. } if *leased == slot);
+        let first = self.shards.first()?;
+        let (owner, epoch) = (first.slots.owner(slot), first.slots.epoch(slot));
+        let agreed = self.shards.iter().all(|s| (s.slots.owner(slot), s.slots.epoch(slot)) == (owner, epoch));
+        let late = self.late.iter().any(|(_, _, item)| hears(item));
+        let moving = self.shards.iter().any(|s| s.slots.is_moving(slot));
+        let busy = late || moving || self.lanes.values().flatten().any(hears);
+        (agreed && !busy).then_some(owner)
+    }
+
+    /// No session that only one side knows, none outside its slot's owner, no two owners.
+    fn no_zombies(&self) -> Result<(), Rule> {
+        let zombie = |jid: &str, what| Err(Rule::Zombie { jid: jid.to_owned(), what });
+        for ((edge, shard), link) in &self.links {
+            let (Some(edge), Some(shard)) = (self.edges.get(*edge), self.shards.get(*shard)) else { continue };
+            for (_, session) in shard.sessions.iter().filter(|(_, session)| session.link == LinkId(*link)) {
+                if edge.session(session.counter).is_none_or(|other| other.generation() != session.generation) {
+                    return zombie(session.jid.as_str(), "the core has a session that the edge has not");
+                }
+                if shard.owner(session.jid.bare_str()) != shard.settings.index {
+                    return zombie(session.jid.as_str(), "a shard serves a session of another's slot");
+                }
+            }
+        }
+        for client in &self.clients {
+            let Some((edge, counter)) = client.at else { continue };
+            let Some(edge) = self.edges.get(edge) else { continue };
+            let Some((session, shard)) = edge.session(counter).zip(edge.shard_of(counter)) else { continue };
+            let known = self.shards.get(usize::from(shard)).is_some_and(|shard| {
+                shard.sessions.iter().any(|(_, s)| s.counter == counter && s.generation == session.generation())
+            });
+            if !known {
+                return zombie(&client.jid, "the edge has a session that the core has not");
+            }
+        }
+        for slot in (0..hearth_wire::ids::SLOTS).filter_map(Slot::new) {
+            if self.at_rest(slot).is_none() {
+                return Err(Rule::Owners { slot: slot.index() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what is due into its lane.
+    fn arrive(&mut self) {
+        let now_ms = self.now.mono_ms;
+        let (due, late) = std::mem::take(&mut self.late).into_iter().partition(|(at_ms, _, _)| *at_ms <= now_ms);
+        self.late = late;
+        for (_, lane, item) in Vec::from_iter(due) {
+            self.push(lane, item);
+        }
+    }
+
     fn pass(&mut self, ms: u64) {
         self.now.mono_ms += ms;
         self.now.utc_ms += ms;
+        self.arrive();
         for shard in 0..self.shards.len() {
             self.feed(shard, Input::WakeUp);
             self.feed(shard, Input::EndOfTurn);

@@ -1,0 +1,166 @@
+use super::*;
+use crate::shard::Input;
+use crate::testing::{Client, Core};
+use hearth_wire::StreamCondition;
+
+const ADA: &str = "ada@example.org";
+
+fn slot(core: &Core, jid: &str) -> Slot {
+    core.shards[0].settings.slot_key.slot(jid)
+}
+
+fn message(id: u32, to: &str) -> String {
+    format!("<message to='{to}' id='{id}' type='chat'><body>b</body></message>")
+}
+
+fn ids(core: &mut Core, client: Client) -> Vec<String> {
+    core.take_stanzas(client).iter().filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned)).collect()
+}
+
+/// Two shards; ada on one, somebody on the other.
+fn world() -> (Core, usize, String) {
+    let core = Core::new(2);
+    let from = core.owner(ADA);
+    let other = core.name_on(1 - from, "grace");
+    (core, from, other)
+}
+
+fn lease(core: &mut Core, shard: usize, epoch: SlotEpoch, to: usize) {
+    let (slot, to) = (slot(core, ADA), ShardIndex::try_from(to).unwrap());
+    core.input(shard, Input::SlotOwner { slot, epoch, shard: to });
+    core.run();
+}
+
+#[test]
+fn news_count_once_and_never_back() {
+    let mut slots = Slots::new(3, 5);
+    let slot = |n| Slot::new(n).unwrap();
+    assert!(!slots.moved() && slots.runs().len() == usize::from(SLOTS));
+    assert!(slots.learn(slot(4), 7, 2) && slots.moved());
+    assert!(!slots.learn(slot(4), 7, 0) && !slots.learn(slot(4), 6, 0));
+    assert_eq!((slots.owner(slot(4)), slots.epoch(slot(4)), slots.epoch(slot(5))), (2, 7, 5));
+    assert_eq!(Slots::new(1, 5).runs(), [(slot(0), slot(SLOTS - 1), 5, 0)]);
+}
+
+#[test]
+fn a_slot_moves_in_good_order() {
+    let (mut core, from, grace) = world();
+    let desk = core.login("ada@example.org/desk");
+    let phone = core.login(&format!("{grace}/phone"));
+    core.send(desk, "<presence/>");
+    core.forget();
+    // Delivered and not read: it waits in the log.
+    core.writing = false;
+    core.send(phone, &message(1, ADA));
+    core.writing = true;
+    let (slot, to) = (slot(&core, ADA), ShardIndex::try_from(1 - from).unwrap());
+    core.input(from, Input::MoveSlot { slot, to });
+    // On its way while the slot moves.
+    core.put(phone, &message(2, ADA));
+    core.run();
+    assert_eq!(core.closed(desk), Some(Some(StreamCondition::Reset)));
+    assert!(core.session(desk).is_none() && core.unsettled(phone) == 0);
+    assert!(core.shards.iter().all(|shard| shard.slots.owner(slot) == to && !shard.slots.busy()));
+    assert_eq!(core.stored(ADA).marks.undelivered.len(), 1);
+    let desk = core.login("ada@example.org/desk");
+    core.send(desk, "<presence/>");
+    assert_eq!(ids(&mut core, desk), ["1", "2"]);
+    // And back again.
+    let back = ShardIndex::try_from(from).unwrap();
+    core.input(usize::from(to), Input::MoveSlot { slot, to: back });
+    core.run();
+    assert_eq!(core.closed(desk), Some(Some(StreamCondition::Reset)));
+    let desk = core.login("ada@example.org/desk");
+    core.send(desk, "<presence/>");
+    assert_eq!(ids(&mut core, desk), [""; 0]);
+    assert!(core.session(desk).unwrap().generation.epoch > 2);
+}
+
+/// The old owner writes on, is refused, and sends on what it was refused for.
+#[test]
+fn a_slot_taken_by_force_is_fenced() {
+    let (mut core, from, grace) = world();
+    let desk = core.login("ada@example.org/desk");
+    let phone = core.login(&format!("{grace}/phone"));
+    core.send(desk, "<presence/>");
+    core.forget();
+    // Only the new owner hears; the sender's shard is another, but it is the same one here.
+    core.holding = true;
+    core.put(phone, &message(1, ADA));
+    core.run();
+    core.holding = false;
+    lease(&mut core, 1 - from, 1_000, 1 - from);
+    core.answer();
+    assert_eq!(core.closed(desk), Some(Some(StreamCondition::Reset)), "it learns by the refusal");
+    assert_eq!(core.unsettled(phone), 1);
+    core.send(phone, &message(2, ADA));
+    lease(&mut core, from, 1_000, 1 - from);
+    assert_eq!(core.unsettled(phone), 0);
+    let desk = core.login_at("ada@example.org/desk", 1 - from);
+    core.send(desk, "<presence/>");
+    assert_eq!(ids(&mut core, desk), ["1", "2"]);
+}
+
+/// An owner that is never heard of again costs its refused messages an error, and the new owner a wait.
+#[test]
+fn an_old_owner_that_hears_nothing_refuses_what_it_kept() {
+    let (mut core, from, grace) = world();
+    let phone = core.login(&format!("{grace}/phone"));
+    core.account(ADA);
+    core.holding = true;
+    core.put(phone, &message(1, ADA));
+    core.run();
+    assert!(core.answer_one(), "ada is loaded");
+    core.holding = false;
+    let slot = slot(&core, ADA);
+    let apply = hearth_storage::Ask::Apply { changes: Vec::new() };
+    core.storage.answer(hearth_storage::Question { id: 0, slot, epoch: 1_000, ask: apply });
+    core.answer();
+    assert_eq!((core.shards[from].slots.owner(slot), core.unsettled(phone)), (NOBODY, 1));
+    core.advance(crate::limits::SLOT_WAIT_MS + crate::limits::SLOT_TICK_MS);
+    let [error] = &core.take(phone)[..] else { panic!("one answer") };
+    assert!(error.contains("resource-constraint"), "{error}");
+    assert_eq!(core.unsettled(phone), 0);
+}
+
+/// What a session of an older ownership still says counts no more; that it is gone does.
+#[test]
+fn frames_of_an_older_epoch_are_dropped() {
+    let (mut core, from, grace) = world();
+    core.friends(ADA, &grace);
+    let desk = core.login("ada@example.org/desk");
+    let phone = core.login(&format!("{grace}/phone"));
+    core.send(phone, "<presence/>");
+    core.send(desk, "<presence/>");
+    core.forget();
+    // The other shard hears that ada's slot is leased to itself; ada's shard does not.
+    lease(&mut core, 1 - from, 1_000, 1 - from);
+    core.send(desk, &message(1, &format!("{grace}/phone")));
+    core.send(desk, "<presence><show>away</show></presence>");
+    assert_eq!(core.take(phone), [""; 0]);
+    assert_eq!(core.unsettled(desk), 2);
+    lease(&mut core, from, 1_000, 1 - from);
+    assert_eq!(core.take(phone), [format!("<presence type='unavailable' from='ada@example.org/desk' to='{grace}'/>")]);
+}
+
+/// A store that fails holds nobody up: who waits is told, and the slot is taken when it works again.
+#[test]
+fn a_slot_that_storage_does_not_give_is_asked_for_again() {
+    let (mut core, from, grace) = world();
+    let phone = core.login(&format!("{grace}/phone"));
+    core.account(ADA);
+    core.failing = true;
+    let slot = slot(&core, ADA);
+    let to = ShardIndex::try_from(1 - from).unwrap();
+    core.input(from, Input::MoveSlot { slot, to });
+    core.run();
+    core.send(phone, &message(1, ADA));
+    assert!(core.shards[usize::from(to)].slots.busy());
+    core.failing = false;
+    core.advance(crate::limits::SLOT_RETRY_MS + crate::limits::SLOT_TICK_MS);
+    assert!(!core.shards[usize::from(to)].slots.busy());
+    assert_eq!(core.unsettled(phone), 0);
+    let desk = core.login_at("ada@example.org/desk", usize::from(to));
+    core.send(desk, "<presence/>");
+    assert_eq!(ids(&mut core, desk), ["1"]);
+}
