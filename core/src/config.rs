@@ -165,7 +165,7 @@ impl Config {
         if self.link_unix.as_os_str().is_empty() && self.link_tcp.is_none() && self.link_tls.is_none() {
             return Err("link_unix = \"\" without link_tcp or link_tls: expected a way for edges to connect".to_owned());
         }
-        if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
+        if !crate::logging::LEVELS.contains(&self.log.level.as_str()) {
             return Err(format!("log.level = {:?}: expected error, warn, info, debug or trace", self.log.level));
         }
         if !(1..=65_536).contains(&self.storage.cache_mib) {

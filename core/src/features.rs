@@ -1,6 +1,7 @@
 //! The features: one file each, one line here. The list also yields the disco replies.
 
 use crate::cx::Cx;
+use crate::domain::Switch;
 use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{disco, last_activity, legacy_session, ping, register, roster, vcard, version};
@@ -24,6 +25,8 @@ pub const ALL: &[&Feature] = &[
 /// What one feature adds.
 pub struct Feature {
     pub spec: Spec,
+    /// What switches it on and off by domain; without one it is always on.
+    pub switch: Option<&'static Switch>,
     /// Advertised by the server in disco#info (XEP-0030 §3).
     pub disco_server: &'static [&'static str],
     /// Advertised by every account.
@@ -35,8 +38,14 @@ pub struct Feature {
 
 impl Feature {
     /// Adds nothing.
-    pub const EMPTY: Feature =
-        Feature { spec: Spec::Rfc(6120), disco_server: &[], disco_account: &[], iq: &[], stream_features: None };
+    pub const EMPTY: Feature = Feature {
+        spec: Spec::Rfc(6120),
+        switch: None,
+        disco_server: &[],
+        disco_account: &[],
+        iq: &[],
+        stream_features: None,
+    };
 }
 
 /// What a feature implements.

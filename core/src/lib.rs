@@ -14,6 +14,7 @@
 
 pub mod account;
 pub mod accounts;
+pub mod audit;
 pub mod bind;
 pub mod classify;
 pub mod commands;
@@ -32,6 +33,7 @@ pub mod last_activity;
 pub mod legacy_session;
 pub mod limits;
 pub mod link;
+pub mod logging;
 pub mod login;
 pub mod message;
 pub mod offline;

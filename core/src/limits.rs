@@ -180,5 +180,11 @@ pub const COMMAND_MANY_MAX: usize = 64;
 /// Rows of one answer to an operator. What is beyond is told apart by narrower questions.
 pub const COMMAND_ROWS_MAX: usize = 10_000;
 
+/// Bytes of one file of the audit log: some 60,000 changes. Reached: the next file begins.
+pub const AUDIT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Files of the audit log, the current one among them. Reached: the oldest goes.
+pub const AUDIT_FILES_MAX: u32 = 8;
+
 /// Accounts in one page of a list.
 pub const COMMAND_PAGE: u32 = 500;

@@ -4,6 +4,8 @@ use hearth_core::config::{Config, CoreError, LogFormat};
 use hearth_core::runtime::{self, StopHandle};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -56,9 +58,10 @@ fn start(arguments: &Arguments) -> Result<(), CoreError> {
 }
 
 fn log_to_stderr(config: &Config) {
-    let log = tracing_subscriber::fmt().with_env_filter(config.log.level.as_str()).with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(hearth_core::logging::filter(&config.log.level));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match config.log.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
 }

@@ -122,6 +122,76 @@ fn sessions_are_seen_and_ended() {
     assert_eq!(code(&hearth.ctl(&["sessions", "show", "ada@example.org/desk"], "")), 5);
 }
 
+/// What was done stands in the audit log with who did it, and no secret stands anywhere.
+#[test]
+fn changes_are_audited() {
+    let hearth = Hearth::start(&Options { domain: "example.org", arguments: &["--log", "trace"] });
+    let canary = "canary-7c1f";
+    let add = |name: &str| hearth.ctl(&["user", "add", name, "--password-stdin"], canary);
+    assert_eq!((code(&add("ada")), code(&add("ada"))), (0, 4));
+    assert_eq!(code(&hearth.ctl(&["user", "password", "ada", "--password-stdin"], &format!("{canary}-2"))), 0);
+    Client::login(&hearth.server(), "ada", &format!("{canary}-2"), None).expect("the new password works");
+    assert_eq!(code(&hearth.ctl(&["user", "list"], "")), 0);
+    let audit = hearth.ctl(&["audit", "--json"], "");
+    let lines: Vec<_> = json(&audit)
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|line| {
+            assert!(line["at"].as_str().is_some_and(|at| at.ends_with('Z')), "{line}");
+            assert_eq!((&line["by"]["transport"], line["by"]["uid"].is_u64()), (&Value::from("unix"), true), "{line}");
+            (line["command"].clone(), line["parameters"]["account"].clone(), line["outcome"].clone())
+        })
+        .collect();
+    let ada = "ada@example.org";
+    let wanted = [("user add", ada, "done"), ("user add", ada, "exists"), ("user password", ada, "done")];
+    assert_eq!(lines, wanted.map(|(a, b, c)| (Value::from(a), Value::from(b), Value::from(c))));
+    assert!(text(&hearth.ctl(&["audit", "--last", "1"], "")).contains("account=ada@example.org"));
+    // A password in the wrong place is refused without being repeated in any log.
+    let wrong = r#"{"protocol":1,"command":"user add","parameters":{"account":"a@b","password":["canary-7c1f"]}}"#;
+    let mut socket = std::os::unix::net::UnixStream::connect(hearth.data.join("control.sock")).expect("connects");
+    std::io::Write::write_all(&mut socket, format!("{wrong}\n").as_bytes()).expect("sends");
+    let mut answer = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(socket), &mut answer).expect("it answers");
+    assert!(answer.contains("bad_request") && !answer.contains("canary"), "{answer}");
+    // The log is kept, so that the canary would be seen if it were there.
+    assert!(hearth.log().contains("account_changed"), "{}", hearth.log());
+    assert!(!hearth.log().contains("canary"));
+    for file in std::fs::read_dir(&hearth.data).expect("the data folder").flatten() {
+        let bytes = std::fs::read(file.path()).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&bytes).contains("canary"), "{}", file.path().display());
+    }
+
+    // What cannot be audited is not done.
+    let log = hearth.data.join("audit.log");
+    std::fs::remove_file(&log).and_then(|()| std::fs::create_dir(&log)).expect("in the way");
+    let refused = add("bob");
+    assert_eq!(code(&refused), 7);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nothing was done"));
+    assert_eq!(text(&hearth.ctl(&["user", "list"], "")), "ada@example.org\n");
+}
+
+#[test]
+fn what_is_bounded_implemented_and_logged() {
+    let hearth = Hearth::start(&Options::default());
+    let limits = json(&hearth.ctl(&["limits", "--json"], ""));
+    let named = |name: &str| limits.as_array().and_then(|rows| rows.iter().find(|row| row["limit"] == name).cloned());
+    assert_eq!(named("roster_items_max").expect("a limit")["set_by"], "built in");
+    assert_eq!(named("shards").expect("a setting")["value"], 1);
+    assert!(text(&hearth.ctl(&["limits", "roster"], "")).lines().count() < limits.as_array().map_or(0, Vec::len));
+    let features = text(&hearth.ctl(&["features", "example.org"], ""));
+    assert!(features.contains("XEP-0077") && features.contains("jabber:iq:register"), "{features}");
+    assert_eq!(code(&hearth.ctl(&["features", "elsewhere.example"], "")), 5);
+
+    hearth.add("ada@example.org");
+    assert!(!hearth.log().contains("logged_in"));
+    assert_eq!(text(&hearth.ctl(&["log", "show"], "")), "level     warn\nat start  warn\n");
+    assert_eq!(code(&hearth.ctl(&["log", "set", "debug"], "")), 0);
+    hearth.login("ada", "desk");
+    assert!(hearth.log().contains("logged_in"), "{}", hearth.log());
+    assert_eq!(code(&hearth.ctl(&["log", "set", "loud"], "")), 6);
+}
+
 #[test]
 fn several_domains() {
     let hearth = Hearth::start(&Options { domain: "a.example", arguments: &["--domain", "b.example"] });

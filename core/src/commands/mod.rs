@@ -11,7 +11,11 @@
 //! To add one: an entry in its group's file, and its function there.
 
 mod arguments;
+mod audit;
 pub(crate) mod edge;
+mod features;
+mod limits;
+mod log;
 mod nearest;
 mod result;
 mod session;
@@ -22,6 +26,7 @@ pub use arguments::{Arguments, Value};
 pub use nearest::nearest;
 pub use result::{Add, Did, Done, FILE, Field, File, Look, Refused, RefusedKind, Reply, Rows, Shape};
 
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::runtime::EdgeAdmin;
@@ -31,7 +36,16 @@ use std::fmt;
 pub type ControlId = u64;
 
 /// Every group, in the order of the help.
-pub const GROUPS: &[&Group] = &[&status::GROUP, &user::GROUP, &session::GROUP, &edge::GROUP];
+pub const GROUPS: &[&Group] = &[
+    &status::GROUP,
+    &user::GROUP,
+    &session::GROUP,
+    &edge::GROUP,
+    &features::GROUP,
+    &limits::GROUP,
+    &log::GROUP,
+    &audit::GROUP,
+];
 
 /// Commands with a first word in common, or a single command of one word.
 pub struct Group {
@@ -196,6 +210,7 @@ pub struct Call {
 pub struct Process<'a> {
     pub config: &'a Config,
     pub(crate) edges: &'a EdgeAdmin,
+    pub audit: &'a Audit,
 }
 
 /// Every command.

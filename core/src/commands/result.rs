@@ -118,6 +118,8 @@ pub enum Look {
     Duration,
     /// Milliseconds since 1970 as UTC (RFC 3339).
     Time,
+    /// An object as `name=value`, without what is null.
+    Pairs,
 }
 
 /// How a field of a record that every shard answers adds up.

@@ -43,6 +43,7 @@ pub const BOUNDS: Bounds = Bounds {
 /// After login: what is on file, another password, no account any more.
 pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(77, "2.4"),
+    switch: Some(&REGISTRATION),
     disco_server: &[NS_REGISTER],
     iq: &[IqHandler { ns: NS_REGISTER, element: "query", scopes: &[Scope::Server, Scope::Account], run: on_iq }],
     ..Feature::EMPTY

@@ -1,8 +1,10 @@
 //! The operator's socket: one JSON line in, one JSON line out (`control.rs`), each for the shards or the
 //! thread its command names (`commands/`).
 
+use super::Clock;
 use super::edge_admin::EdgeAdmin;
 use super::mail::{Mail, Mailbox};
+use crate::audit::{Audit, By};
 use crate::commands::{self, Arguments, Call, Command, OnShard, Process, Refused, RefusedKind, Reply, Run};
 use crate::config::Config;
 use crate::control::{PROTOCOL, Request};
@@ -32,6 +34,8 @@ pub(crate) struct Control {
     pub(crate) slot_key: SlotKey,
     pub(crate) config: Arc<Config>,
     pub(crate) edges: EdgeAdmin,
+    pub(crate) audit: Arc<Audit>,
+    pub(crate) clock: Clock,
 }
 
 impl Control {
@@ -57,13 +61,15 @@ impl Control {
 
     fn talk(&self, mut stream: UnixStream) -> io::Result<()> {
         stream.set_read_timeout(Some(SILENCE))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream);
+        let by = By::of_uid(peer.ok().map(|peer| peer.uid.as_raw()));
         let mut reader = BufReader::new(stream.try_clone()?);
         loop {
             let mut line = String::new();
             if reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)? == 0 {
                 return Ok(());
             }
-            let reply = self.answer(&line).unwrap_or_else(Reply::Error);
+            let reply = self.answer(&line, &by).unwrap_or_else(Reply::Error);
             let mut answer = serde_json::to_vec(&reply).map_err(io::Error::other)?;
             answer.push(b'\n');
             stream.write_all(&answer)?;
@@ -71,7 +77,7 @@ impl Control {
     }
 
     /// Checks a line and runs what it asks.
-    fn answer(&self, line: &str) -> Result<Reply, Refused> {
+    fn answer(&self, line: &str, by: &By) -> Result<Reply, Refused> {
         let bad = |message: String, next: &str| Refused::new(RefusedKind::BadRequest, message, next);
         let request: Request = serde_json::from_str(line).map_err(|error| bad(error.to_string(), OTHER_RELEASE))?;
         if request.protocol != PROTOCOL {
@@ -87,7 +93,17 @@ impl Control {
         };
         let mut arguments = Arguments::parse(command, &request.parameters)?;
         arguments.after = request.after;
-        self.run(command, arguments)
+        if !command.changes {
+            return self.run(command, arguments);
+        }
+        let begun = self.audit.begin(self.clock.now().utc_ms, by, command, &arguments)?;
+        let result = self.run(command, arguments);
+        let outcome = result.as_ref().err().map_or("done", |refused| refused.kind.name());
+        if let Err(error) = self.audit.end(&begun, outcome) {
+            // What was done is done; that it was begun is in the log.
+            tracing::error!(event = "audit_failed", command = command.name, outcome, cause = %error);
+        }
+        result
     }
 
     fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
@@ -98,7 +114,10 @@ impl Control {
             }
             Run::OwnerOrAll(_, run) | Run::All(run) => self.ask(command, &self.shards, run, &arguments),
             Run::First(run) => self.ask(command, self.shards.get(..1).unwrap_or_default(), run, &arguments),
-            Run::Process(run) => run(&Process { config: &self.config, edges: &self.edges }, &arguments).map(Reply::Ok),
+            Run::Process(run) => {
+                let process = Process { config: &self.config, edges: &self.edges, audit: &self.audit };
+                run(&process, &arguments).map(Reply::Ok)
+            }
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
                 Err(Refused::new(RefusedKind::BadRequest, message, "run it by hearthctl"))

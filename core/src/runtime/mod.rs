@@ -171,6 +171,8 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         slot_key: boot.slot_key,
         config: Arc::new(config.clone()),
         edges,
+        audit: Arc::new(crate::audit::Audit::new(&config.data)),
+        clock,
     };
     let control_listener = bind_unix_std(&at.control)?;
 

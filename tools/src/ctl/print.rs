@@ -125,6 +125,10 @@ fn shown(look: Look, value: &Json) -> String {
     match (look, value) {
         (Look::Duration, Json::Number(seconds)) => duration(seconds.as_u64().unwrap_or(0)),
         (Look::Time, Json::Number(ms)) => hearth_wire::date_time::text(ms.as_u64().unwrap_or(0)),
+        (Look::Pairs, Json::Object(pairs)) => {
+            let there = pairs.iter().filter(|(_, value)| !value.is_null());
+            there.map(|(name, value)| format!("{name}={}", shown(look, value))).collect::<Vec<_>>().join(" ")
+        }
         (_, Json::Null) => "-".to_owned(),
         (_, Json::Bool(yes)) => if *yes { "yes" } else { "no" }.to_owned(),
         (_, Json::String(text)) => {

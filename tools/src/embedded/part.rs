@@ -8,6 +8,8 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::Write;
 use std::process::Command;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// First argument of the child that is the core.
 pub(super) const CORE: &str = "core";
@@ -44,12 +46,8 @@ impl Part {
     pub(super) fn run(self, args: &Args) -> Result<(), Failure> {
         hearth_core::process::use_small_pages();
         die_with_parent()?;
-        tracing_subscriber::fmt()
-            .with_env_filter(tracing_subscriber::EnvFilter::new(&args.log))
-            .with_ansi(false)
-            .with_target(false)
-            .with_writer(std::io::stderr)
-            .init();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
+        tracing_subscriber::registry().with(hearth_core::logging::filter(&args.log)).with(lines).init();
         match self {
             Part::Core => run_core(args),
             Part::Edge => run_edge(args),
