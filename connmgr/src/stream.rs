@@ -70,7 +70,7 @@ pub enum Input<'a> {
     Directory {
         domain: Hosted<'a>,
     },
-    /// A first-level element before bind. `more`: bytes of the client lie behind it already.
+    /// A first-level element before bind. `more`: more than whitespace of the client lies behind it already.
     Element {
         element: Element<'a>,
         more: bool,

@@ -173,6 +173,27 @@ fn nothing_but_starttls_before_tls() {
     bystander.is_served("PLAIN in the clear");
 }
 
+/// Some clients end each element with a line break (RFC 6120 §5.3.3 forbids it behind `<starttls/>`, §4.4 allows it
+/// elsewhere); it belongs to the stream that ends there, not to the one that follows.
+#[test]
+fn a_line_break_behind_what_restarts_the_stream() {
+    let hearth = Hearth::start(&Options::default());
+    hearth.add("ada@example.org");
+    let mut client = Client::connect(&hearth.server()).expect("connects");
+    client.open().expect("opens");
+    client.send(&format!("{STARTTLS}\n")).expect("sends");
+    let answer = client.receive_element().expect("is told");
+    assert!(answer.is(NS_TLS, "proceed"), "{answer}");
+    client.handshake().expect("a handshake");
+    client.open().expect("opens");
+    // "\0ada\0secret"
+    client.send(&format!("<auth xmlns='{NS_SASL}' mechanism='PLAIN'>AGFkYQBzZWNyZXQ=</auth>\n")).expect("sends");
+    let answer = client.receive_element().expect("is told");
+    assert!(answer.is(NS_SASL, "success"), "{answer}");
+    client.open().expect("a declaration behind the line break");
+    client.bind(None).expect("binds");
+}
+
 #[test]
 fn sasl_that_cannot_be() {
     let hearth = Hearth::start(&Options::default());

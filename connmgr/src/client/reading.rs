@@ -222,7 +222,8 @@ impl Client {
                 Ok(None) => break,
                 Ok(Some((piece, len))) => {
                     let bytes = rest.get(..len).unwrap_or_default();
-                    if !self.on_piece(piece, bytes, rest.len() > len, cx) {
+                    let behind = rest.get(len..).unwrap_or_default();
+                    if !self.on_piece(piece, bytes, !xml::is_blank(behind), cx) {
                         framed = len;
                         break;
                     }
@@ -248,7 +249,7 @@ impl Client {
         self.input(Input::Refused { condition: error.condition(), text: error.text() }, cx);
     }
 
-    /// One whole piece; false if it must come again when there is credit. `more`: bytes lie behind it.
+    /// One whole piece; false if it must come again when there is credit. `more`: more than whitespace lies behind it.
     fn on_piece(&mut self, piece: Piece, bytes: &[u8], more: bool, cx: &mut Shared) -> bool {
         match piece {
             Piece::Blank => {}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  stage  Start ──<?xml …?>──▶ Prolog ──<stream:stream …>──▶ Stream ──</stream:stream>──▶ Closed
-//!           └───────whitespace───▲                            │  ▲
+//!           └───────whitespace───▲ (not in a later stream)     │  ▲
 //!                                                             └──┘ elements, whitespace
 //!  within a piece
 //!         ┌──────────────────────────── Text ◀─────────────────┐
@@ -20,7 +20,8 @@ use memchr::{memchr, memchr2, memmem};
 /// A whole top-level piece of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Piece {
-    /// `<?xml … ?>`, only as the first bytes of a stream.
+    /// `<?xml … ?>`, only as the first bytes of a stream; whitespace before it is allowed in a later stream of the
+    /// same transport, since it was sent to end what came before.
     Declaration,
     /// `<stream:stream …>`.
     Header,
@@ -50,6 +51,8 @@ pub struct Framer {
 enum Stage {
     #[default]
     Start,
+    /// As `Start`, of a later stream.
+    Restart,
     Prolog,
     Stream,
     Closed,
@@ -113,7 +116,7 @@ impl Framer {
 
     /// RFC 6120 §4.3.3: a new stream begins on the same transport.
     pub fn restart(&mut self) {
-        *self = Framer::new();
+        *self = Framer { stage: Stage::Restart, ..Framer::default() };
     }
 
     fn scan(&mut self, buffer: &[u8], limits: &Limits) -> Result<Option<(Piece, usize)>, XmlError> {
@@ -154,10 +157,10 @@ impl Framer {
                 (self.scanned, self.at) = (1, At::Markup);
                 Ok(())
             }
-            (Stage::Start, 0) | (_, 0x80..=0xc1 | 0xf5..=0xff) => Err(XmlError::Encoding), // UTF-16 and the like
+            (Stage::Start | Stage::Restart, 0) | (_, 0x80..=0xc1 | 0xf5..=0xff) => Err(XmlError::Encoding), // UTF-16 and the like
             (_, 0..0x20) => Err(XmlError::Character),
             (Stage::Stream, _) => Err(XmlError::TextBetweenStanzas),
-            (Stage::Start | Stage::Prolog, _) => Err(XmlError::OutsideStream),
+            (Stage::Start | Stage::Restart | Stage::Prolog, _) => Err(XmlError::OutsideStream),
         }
     }
 
@@ -223,14 +226,14 @@ impl Framer {
 
     fn markup(&mut self, byte: u8, limits: &Limits) -> Result<(), XmlError> {
         match (self.stage, byte) {
-            (Stage::Start, b'?') => {
+            (Stage::Start | Stage::Restart, b'?') => {
                 self.matched = 2;
                 self.one(At::DeclarationOpen);
             }
             (Stage::Stream, b'!') => self.one(At::Bang),
             (Stage::Stream, b'/') => self.one(At::EndTag),
             (_, b'?' | b'!') => return Err(XmlError::Restricted),
-            (Stage::Start, 0) => return Err(XmlError::Encoding), // UTF-16LE
+            (Stage::Start | Stage::Restart, 0) => return Err(XmlError::Encoding), // UTF-16LE
             (stage, byte) if byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80 => {
                 if stage == Stage::Stream {
                     self.depth = self.depth.saturating_add(1);
@@ -356,6 +359,11 @@ fn ends_run_in_tag(byte: u8) -> bool {
 fn is_stream_tag(piece: &[u8]) -> bool {
     let name = piece.split(|byte| is_space(*byte) || *byte == b'>').next().unwrap_or_default();
     name.rsplit(|byte| matches!(byte, b':' | b'<')).next() == Some(b"stream")
+}
+
+/// Whether all of this is whitespace, or nothing.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| is_space(*byte))
 }
 
 /// XML 1.0 §2.3: `S`.

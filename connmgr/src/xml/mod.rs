@@ -22,7 +22,7 @@ pub(crate) mod names;
 pub use declaration::parse_declaration;
 pub use element::{Scratch, parse_element};
 pub use error::XmlError;
-pub use framer::{Framer, Piece};
+pub use framer::{Framer, Piece, is_blank};
 pub use header::{Header, Scope, parse_close, parse_header};
 
 /// Namespace of the stream element, its features and its errors (RFC 6120 §4.8.1).

@@ -163,6 +163,9 @@ fn a_new_stream_on_the_same_transport() {
         assert_eq!(next(&mut framer, HEADER), Some((Piece::Header, HEADER.len())));
         assert_eq!(next(&mut framer, "<auth/>"), Some((Piece::Element, 7)));
         framer.restart();
+        // Sent behind <auth/>, looked at in the new stream.
+        assert_eq!(next(&mut framer, "\r"), Some((Piece::Blank, 1)));
+        assert_eq!(next(&mut framer, "\n <?xml"), Some((Piece::Blank, 2)));
     }
 }
 
