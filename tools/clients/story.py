@@ -411,8 +411,8 @@ class Story:
     ]
 
 
-async def play(name, steps, story, people=lambda: []):
-    """Runs the steps, methods of `story`, and tells TAP; `people` are those whose notes explain a failure."""
+async def play(name, steps, story, explain):
+    """Runs the steps, methods of `story`, and tells TAP; `explain` gives the lines that explain a failure."""
     print(f"1..{len(steps)}", flush=True)
     failed = False
     for number, step in enumerate(steps, start=1):
@@ -431,12 +431,14 @@ async def play(name, steps, story, people=lambda: []):
             failed = True
             reason = "deadline" if isinstance(error, asyncio.TimeoutError) else f"{type(error).__name__}: {error}"
             print(f"not ok {title}", flush=True)
-            for line in reason.splitlines() or [""]:
+            for line in reason.splitlines() + explain():
                 print(f"  # {line}", flush=True)
-            for person in people():
-                for noted in person.noted[-6:]:
-                    print(f"  # {person.account} noted {noted}", flush=True)
     return not failed
+
+
+def notes(*people):
+    """What these people noted last."""
+    return [f"{person.account} noted {noted}" for person in people for noted in person.noted[-6:]]
 
 
 def arguments():
@@ -459,7 +461,7 @@ def tell(person, more=()):
         # Clients are made inside the event loop that they will use.
         story = Story(person, server, ada, grace)
         name = f"{person.client} {server['transport']}"
-        return await play(name, Story.STEPS + list(more), story, lambda: (story.ada, story.grace))
+        return await play(name, Story.STEPS + list(more), story, lambda: notes(story.ada, story.grace))
 
     ok = asyncio.run(told())
     sys.stdout.flush()
