@@ -14,7 +14,7 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::message::NotLogged;
 use crate::session::{Origin, SessionKey};
-use hearth_storage::{Answer, Change, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
+use hearth_storage::{Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::{SharedStanza, StanzaFault};
@@ -51,6 +51,8 @@ pub struct Account {
     pub requests: Vec<StoredRequest>,
     pub sessions: Vec<SessionKey>,
     pub log: AccountLog,
+    /// Nobody logs in (`provision::disable`); all else is as if it were offline.
+    pub disabled: Option<Box<Disabled>>,
     /// When its last available resource went; what is newer than the store has it is in `seen_dirty`.
     pub last_seen: Option<Box<LastSeen>>,
     pub seen_dirty: bool,
@@ -190,6 +192,7 @@ impl Account {
             requests: Vec::new(),
             sessions: Vec::new(),
             log: AccountLog::default(),
+            disabled: None,
             last_seen: None,
             seen_dirty: false,
             storing_lazily: false,
@@ -201,7 +204,8 @@ impl Account {
 
     /// Takes what storage had. Credentials are not kept: each login reads them anew.
     pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey) {
-        let Snapshot { credentials, roster, roster_version, mut requests, marks, last_seen, log_above_mark } = snapshot;
+        let Snapshot { credentials, roster, roster_version, mut requests, marks, disabled, last_seen, log_above_mark } =
+            snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
         self.roster.sort_by(|a, b| a.address().cmp(b.address()));
         requests.sort_by_key(|request| request.received_ms);
@@ -209,6 +213,7 @@ impl Account {
         self.roster_version = roster_version;
         self.requests = requests;
         self.log.marks = marks;
+        self.disabled = disabled.map(Box::new);
         self.last_seen = last_seen.map(Box::new);
         // Ready when it is known what lies there.
         self.state = if log_above_mark { State::Loading } else { State::Ready };

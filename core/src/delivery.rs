@@ -229,7 +229,8 @@ impl Cx<'_> {
     pub fn close_session(&mut self, key: SessionKey, condition: Option<StreamCondition>, reason: &'static str) {
         if let Some(session) = self.session(key) {
             let (link, counter, generation) = (session.link, session.counter, session.generation);
-            self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
+            let text = if condition.is_some() { reason } else { "" };
+            self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text }));
         }
         self.end_session(key, reason);
     }

@@ -151,11 +151,11 @@ fn release(cx: &mut Cx<'_>, link: LinkId, counter: u64) {
 }
 
 /// Closes the sockets that authenticated as this account and are not bound yet.
-pub fn close_all(cx: &mut Cx<'_>, account: AccountKey, condition: StreamCondition) {
+pub fn close_all(cx: &mut Cx<'_>, account: AccountKey, condition: StreamCondition, text: &str) {
     let sockets = cx.shard.logins.iter().filter(|(_, login)| login.account == Some(account));
     for (link, counter) in sockets.map(|(socket, _)| *socket).collect::<Vec<_>>() {
         let condition = Some(condition);
-        cx.out.frame(link, &ToEdge::Close(Close { counter, generation: None, condition, text: "" }));
+        cx.out.frame(link, &ToEdge::Close(Close { counter, generation: None, condition, text }));
         on_closed(cx, link, counter);
     }
 }
@@ -247,16 +247,20 @@ fn on_proved(cx: &mut Cx<'_>, asker: Asker, jid: BareJid, data: Option<Vec<u8>>)
     cx.with_account(&account, move |cx, key| {
         let Some(attempt) = attempt(cx, asker) else { return };
         let mechanism = attempt.mechanism;
-        let current = key.and_then(|key| cx.account(key)).map(|account| account.credentials_generation);
-        match (key, current) {
-            (Some(key), Some(current)) if current == generation => {
-                cx.shard.attempts.succeeded(&jid, source);
-                succeed(cx, asker, key, &jid, data.as_deref(), mechanism);
-            }
-            // Re-keyed meanwhile: what was proved is an old password.
-            (Some(_), Some(_)) => on_failure(cx, asker, SaslCondition::NotAuthorized),
-            _ => on_failure(cx, asker, SaslCondition::TemporaryAuthFailure),
+        let Some((key, account)) = key.and_then(|key| cx.account(key).map(|account| (key, account))) else {
+            return on_failure(cx, asker, SaslCondition::TemporaryAuthFailure);
+        };
+        // Re-keyed meanwhile: what was proved is an old password.
+        if account.credentials_generation != generation {
+            return on_failure(cx, asker, SaslCondition::NotAuthorized);
         }
+        let disabled = account.disabled.is_some();
+        cx.shard.attempts.succeeded(&jid, source);
+        // §6.5.2, and only to who knows the password: all else is as with any account.
+        if disabled {
+            return on_failure(cx, asker, SaslCondition::AccountDisabled);
+        }
+        succeed(cx, asker, key, &jid, data.as_deref(), mechanism);
     });
 }
 

@@ -1,8 +1,10 @@
-//! The life of an account: made, re-keyed, removed, by its owner or by the operator.
+//! The life of an account: made, re-keyed, disabled and enabled, removed, by its owner or by the operator.
 //!
 //! ```text
 //!  create    ─Derive─▶ keys ─CreateAccount─▶ done
 //!  re-key    ─Derive─▶ keys ─SetCredentials─▶ other sessions and pending logins end ─▶ done
+//!  disable   ─PutDisabled─▶ sessions and pending logins end ─▶ done
+//!  enable    ─PutDisabled─▶ done
 //!  remove    ─DeleteAccount─▶ done ─▶ sessions end ─▶ subscriptions end ─▶ forgotten
 //! ```
 //! One change of credentials per account at a time, so that two of them end in the order they came.
@@ -14,7 +16,7 @@ use crate::login;
 use crate::outputs::Event;
 use crate::sasl::crypto::Secret;
 use crate::session::SessionKey;
-use hearth_storage::{Answer, Ask, Change, Credentials, Refusal};
+use hearth_storage::{Answer, Ask, Change, Credentials, Disabled, Refusal};
 use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StreamCondition};
@@ -95,6 +97,55 @@ pub fn set_password(
     });
 }
 
+/// Lets nobody log in to an account until it is enabled. Its streams end with `not-authorized`; who then
+/// proves its password gets `account-disabled` (RFC 6120 §6.5.2), who does not learns nothing. To all
+/// others it is an account that is offline: messages wait, requests are answered on its behalf, contacts
+/// stay, and nothing tells that it is disabled. The reason is the operators' own, nobody else is shown it.
+/// Disabling once more replaces the reason.
+pub fn disable(cx: &mut Cx<'_>, jid: BareJid, reason: Option<Box<str>>, then: Then) {
+    let now_ms = cx.now.utc_ms;
+    set_disabled(cx, jid, then, "disabled", move |before| {
+        let since_ms = before.map_or(now_ms, |before| before.since_ms);
+        Some(Disabled { since_ms, reason })
+    });
+}
+
+/// Undoes [`disable`]; an account that is enabled stays so.
+pub fn enable(cx: &mut Cx<'_>, jid: BareJid, then: Then) {
+    set_disabled(cx, jid, then, "enabled", |_| None);
+}
+
+fn set_disabled(
+    cx: &mut Cx<'_>,
+    jid: BareJid,
+    then: Then,
+    change: &'static str,
+    make: impl FnOnce(Option<&Disabled>) -> Option<Disabled> + Send + 'static,
+) {
+    cx.with_account(&jid.clone(), move |cx, key| {
+        let Some((key, account)) = key.and_then(|key| cx.account(key).map(|account| (key, account))) else {
+            let outcome = absent(cx, &jid);
+            return then(cx, outcome);
+        };
+        let disabled = make(account.disabled.as_deref());
+        let put = Change::PutDisabled { account: jid.clone(), disabled: disabled.clone() };
+        cx.write(key, vec![put], move |cx, answer| {
+            let outcome = outcome(&answer);
+            if outcome == Outcome::Done {
+                let ends = disabled.is_some();
+                if let Some(account) = cx.account_mut(key) {
+                    account.disabled = disabled.map(Box::new);
+                }
+                if ends {
+                    close_streams(cx, key, None, "account disabled");
+                }
+                changed(cx, &jid, change);
+            }
+            then(cx, outcome);
+        });
+    });
+}
+
 /// Removes an account and everything stored of it. `then` runs before its sessions end, so that the
 /// one that asked gets its answer.
 pub fn remove(cx: &mut Cx<'_>, jid: BareJid, then: Then) {
@@ -169,13 +220,13 @@ fn changed(cx: &mut Cx<'_>, jid: &BareJid, change: &'static str) {
     cx.event(Event::AccountChanged { account: jid.to_string(), change });
 }
 
-/// XEP-0077 §3.2: `not-authorized`, to every stream of the account but one.
+/// XEP-0077 §3.2: `not-authorized`, with the reason, to every stream of the account but one.
 fn close_streams(cx: &mut Cx<'_>, key: AccountKey, keep: Option<SessionKey>, reason: &'static str) {
     let sessions = cx.account(key).map(|account| account.sessions.clone()).unwrap_or_default();
     for session in sessions.into_iter().filter(|session| Some(*session) != keep) {
         cx.close_session(session, Some(StreamCondition::NotAuthorized), reason);
     }
-    login::close_all(cx, key, StreamCondition::NotAuthorized);
+    login::close_all(cx, key, StreamCondition::NotAuthorized, reason);
 }
 
 /// XEP-0077 §3.2: whoever was subscribed, or asked to be, learns that it is over.

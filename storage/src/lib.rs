@@ -109,6 +109,11 @@ pub enum Change {
         account: BareJid,
         credentials: Credentials,
     },
+    /// `None` enables it again.
+    PutDisabled {
+        account: BareJid,
+        disabled: Option<Disabled>,
+    },
     /// Removes everything stored of the account, log marks and blobs included.
     DeleteAccount {
         account: BareJid,
@@ -175,6 +180,7 @@ impl Change {
             | Change::RemoveRequest { account, .. }
             | Change::PutMarks { account, .. }
             | Change::PutLastSeen { account, .. }
+            | Change::PutDisabled { account, .. }
             | Change::PutBlob { account, .. } => Some(account),
             Change::PutDomain { .. } | Change::RemoveDomain { .. } | Change::PutEdge { .. } => None,
         }
@@ -231,6 +237,8 @@ pub struct Snapshot {
     pub roster_version: u64,
     pub requests: Vec<StoredRequest>,
     pub marks: LogMarks,
+    /// `None`: it is enabled.
+    pub disabled: Option<Disabled>,
     /// `None`: never was there.
     pub last_seen: Option<LastSeen>,
     /// Whether the log holds any record of the account above `marks.low_water`.
@@ -320,6 +328,15 @@ pub struct LastSeen {
     pub at_ms: u64,
     /// Text of the last unavailable presence's `<status/>`, if it had one.
     pub status: Option<Box<str>>,
+}
+
+/// That an account may not be used, by the operator's word.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Disabled {
+    /// Milliseconds since 1970, UTC.
+    pub since_ms: u64,
+    /// For the operators, at most [`limits::REASON_BYTES_MAX`].
+    pub reason: Option<Box<str>>,
 }
 
 /// A message on its way into the log.

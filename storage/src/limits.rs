@@ -54,6 +54,10 @@ pub const BLOB_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a last status; the shard's own limit is lower. Longer ones fail with `TooLarge`.
 pub const STATUS_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes of the reason why an account is disabled; as long as an operator's command may carry. Longer
+/// ones fail with `TooLarge`.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;
+
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
 

@@ -104,7 +104,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, ScramKeys};
+    use crate::{Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, ScramKeys};
     use proptest::prelude::*;
 
     fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
@@ -146,6 +146,7 @@ mod tests {
         check(&300u64, "01ac02");
         check(&LogMarks { low_water: LogId(5), undelivered: vec![LogId(1), LogId(300)] }, "01050201ac02");
         check(&LastSeen { at_ms: 300, status: None }, "01ac0200");
+        check(&Disabled { since_ms: 300, reason: Some("Spam".into()) }, "01ac0201045370616d");
         check(&LastSeen { at_ms: 300, status: Some("Bye".into()) }, "01ac020103427965");
         check(&RosterItemRecord::of(&item), "01010341646102017802797a020100");
         check(&RequestRecord::of(&request), "01ac02020908");
@@ -174,6 +175,7 @@ mod tests {
                 let _ = decode::<u64>("test", &bytes);
                 let _ = decode::<LogMarks>("test", &bytes);
                 let _ = decode::<LastSeen>("test", &bytes);
+                let _ = decode::<Disabled>("test", &bytes);
                 let _ = decode::<RosterItemRecord>("test", &bytes);
                 let _ = decode::<RequestRecord>("test", &bytes);
                 let _ = decode::<BlobRecord>("test", &bytes);

@@ -232,8 +232,10 @@ fn change_weight(change: &Change) -> usize {
         Change::PutRequest { request, .. } => request.stanza.len(),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
+        Change::PutDisabled { disabled: Some(disabled), .. } => disabled.reason.as_deref().map_or(0, str::len),
         Change::CreateAccount { .. }
         | Change::SetCredentials { .. }
+        | Change::PutDisabled { disabled: None, .. }
         | Change::DeleteAccount { .. }
         | Change::PutRosterItem { .. }
         | Change::RemoveRosterItem { .. }

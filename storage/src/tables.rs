@@ -19,6 +19,7 @@
 //!  5 roster    contact   RosterItemRecord
 //!  6 request   contact   RequestRecord
 //!  7 last seen           LastSeen
+//!  8 disabled            Disabled: the account may not be used if this is there
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
@@ -27,7 +28,7 @@
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
-    Blob, Boot, Change, Credentials, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot,
+    Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot,
     StoreError, limits,
 };
 use hearth_wire::BareJid;
@@ -43,6 +44,7 @@ const SECTION_MARKS: u8 = 4;
 const SECTION_ROSTER: u8 = 5;
 const SECTION_REQUEST: u8 = 6;
 const SECTION_LAST_SEEN: u8 = 7;
+const SECTION_DISABLED: u8 = 8;
 
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
@@ -131,7 +133,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     let prefix = account_prefix(slot, account);
     let (mut born_at, mut credentials) = (None, None);
     let (mut roster, mut requests) = (Vec::new(), Vec::new());
-    let (mut roster_version, mut marks, mut last_seen) = (0, LogMarks::default(), None);
+    let (mut roster_version, mut marks, mut disabled, mut last_seen) = (0, LogMarks::default(), None, None);
     tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
         let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
             return Err(StoreError::Corrupt { what: "account key".to_owned() });
@@ -149,6 +151,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
                 let request: RequestRecord = record::decode("request", value)?;
                 requests.push(request.with(text("request", subkey)?));
             }
+            SECTION_DISABLED => disabled = Some(record::decode::<Disabled>("disabled", value)?),
             SECTION_LAST_SEEN => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
             other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
         }
@@ -161,7 +164,8 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     // Marks of an earlier account of this name went with it; this holds whatever a shard stored.
     marks.low_water = marks.low_water.max(born_at);
     marks.undelivered.retain(|id| *id > born_at);
-    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, last_seen, log_above_mark: false }))
+    let log_above_mark = false;
+    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, disabled, last_seen, log_above_mark }))
 }
 
 pub(crate) fn born_at(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
@@ -283,8 +287,12 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         Change::PutLastSeen { seen, .. } => {
             within("last status", seen.status.as_deref().map_or(0, str::len), limits::STATUS_BYTES_MAX)
         }
+        Change::PutDisabled { disabled: Some(disabled), .. } => {
+            within("reason", disabled.reason.as_deref().map_or(0, str::len), limits::REASON_BYTES_MAX)
+        }
         Change::CreateAccount { .. }
         | Change::SetCredentials { .. }
+        | Change::PutDisabled { disabled: None, .. }
         | Change::DeleteAccount { .. }
         | Change::PutRosterItem { .. }
         | Change::RemoveRosterItem { .. }
@@ -346,6 +354,13 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         }
         Change::PutLastSeen { account, seen } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
+        }
+        Change::PutDisabled { account, disabled } => {
+            let key = section_key(slot, account, SECTION_DISABLED, "");
+            match disabled {
+                Some(disabled) => tables.put(Accounts, &key, &record::encode(disabled)),
+                None => tables.remove(Accounts, &key),
+            }
         }
         Change::PutBlob { account, blob, bytes: Some(bytes) } => {
             let blob_record = BlobRecord { bytes: bytes.clone() };

@@ -54,6 +54,22 @@ fn accounts_come_change_and_go() {
     assert!(matches!(old, Err(ClientError::Refused(_))));
     Client::login(&hearth.server(), "ada", "another one", None).expect("the new password works");
 
+    // Disabled, she is told so and her password is still the right one; who guesses is told nothing.
+    let mut ada = Client::login(&hearth.server(), "ada", "another one", None).expect("logs in");
+    assert_eq!(code(&hearth.ctl(&["user", "disable", "ada", "--reason", "on leave"], "")), 0);
+    let end = ada.receive_until_closed().expect("her session ends");
+    assert!(
+        matches!(end.as_slice(), [Item::Element(error), Item::Close] if error.to_string().contains("account disabled"))
+    );
+    for (password, wanted) in [("another one", "account-disabled"), ("a guess", "not-authorized")] {
+        let refused = Client::login(&hearth.server(), "ada", password, None);
+        assert!(matches!(refused, Err(ClientError::Refused(condition)) if condition == wanted), "{wanted}");
+    }
+    let shown = text(&hearth.ctl(&["user", "show", "ada"], ""));
+    assert!(shown.contains("disabled since") && shown.contains("on leave"), "{shown}");
+    assert_eq!(code(&hearth.ctl(&["user", "enable", "ada"], "")), 0);
+    Client::login(&hearth.server(), "ada", "another one", None).expect("logs in again");
+
     // Nobody is asked without a terminal, so nothing is deleted by accident.
     assert_eq!(code(&hearth.ctl(&["user", "delete", "ada"], "")), 2);
     assert_eq!(code(&hearth.ctl(&["user", "delete", "ada", "--yes"], "")), 0);

@@ -118,6 +118,8 @@ pub enum Look {
     Duration,
     /// Milliseconds since 1970 as UTC (RFC 3339).
     Time,
+    /// As `Time`, left out if it is null.
+    TimeIfAny,
     /// An object as `name=value`, without what is null.
     Pairs,
 }

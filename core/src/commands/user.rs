@@ -1,7 +1,7 @@
 //! `hearthctl user`: accounts.
 
 use super::{
-    Call, Command, ControlId, Done, Field, Group, Kind, Parameter, Refused, RefusedKind, Rows, Run, Shape, Who,
+    Call, Command, ControlId, Done, Field, Group, Kind, Look, Parameter, Refused, RefusedKind, Rows, Run, Shape, Who,
 };
 use crate::cx::Cx;
 use crate::limits;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value as Json};
 const ACCOUNT: Parameter = Parameter::required("account", Kind::Account, "name@domain, or just the name");
 
 pub(super) const GROUP: Group =
-    Group { name: "user", help: "Accounts.", commands: &[ADD, PASSWORD, DELETE, LIST, SHOW] };
+    Group { name: "user", help: "Accounts.", commands: &[ADD, PASSWORD, DISABLE, ENABLE, DELETE, LIST, SHOW] };
 
 const ADD: Command = Command {
     name: "user add",
@@ -41,6 +41,32 @@ const PASSWORD: Command = Command {
     changes: true,
     result: Shape::Did("account"),
     run: Run::Owner("account", password),
+    ..Command::BASE
+};
+
+const DISABLE: Command = Command {
+    name: "user disable",
+    help: "Let nobody log in to an account. Its sessions end, its messages wait.",
+    details: "All that is stored of it stays, and to others it is an account that is offline. Only who logs\n\
+              in with the right password is told that it is disabled, and never the reason.",
+    parameters: &[ACCOUNT, Parameter::option("reason", Kind::Text, "for `user show`")],
+    examples: &["user disable ada@localhost --reason 'left in May'"],
+    who: Who::DomainAdmin,
+    changes: true,
+    result: Shape::Did("account"),
+    run: Run::Owner("account", disable),
+    ..Command::BASE
+};
+
+const ENABLE: Command = Command {
+    name: "user enable",
+    help: "Let a disabled account log in again.",
+    parameters: &[ACCOUNT],
+    examples: &["user enable ada@localhost"],
+    who: Who::DomainAdmin,
+    changes: true,
+    result: Shape::Did("account"),
+    run: Run::Owner("account", enable),
     ..Command::BASE
 };
 
@@ -80,6 +106,8 @@ const SHOW: Command = Command {
         Field::new("contacts", "contacts"),
         Field::new("requests", "requests to answer"),
         Field::new("waiting", "messages that wait"),
+        Field::new("disabled_since", "disabled since").look(Look::TimeIfAny),
+        Field::new("disabled_reason", "reason").look(Look::IfAny),
     ]),
     run: Run::Owner("account", show),
     ..Command::BASE
@@ -94,6 +122,19 @@ fn add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
 fn password(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let (jid, password) = (account(cx, &call)?, secret(&call)?);
     provision::set_password(cx, jid.clone(), password, None, report(call.id, jid, "password changed"));
+    Ok(None)
+}
+
+fn disable(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let jid = account(cx, &call)?;
+    let reason = call.arguments.text_if("reason").filter(|reason| !reason.is_empty()).map(Into::into);
+    provision::disable(cx, jid.clone(), reason, report(call.id, jid, "disabled"));
+    Ok(None)
+}
+
+fn enable(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let jid = account(cx, &call)?;
+    provision::enable(cx, jid.clone(), report(call.id, jid, "enabled"));
     Ok(None)
 }
 
@@ -202,6 +243,8 @@ fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
                 ("contacts".to_owned(), Json::from(account.roster.len())),
                 ("requests".to_owned(), Json::from(account.requests.len())),
                 ("waiting".to_owned(), Json::from(account.undelivered())),
+                ("disabled_since".to_owned(), Json::from(account.disabled.as_ref().map(|disabled| disabled.since_ms))),
+                ("disabled_reason".to_owned(), Json::from(account.disabled.as_ref().and_then(|d| d.reason.as_deref()))),
             ]))),
             None => Err(no_account(&jid)),
         };

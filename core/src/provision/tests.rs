@@ -5,6 +5,7 @@ use crate::commands::{Done, RefusedKind, Reply};
 use crate::limits;
 use crate::testing::{Client, Core, SOCKETS};
 use hearth_storage::Subscription;
+use hearth_wire::SaslCondition;
 use hearth_wire::to_core::{Authenticate, ChannelBinding, Security, ToCore};
 use hearth_wire::to_edge::ToEdge;
 use std::net::IpAddr;
@@ -31,6 +32,11 @@ const REMOVE: &str = "<iq type='set' id='r'><query xmlns='jabber:iq:register'><r
 
 /// Whether PLAIN lets Ada in; leaves an authenticated socket behind if it does.
 fn enters(core: &mut Core, counter: u64, password: &str) -> bool {
+    tries(core, counter, password).is_ok()
+}
+
+/// What PLAIN says to Ada.
+fn tries(core: &mut Core, counter: u64, password: &str) -> Result<(), SaslCondition> {
     let shard = core.owner(ADA);
     let initial = format!("\0ada\0{password}");
     let frame = Authenticate {
@@ -46,9 +52,13 @@ fn enters(core: &mut Core, counter: u64, password: &str) -> bool {
     };
     core.frame(shard, &ToCore::Authenticate(frame));
     core.run();
-    std::mem::take(&mut core.sockets)
-        .iter()
-        .any(|body| matches!(ToEdge::decode(body), Ok(Some(ToEdge::AuthSuccess(_)))))
+    let sockets = std::mem::take(&mut core.sockets);
+    let answer = sockets.iter().find_map(|body| match ToEdge::decode(body) {
+        Ok(Some(ToEdge::AuthSuccess(_))) => Some(Ok(())),
+        Ok(Some(ToEdge::AuthFailure(failure))) => Some(Err(failure.condition)),
+        _ => None,
+    });
+    answer.unwrap()
 }
 
 /// XEP-0077 §3.3, and nobody who holds the old password stays.
@@ -199,6 +209,122 @@ fn the_operator_does_the_same() {
     assert!(absent(command(&mut core, "user password", Some("x"))));
     assert_eq!(command(&mut core, "user add", Some("chalk")), done("added"));
     assert!(enters(&mut core, 3, "chalk"));
+}
+
+fn operator(core: &mut Core, name: &str, more: &[(&str, &str)]) -> Reply {
+    let parameters = [&[("account", ADA)], more].concat();
+    core.command(core.owner(ADA), name, &parameters);
+    core.replies.pop().unwrap().1
+}
+
+/// RFC 6120 §6.5.2: who proves the password learns why, who does not learns nothing; nobody stays.
+#[test]
+fn a_disabled_account_lets_nobody_in() {
+    let (mut core, desk, phone) = core();
+    core.account_with_password("grace@example.org", "pencil");
+    assert!(enters(&mut core, 1, "pencil"));
+    assert_eq!(operator(&mut core, "user disable", &[("reason", "left")]), Reply::Ok(Done::did(ADA, "disabled")));
+    let ended = Some(Some(StreamCondition::NotAuthorized));
+    assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
+    let closed = std::mem::take(&mut core.sockets);
+    assert!(matches!(ToEdge::decode(&closed[0]), Ok(Some(ToEdge::Close(close)))
+        if close.counter == SOCKETS + 1 && close.text == "account disabled"));
+    assert_eq!(tries(&mut core, 2, "pencil"), Err(SaslCondition::AccountDisabled));
+    assert_eq!(tries(&mut core, 3, "brush"), Err(SaslCondition::NotAuthorized));
+    // A change of the password is not what enables it.
+    assert_eq!(
+        operator(&mut core, "user password", &[("password", "brush")]),
+        Reply::Ok(Done::did(ADA, "password changed"))
+    );
+    assert_eq!(tries(&mut core, 4, "brush"), Err(SaslCondition::AccountDisabled));
+    // It is stored: so does a core that knows the account from its disk only.
+    core.advance(limits::ACCOUNT_IDLE_MS + limits::MARKS_STORE_MS);
+    core.advance(limits::MARKS_STORE_MS);
+    assert!(core.loaded(ADA).is_none());
+    assert_eq!(tries(&mut core, 5, "brush"), Err(SaslCondition::AccountDisabled));
+    assert_eq!(core.stored(ADA).disabled.and_then(|disabled| disabled.reason).as_deref(), Some("left"));
+    assert_eq!(operator(&mut core, "user enable", &[]), Reply::Ok(Done::did(ADA, "enabled")));
+    assert!(enters(&mut core, 6, "brush") && core.stored(ADA).disabled.is_none());
+    assert_eq!(operator(&mut core, "user enable", &[]), Reply::Ok(Done::did(ADA, "enabled")), "it is already");
+}
+
+/// To all others it is an account that is offline.
+#[test]
+fn a_disabled_account_is_one_that_is_offline() {
+    let mut core = Core::new(2);
+    core.friends(ADA, "grace@example.org");
+    let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/lab"));
+    core.send(grace, "<presence/>");
+    core.send(ada, "<presence/>");
+    core.take(grace);
+    operator(&mut core, "user disable", &[]);
+    assert_eq!(core.take(grace), ["<presence type='unavailable' from='ada@example.org/desk' to='grace@example.org'/>"]);
+    core.send(grace, "<message to='ada@example.org' type='chat' id='m'><body>there?</body></message>");
+    core.send(grace, "<iq to='ada@example.org' type='get' id='v'><vCard xmlns='vcard-temp'/></iq>");
+    let heard = core.take(grace).concat();
+    assert!(heard.contains("id='v'") && !heard.contains("id='m'"), "{heard}");
+    operator(&mut core, "user enable", &[]);
+    let ada = core.login("ada@example.org/desk");
+    core.send(ada, "<presence/>");
+    assert!(core.take(ada).concat().contains("there?"));
+}
+
+/// Disabling waits its turn like any change, and one that fails changes nothing.
+#[test]
+fn disabling_that_fails_and_disabling_twice() {
+    let (mut core, desk, _) = core();
+    core.failing = true;
+    let failed = operator(&mut core, "user disable", &[]);
+    assert!(matches!(failed, Reply::Error(refused) if refused.kind == RefusedKind::Unavailable));
+    core.failing = false;
+    assert!(core.closed(desk).is_none() && enters(&mut core, 1, "pencil"));
+    operator(&mut core, "user disable", &[("reason", "spam")]);
+    let first = core.stored(ADA).disabled.unwrap();
+    core.advance(1000);
+    operator(&mut core, "user disable", &[("reason", "more spam")]);
+    let second = core.stored(ADA).disabled.unwrap();
+    assert_eq!((second.since_ms, second.reason.as_deref()), (first.since_ms, Some("more spam")));
+    let Reply::Ok(Done::Record(shown)) = operator(&mut core, "user show", &[]) else { panic!("not shown") };
+    assert_eq!((&shown["disabled_since"], &shown["disabled_reason"]), (&first.since_ms.into(), &"more spam".into()));
+    let absent = operator(&mut Core::new(1), "user disable", &[]);
+    assert!(matches!(absent, Reply::Error(refused) if refused.kind == RefusedKind::NotFound));
+}
+
+/// An exchange that began before the account was disabled ends after it.
+#[test]
+fn a_login_under_way_does_not_slip_in() {
+    let (mut core, _, _) = core();
+    core.holding = true;
+    let shard = core.owner(ADA);
+    let frame = Authenticate {
+        counter: SOCKETS + 1,
+        slot: core.shards[0].settings.slot_key.slot(ADA),
+        epoch: 1,
+        domain: "example.org",
+        peer: IpAddr::from([192, 0, 2, 1]),
+        security: Security::Tls13,
+        binding: ChannelBinding { tls_exporter: None, tls_server_end_point: None },
+        mechanism: "PLAIN",
+        initial: Some(b"\0ada\0pencil"),
+    };
+    core.frame(shard, &ToCore::Authenticate(frame));
+    core.run();
+    // Its credentials are read, and its keys being derived, when the operator's word comes.
+    while core.answer_one() {}
+    core.command(shard, "user disable", &[("account", ADA)]);
+    while core.derive_one() {}
+    core.run();
+    while core.answer_one() || core.derive_one() {}
+    core.run();
+    let conditions: Vec<_> = std::mem::take(&mut core.sockets)
+        .iter()
+        .filter_map(|body| match ToEdge::decode(body) {
+            Ok(Some(ToEdge::AuthFailure(failure))) => Some(failure.condition),
+            Ok(Some(ToEdge::AuthSuccess(_))) => panic!("slipped in"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(conditions, [SaslCondition::AccountDisabled]);
 }
 
 fn roster_of(core: &mut Core, bare: &str) -> Vec<(String, Subscription, bool)> {

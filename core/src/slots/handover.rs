@@ -203,7 +203,7 @@ fn give_up_account(cx: &mut Cx<'_>, key: AccountKey, epoch: SlotEpoch) {
     let Some(account) = cx.account_mut(key) else { return };
     account.moved = Some(epoch);
     let (slot, sessions, queue) = (account.slot, account.sessions.clone(), std::mem::take(&mut account.queue));
-    crate::login::close_all(cx, key, StreamCondition::Reset);
+    crate::login::close_all(cx, key, StreamCondition::Reset, "");
     for session in sessions {
         cx.close_later(session, StreamCondition::Reset, "its slot moved");
     }

@@ -1,8 +1,8 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, DomainRecord, LastSeen, LogId, LogMarks, LogStore, NewRecord,
-    Refusal, RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, LastSeen, LogId, LogMarks, LogStore,
+    NewRecord, Refusal, RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, Slot, StreamId};
@@ -119,6 +119,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
     let request = StoredRequest { contact: "eve@example.org".into(), stanza: vec![1, 2], received_ms: 9 };
     let marks = LogMarks { low_water: LogId(70), undelivered: vec![LogId(3), LogId(5)] };
     let seen = |status: &str| LastSeen { at_ms: 1_700_000_000_000, status: Some(status.into()) };
+    let disabled = Disabled { since_ms: 1_700_000_000_001, reason: Some("moved away".into()) };
     let roster = ["bob@example.org", "grace@example.org"];
     apply(
         &*store,
@@ -133,6 +134,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
             Change::PutMarks { account: account.clone(), marks: marks.clone() },
             Change::PutLastSeen { account: account.clone(), seen: seen("earlier") },
             Change::PutLastSeen { account: account.clone(), seen: seen("Gone home") },
+            Change::PutDisabled { account: account.clone(), disabled: Some(disabled.clone()) },
             Change::SetCredentials { account: account.clone(), credentials: credentials(2) },
             Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![7; 300_000]) },
         ],
@@ -146,6 +148,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
         assert_eq!(snapshot.requests, std::slice::from_ref(&request));
         assert_eq!(snapshot.marks, marks);
         assert_eq!(snapshot.last_seen, Some(seen("Gone home")));
+        assert_eq!(snapshot.disabled.as_ref(), Some(&disabled));
         assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), Some(vec![7; 300_000]));
     };
     check(&*store);
@@ -159,10 +162,12 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
         vec![
             Change::RemoveRequest { account: account.clone(), contact: jid("eve@example.org") },
             Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: None },
+            Change::PutDisabled { account: account.clone(), disabled: None },
         ],
     )
     .unwrap();
-    assert_eq!(store.load(slot(1), &account).unwrap().unwrap().requests, []);
+    let snapshot = store.load(slot(1), &account).unwrap().unwrap();
+    assert_eq!((snapshot.requests, snapshot.disabled), (vec![], None));
     assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
 }
 
@@ -176,6 +181,8 @@ fn account_is_deleted_whole(home: &mut dyn Home) {
     let put_seen = Change::PutLastSeen { account: account.clone(), seen };
     let made = vec![create("ada@example.org"), put_item("ada@example.org", "b@c"), vcard, put_marks, put_seen];
     apply(&*store, made).unwrap();
+    let disabled = Some(Disabled { since_ms: 1, reason: None });
+    apply(&*store, vec![Change::PutDisabled { account: account.clone(), disabled }]).unwrap();
     apply(&*store, vec![Change::DeleteAccount { account: account.clone() }]).unwrap();
     assert_eq!(store.load(slot(1), &account).unwrap(), None);
     assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
@@ -185,6 +192,7 @@ fn account_is_deleted_whole(home: &mut dyn Home) {
     apply(&*store, vec![create("ada@example.org")]).unwrap();
     let snapshot = store.load(slot(1), &account).unwrap().unwrap();
     assert_eq!((snapshot.roster, snapshot.marks, snapshot.last_seen), (vec![], LogMarks::default(), None));
+    assert_eq!(snapshot.disabled, None);
 }
 
 fn preconditions_see_earlier_changes_of_their_set(home: &mut dyn Home) {

@@ -35,7 +35,7 @@ pub(super) fn record(fields: &[Field], record: &Map<String, Json>, as_json: bool
     let mut text = String::new();
     for field in fields {
         let value = record.get(field.name).unwrap_or(&Json::Null);
-        if field.look != Look::IfAny || !nothing(value) {
+        if !matches!(field.look, Look::IfAny | Look::TimeIfAny) || !nothing(value) {
             let _ = writeln!(text, "{:width$}  {}", field.label, shown(field.look, value));
         }
     }
@@ -124,7 +124,7 @@ fn nothing(value: &Json) -> bool {
 fn shown(look: Look, value: &Json) -> String {
     match (look, value) {
         (Look::Duration, Json::Number(seconds)) => duration(seconds.as_u64().unwrap_or(0)),
-        (Look::Time, Json::Number(ms)) => hearth_wire::date_time::text(ms.as_u64().unwrap_or(0)),
+        (Look::Time | Look::TimeIfAny, Json::Number(ms)) => hearth_wire::date_time::text(ms.as_u64().unwrap_or(0)),
         (Look::Pairs, Json::Object(pairs)) => {
             let there = pairs.iter().filter(|(_, value)| !value.is_null());
             there.map(|(name, value)| format!("{name}={}", shown(look, value))).collect::<Vec<_>>().join(" ")
