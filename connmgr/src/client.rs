@@ -115,7 +115,7 @@ impl Client {
             wasted: 0,
             clean: false,
         };
-        if direct && client.conn.start_tls(&cx.tls).is_err() {
+        if direct && client.conn.start_tls(&cx.tls.config(None)).is_err() {
             client.life = Life::Dead;
         }
         client
@@ -195,7 +195,7 @@ impl Client {
                     self.mark_dirty(cx);
                 }
                 Output::StartTls => {
-                    if self.conn.start_tls(&cx.tls).is_err() {
+                    if self.conn.start_tls(&cx.tls.config(self.domain())).is_err() {
                         self.life = Life::Dead;
                     }
                 }

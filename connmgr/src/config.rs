@@ -20,7 +20,11 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Certificates by domain; the first is also for clients that name no domain.
     pub certificates: Vec<Certificate>,
+    /// Folder with `DOMAIN/fullchain.pem` and `DOMAIN/privkey.pem`, as ACME clients lay them out.
+    pub certificate_folder: Option<PathBuf>,
     pub self_signed: SelfSigned,
+    /// `None`: only if no other certificates are configured.
+    pub self_signed_enabled: Option<bool>,
     pub timeouts: Timeouts,
     /// Most client connections of the process; less if the descriptors allow less.
     pub connections_max: usize,
@@ -68,11 +72,11 @@ pub struct Certificate {
     pub key: PathBuf,
 }
 
-/// The certificate that is made when none is configured.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// Certificates that are made where there is none.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SelfSigned {
     pub folder: PathBuf,
+    /// These have one together, at once; other domains get theirs when the core announces them.
     pub domains: Vec<String>,
 }
 
@@ -94,11 +98,13 @@ pub struct Timeouts {
     pub idle_s: u32,
     /// Without progress while output waits for the client.
     pub unread_s: u32,
+    /// How long a stopping edge takes to end its streams, at most.
+    pub drain_s: u32,
 }
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        Timeouts { login_s: 30, stanza_s: 60, idle_s: 0, unread_s: 60 }
+        Timeouts { login_s: 30, stanza_s: 60, idle_s: 0, unread_s: 60, drain_s: 10 }
     }
 }
 
@@ -138,6 +144,8 @@ impl Default for Config {
             link_key: None,
             listeners: vec![listener(5222, ListenerTls::Starttls), listener(5223, ListenerTls::Direct)],
             certificates: Vec::new(),
+            certificate_folder: None,
+            self_signed_enabled: None,
             self_signed: SelfSigned::default(),
             timeouts: Timeouts::default(),
             connections_max: 1_000_000,
@@ -172,6 +180,11 @@ impl Config {
         Config::parse(&text).map_err(|e| ConfigError(format!("{}: {e}", path.display())))
     }
 
+    /// Whether certificates are made where there is none.
+    pub fn makes_certificates(&self) -> bool {
+        self.self_signed_enabled.unwrap_or(self.certificates.is_empty() && self.certificate_folder.is_none())
+    }
+
     /// Reads and checks a file's text.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| {
@@ -196,13 +209,29 @@ struct File {
     #[serde(default)]
     certificate: Vec<Certificate>,
     #[serde(default)]
-    self_signed: SelfSigned,
+    certificates: FileCertificates,
+    #[serde(default)]
+    self_signed: FileSelfSigned,
     #[serde(default)]
     timeouts: Timeouts,
     #[serde(default)]
     limits: FileLimits,
     #[serde(default)]
     log: Log,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct FileCertificates {
+    folder: Option<PathBuf>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct FileSelfSigned {
+    enabled: Option<bool>,
+    folder: Option<PathBuf>,
+    domains: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -235,20 +264,30 @@ impl File {
         if listeners.is_empty() {
             return Err(ConfigError("listen = []: expected at least one address for clients".to_owned()));
         }
-        let Timeouts { login_s, stanza_s, idle_s: _, unread_s } = self.timeouts;
-        for (key, value) in
-            [("timeouts.login_s", login_s), ("timeouts.stanza_s", stanza_s), ("timeouts.unread_s", unread_s)]
-        {
+        let Timeouts { login_s, stanza_s, idle_s: _, unread_s, drain_s } = self.timeouts;
+        for (key, value) in [
+            ("timeouts.login_s", login_s),
+            ("timeouts.stanza_s", stanza_s),
+            ("timeouts.unread_s", unread_s),
+            ("timeouts.drain_s", drain_s),
+        ] {
             range(key, value, 1, 86_400)?;
         }
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             return Err(expected("log.level", &self.log.level, "error, warn, info, debug or trace"));
         }
-        for domain in self.self_signed.domains.iter().chain(self.certificate.iter().map(|c| &c.domain)) {
+        let made = SelfSigned::default();
+        let self_signed = SelfSigned {
+            folder: self.self_signed.folder.unwrap_or(made.folder),
+            domains: self.self_signed.domains.unwrap_or(made.domains),
+        };
+        for domain in self_signed.domains.iter().chain(self.certificate.iter().map(|c| &c.domain)) {
             hearth_wire::jid::prepare_domainpart(domain).map_err(|_| expected("domain", domain, "a domain name"))?;
         }
-        if self.certificate.is_empty() && self.self_signed.domains.is_empty() {
-            return Err(ConfigError("self_signed.domains = []: expected a domain, or a [[certificate]]".to_owned()));
+        let others = !self.certificate.is_empty() || self.certificates.folder.is_some();
+        if !self.self_signed.enabled.unwrap_or(!others) && !others {
+            let message = "self_signed.enabled = false: expected a [[certificate]], or certificates.folder";
+            return Err(ConfigError(message.to_owned()));
         }
         let core = self.core.as_deref().map(core_address).transpose()?;
         if let (Some(CoreAddress::Tls(host)), None) = (&core, &self.link_key) {
@@ -266,7 +305,9 @@ impl File {
             link_key: self.link_key,
             listeners,
             certificates: self.certificate,
-            self_signed: self.self_signed,
+            certificate_folder: self.certificates.folder,
+            self_signed,
+            self_signed_enabled: self.self_signed.enabled,
             timeouts: self.timeouts,
             connections_max: range(
                 "limits.connections_max",
@@ -385,6 +426,8 @@ mod tests {
         let rows = [
             ("nam = 'x'", "line 1: unknown field `nam`"),
             ("name = 'x'\n[timeouts]\nlogin = 3", "line 3: unknown field `login`"),
+            ("[self_signed]\nenabled = false", "self_signed.enabled = false: expected a [[certificate]]"),
+            ("[timeouts]\ndrain_s = 0", "timeouts.drain_s = 0: expected 1 to 86400"),
             ("[timeouts]\nlogin_s = 0", "timeouts.login_s = 0: expected 1 to 86400"),
             ("core = 'tcp:10.0.0.1:5'", "core = \"tcp:10.0.0.1:5\": expected unix:PATH"),
             ("core = 'tls:core.example.org:5270'", "expected link_key = FILE too"),

@@ -57,6 +57,9 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
             if !cx.directory.on_domain(&domain) {
                 return Err(LinkError::Wire(WireError::BadTree));
             }
+            if !cx.tls.has(domain.domain) {
+                cx.live.announce(domain.domain);
+            }
             wake_held(clients, cx);
         }
         ToEdge::DomainGone(gone) => on_domain_gone(gone.domain, clients, cx),

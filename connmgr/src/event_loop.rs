@@ -4,15 +4,16 @@
 //! flush every client that got output, each with one write, and every link, each with one write.
 
 use crate::client::{self, Client, counter};
-use crate::config::{Config, Listener, ListenerTls};
+use crate::config::{Listener, ListenerTls};
 use crate::dialer::Dialer;
 use crate::dispatch;
 use crate::limits::{
-    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_MS, TICK_MS,
-    WRITTEN_REPORT_MS,
+    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS,
+    DRAIN_STREAMS_PER_S, TICK_MS, WRITTEN_REPORT_MS,
 };
 use crate::link::{Identity, LinkError};
 use crate::listener::exhausted;
+use crate::live::{Live, LoopTls};
 use crate::shared::{Random, Shared};
 use crate::slab::Slab;
 use crate::stream::{Input, Now};
@@ -21,11 +22,10 @@ use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{Drained, ToCore};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
-use rustls::ServerConfig;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Events taken from the kernel at once.
@@ -38,14 +38,13 @@ const CLIENTS: usize = 1 << 16;
 
 /// What a loop is given when it starts.
 pub(crate) struct Setup {
-    pub(crate) config: Arc<Config>,
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) live: Arc<Live>,
     pub(crate) identity: Identity,
     pub(crate) dialer: Arc<Dialer>,
     pub(crate) listeners: Vec<(TcpListener, Listener)>,
-    /// Most connections of this loop.
-    pub(crate) connections_max: usize,
-    pub(crate) stop: Arc<AtomicBool>,
+    /// Connections that the system allows this loop.
+    pub(crate) descriptors: usize,
+    pub(crate) stop: Arc<AtomicU8>,
 }
 
 struct Listening {
@@ -64,18 +63,21 @@ pub(crate) struct EventLoop {
     listeners: Vec<Listening>,
     clients: Slab<Client>,
     cx: Shared,
-    stop: Arc<AtomicBool>,
+    stop: Arc<AtomicU8>,
     /// Connections accepted so far.
     sequence: u64,
     connections_max: usize,
+    descriptors: usize,
+    /// Of the settings in force.
+    version: u64,
     /// The cap was reached, and not yet left well enough.
     full: bool,
     accept_after_ms: u64,
     report_at_ms: u64,
     /// Links with bytes that the last turn left.
     links_again: Vec<ShardIndex>,
-    /// Set once the edge stops: then it ends at the latest.
-    drain_until_ms: Option<u64>,
+    /// Set once the edge stops.
+    drain: Option<Drain>,
 }
 
 impl EventLoop {
@@ -88,23 +90,26 @@ impl EventLoop {
             poll.registry().register(&mut socket, Token(LISTENERS.saturating_add(at)), Interest::READABLE)?;
             listeners.push(Listening { socket, config, ready: true });
         }
-        let this = EventLoop {
+        let mut this = EventLoop {
             poll,
             clock: Clock::new(),
             identity: setup.identity,
             dialer: setup.dialer,
             listeners,
             clients: Slab::new(),
-            cx: Shared::new(setup.config, setup.tls, Random::new(fill_random)),
+            cx: Shared::new(setup.live, Random::new(fill_random)),
             stop: setup.stop,
             sequence: 0,
-            connections_max: setup.connections_max.clamp(1, CONNECTIONS_PER_LOOP_MAX),
+            connections_max: 1,
+            descriptors: setup.descriptors,
+            version: 0,
             full: false,
             accept_after_ms: 0,
             report_at_ms: 0,
             links_again: Vec::new(),
-            drain_until_ms: None,
+            drain: None,
         };
+        this.take_settings();
         Ok((this, waker))
     }
 
@@ -171,8 +176,8 @@ impl EventLoop {
         if !self.cx.unreported.is_empty() {
             at = at.min(self.report_at_ms);
         }
-        if let Some(until) = self.drain_until_ms {
-            at = at.min(until);
+        if let Some(drain) = &self.drain {
+            at = at.min(drain.next_ms());
         }
         (at != u64::MAX).then(|| Duration::from_millis(at.saturating_sub(now)))
     }
@@ -375,9 +380,23 @@ impl EventLoop {
             }
         }
         self.prune();
-        if self.stop.load(Ordering::Acquire) && self.drain_until_ms.is_none() {
+        if self.cx.live.version() != self.version {
+            self.take_settings();
+        }
+        if self.stop.load(Ordering::Acquire) > 0 {
             self.drain();
         }
+    }
+
+    /// What the operator changed holds from here on; connections and streams live on.
+    fn take_settings(&mut self) {
+        // Read first: what comes between the two is taken again.
+        self.version = self.cx.live.version();
+        let settings = self.cx.live.settings();
+        self.cx.config = Arc::clone(&settings.config);
+        self.cx.tls = LoopTls::new(settings);
+        let share = self.cx.config.connections_max / usize::from(self.identity.event_loops.max(1));
+        self.connections_max = share.min(self.descriptors).clamp(1, CONNECTIONS_PER_LOOP_MAX);
     }
 
     /// Clients that wait for the core or a link may leave meanwhile: the lists stay as long as there are clients.
@@ -396,20 +415,63 @@ impl EventLoop {
         }
     }
 
-    /// No new clients; those that are here get the end of their streams.
+    /// No new clients; those that are here get the end of their streams, share by share.
     fn drain(&mut self) {
-        self.drain_until_ms = Some(self.cx.now.mono_ms.saturating_add(DRAIN_MS));
-        self.listeners.clear();
-        for link in &mut self.cx.links {
-            link.send(&ToCore::Drained(Drained { draining: true }));
+        let now = self.cx.now.mono_ms;
+        if self.drain.is_none() {
+            self.listeners.clear();
+            for link in &mut self.cx.links {
+                link.send(&ToCore::Drained(Drained { draining: true }));
+            }
+            self.drain = Some(Drain::new(self.clients.bound(), self.cx.config.timeouts.drain_s, now));
         }
-        for place in 0..self.clients.bound() {
+        let Some(places) = self.drain.as_mut().map(|drain| drain.share(now)) else { return };
+        for place in places {
             self.with(place, |client, cx| client.input(Input::Shutdown, cx));
         }
     }
 
     fn drained(&self) -> bool {
-        self.drain_until_ms.is_some_and(|until| self.clients.len() == 0 || self.cx.now.mono_ms >= until)
+        let over = |drain: &Drain| self.clients.len() == 0 || self.cx.now.mono_ms >= drain.until_ms;
+        self.drain.as_ref().is_some_and(over) || self.stop.load(Ordering::Acquire) > 1
+    }
+}
+
+/// How far a stopping loop has come.
+#[derive(Debug)]
+struct Drain {
+    /// Places of the table from here on are still to be told.
+    next: u32,
+    end: u32,
+    /// Places told at each step.
+    step: u32,
+    step_at_ms: u64,
+    /// Then it ends, whoever is left.
+    until_ms: u64,
+}
+
+impl Drain {
+    fn new(places: u32, drain_s: u32, now_ms: u64) -> Drain {
+        let drain_ms = u64::from(drain_s).saturating_mul(1000);
+        let steps = (drain_ms / 2 / DRAIN_STEP_MS).max(1);
+        let at_least = DRAIN_STREAMS_PER_S.saturating_mul(DRAIN_STEP_MS) / 1000;
+        let step = u64::from(places).div_ceil(steps).max(at_least);
+        let step = u32::try_from(step).unwrap_or(u32::MAX);
+        Drain { next: 0, end: places, step, step_at_ms: now_ms, until_ms: now_ms.saturating_add(drain_ms) }
+    }
+
+    /// The places whose streams end now.
+    fn share(&mut self, now_ms: u64) -> std::ops::Range<u32> {
+        let start = self.next;
+        if now_ms >= self.step_at_ms {
+            self.step_at_ms = now_ms.saturating_add(DRAIN_STEP_MS);
+            self.next = start.saturating_add(self.step).min(self.end);
+        }
+        start..self.next
+    }
+
+    fn next_ms(&self) -> u64 {
+        if self.next < self.end { self.step_at_ms.min(self.until_ms) } else { self.until_ms }
     }
 }
 
@@ -442,3 +504,27 @@ fn fill_random(bytes: &mut [u8]) {
 }
 
 const _: () = assert!(CONNECTIONS_PER_LOOP_MAX <= client::PLACES, "a handle counter has room for the place");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_end_at_a_bounded_pace_and_in_time() {
+        for (places, drain_s) in [(0, 10), (1, 1), (250, 10), (10_000, 10), (1_000_000, 10), (70_000, 60)] {
+            let mut drain = Drain::new(places, drain_s, 1_000);
+            let (mut now, mut told) = (1_000, 0);
+            while drain.next < drain.end {
+                let share = drain.share(now);
+                assert_eq!(share.start, told, "none is left out");
+                told = share.end;
+                assert!(drain.share(now).is_empty(), "not twice in a step");
+                now = drain.next_ms();
+            }
+            let (took, half) = (now - 1_000, u64::from(drain_s) * 500);
+            assert!(told == places && took <= half + DRAIN_STEP_MS || drain.next_ms() == drain.until_ms, "{places}");
+            let fastest = u64::from(places) * 1000 / DRAIN_STREAMS_PER_S;
+            assert!(took == 0 || took >= fastest.min(half).saturating_sub(DRAIN_STEP_MS), "{places}: {took}");
+        }
+    }
+}

@@ -34,6 +34,7 @@ mod event_loop;
 pub mod limits;
 mod link;
 mod listener;
+mod live;
 pub mod process;
 pub mod render;
 pub mod session;
@@ -48,16 +49,19 @@ pub use config::Config;
 
 use certificate::{CertificateError, Certificates};
 use config::ConfigError;
+use crossbeam_channel::{Receiver, Sender};
 use dialer::Dialer;
 use event_loop::{EventLoop, Setup};
-use limits::{DESCRIPTORS_RESERVED, LOOP_STACK_BYTES};
+use limits::{DESCRIPTORS_RESERVED, KEEPER_STACK_BYTES, LOOP_STACK_BYTES};
 use link::Identity;
+use live::{Live, Settings};
 use mio::Waker;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 /// Why an edge did not start, or stopped.
@@ -120,14 +124,17 @@ pub struct Ready {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// Stops an edge from another thread.
+/// Stops an edge, or changes its settings, from another thread.
 #[derive(Clone, Default)]
 pub struct StopHandle(Arc<Stop>);
 
 #[derive(Default)]
 struct Stop {
-    asked: Arc<AtomicBool>,
+    /// How often it was asked for.
+    asked: Arc<AtomicU8>,
     wakers: Mutex<Vec<Waker>>,
+    live: Mutex<Option<Arc<Live>>>,
+    keeper: Rouse,
 }
 
 impl StopHandle {
@@ -135,49 +142,92 @@ impl StopHandle {
         StopHandle::default()
     }
 
-    /// Lets [`run`] close every stream (`system-shutdown`) and return, in a few seconds at most.
+    /// Lets [`run`] take no new clients, end every stream (`system-shutdown`) behind what waits for it, and return,
+    /// at the latest after `timeouts.drain_s`. The second time: lets it return at once.
     pub fn stop(&self) {
-        self.0.asked.store(true, Ordering::Release);
+        let _ = self.0.asked.fetch_update(Ordering::AcqRel, Ordering::Acquire, |asked| asked.checked_add(1));
+        self.wake();
+    }
+
+    /// Puts another configuration in force, as far as a running edge can change (`connmgr.toml` says which keys);
+    /// what cannot change, and certificates that are bad, are told in the log and stay as they were. Certificates
+    /// are read again in any case. Nothing happens before [`run`] is ready.
+    pub fn reload(&self, config: Config) {
+        let live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(live) = live {
+            live.reload(config);
+        }
+    }
+
+    fn wake(&self) {
+        self.0.keeper.rouse();
+        self.wake_loops();
+    }
+
+    fn wake_loops(&self) {
         for waker in self.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let _ = waker.wake();
         }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Wakes one thread; more calls before it looks are one.
+#[derive(Clone)]
+struct Rouse(Sender<()>, Receiver<()>);
+
+impl Default for Rouse {
+    fn default() -> Rouse {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        Rouse(sender, receiver)
+    }
+}
+
+impl Rouse {
+    fn rouse(&self) {
+        // Full means that it is roused already.
+        let _ = self.0.try_send(());
     }
 }
 
 /// Reads what a configuration names, changing nothing.
 pub fn check(config: &Config) -> Result<(), Error> {
     config.uplink().map_err(Error::Link)?;
-    if config.certificates.is_empty() {
-        return Ok(());
-    }
-    let loaded = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider());
+    // One that would be made is not: nothing is changed.
+    let named = Config { self_signed_enabled: Some(false), ..config.clone() };
+    let loaded = Certificates::load(&named, &tls::crypto_provider(), live::now_ms());
     loaded.map(|_| ()).map_err(Error::Certificate)
 }
 
 /// Runs an edge until it is stopped. `ready` is called once all its addresses take clients.
 pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Result<(), Error> {
     let uplink = config.uplink().map_err(Error::Link)?;
-    let certificates = Certificates::load(&config.certificates, &config.self_signed, &tls::crypto_provider())
-        .map_err(Error::Certificate)?;
+    let certificates =
+        Certificates::load(&config, &tls::crypto_provider(), live::now_ms()).map_err(Error::Certificate)?;
     let dialer = Dialer::new(uplink.core.clone(), uplink.bundle.as_ref()).map_err(|e| Error::Link(ConfigError(e)))?;
     let dialer = Arc::new(dialer);
-    let tls = tls::server_config(certificates).map_err(Error::Tls)?;
     let config = Arc::new(config);
+    let settings = Settings::new(Arc::clone(&config), Arc::new(certificates)).map_err(Error::Tls)?;
+    let keeper = stop.0.keeper.clone();
+    let live = Arc::new(Live::new(settings, Box::new(move || keeper.rouse())));
+    *stop.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&live));
     let loops = config.event_loops.max(1);
     let descriptors = process::raise_descriptor_limit().saturating_sub(DESCRIPTORS_RESERVED);
-    let connections = usize::try_from(descriptors).unwrap_or(usize::MAX).min(config.connections_max);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let (sockets, addresses) = listen(&config, loops)?;
     let incarnation = incarnation();
     let mut threads = Vec::new();
     for (event_loop, listeners) in (0..loops).zip(sockets) {
         let system = |doing| move |error| Error::System { doing, error };
         let (this, waker) = EventLoop::new(Setup {
-            config: Arc::clone(&config),
-            tls: Arc::clone(&tls),
+            live: Arc::clone(&live),
             identity: Identity { edge: uplink.name.clone(), incarnation, event_loop, event_loops: loops },
             dialer: Arc::clone(&dialer),
             listeners,
-            connections_max: connections / usize::from(loops),
+            descriptors: descriptors / usize::from(loops),
             stop: Arc::clone(&stop.0.asked),
         })
         .map_err(system("set up an event loop"))?;
@@ -194,7 +244,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
             .map_err(system("start a thread"))?;
         threads.push(thread);
     }
-    tracing::info!(event = "ready", ?addresses, loops, connections_max = connections, edge = uplink.name, core = %uplink.core);
+    tracing::info!(event = "ready", ?addresses, loops, edge = uplink.name, core = %uplink.core);
+    threads.push(keep(live, &stop)?);
     ready(&Ready { addresses });
     let mut result = Ok(());
     for thread in threads {
@@ -205,15 +256,35 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
         result = result.and(done);
     }
     stop.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    *stop.0.live.lock().unwrap_or_else(PoisonError::into_inner) = None;
     tracing::info!(event = "stopped");
     result
+}
+
+/// Starts the thread that looks after settings; it ends when the edge stops.
+fn keep(live: Arc<Live>, stop: &StopHandle) -> Result<JoinHandle<io::Result<()>>, Error> {
+    let stop = stop.clone();
+    let roused = stop.0.keeper.1.clone();
+    let body = move || {
+        while roused.recv().is_ok() && !stop.is_asked() {
+            if live.look() {
+                stop.wake_loops();
+            }
+        }
+        Ok(())
+    };
+    let thread = std::thread::Builder::new().name("settings".to_owned()).stack_size(KEEPER_STACK_BYTES).spawn(body);
+    thread.map_err(|error| Error::System { doing: "start a thread", error })
 }
 
 struct StopOnDrop(StopHandle);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
-        self.0.stop();
+        // Not a second time: the other loops drain in peace.
+        if !self.0.is_asked() {
+            self.0.stop();
+        }
     }
 }
 

@@ -61,8 +61,21 @@ pub const LINGER_MS: u64 = 3_000;
 /// Bytes read and thrown away while a closing client finishes; then the socket is dropped.
 pub const LINGER_BYTES: usize = 256 * 1024;
 
-/// Milliseconds that a draining edge waits for its clients to take the end of their streams.
-pub const DRAIN_MS: u64 = 4_000;
+/// Streams that a loop of a stopping edge ends in a second, at least; as many more as it takes to have ended all of
+/// them at half of the time it may take, so that they do not log in elsewhere all at once.
+pub const DRAIN_STREAMS_PER_S: u64 = 2_000;
+
+/// Milliseconds between two shares of streams that are ended.
+pub const DRAIN_STEP_MS: u64 = 50;
+
+/// Bytes of a certificate chain's or a key's file that are read.
+pub const CERTIFICATE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Days before a certificate runs out at which a warning is logged, whenever it is read.
+pub const CERTIFICATE_WARN_DAYS: u64 = 14;
+
+/// Stream domains for which a loop keeps a TLS configuration (half a kilobyte); then it begins anew.
+pub const DOMAIN_TLS_MAX: usize = 4_096;
 
 /// Elements that a client may send before it is bound (`policy-violation`); threats, row 2.
 pub const PRE_AUTH_ELEMENTS_MAX: u16 = 32;
@@ -135,6 +148,9 @@ pub const TLS_INPUT_BYTES_MAX: usize = 20 * 1024;
 
 /// TLS key updates and other records without data that a client may send in a row; threats, row 15.
 pub const TLS_EMPTY_RECORDS_MAX: u16 = 64;
+
+/// Stack of the thread that reads and makes certificates.
+pub const KEEPER_STACK_BYTES: usize = 256 * 1024;
 
 /// Stack of an event loop's thread. Nothing on the stanza path recurses.
 pub const LOOP_STACK_BYTES: usize = 512 * 1024;

@@ -3,9 +3,10 @@
 use argh::FromArgs;
 use hearth_connmgr::config::{Config, Log, LogFormat};
 use hearth_connmgr::{Error, StopHandle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::path::PathBuf;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -56,39 +57,68 @@ fn main() -> ExitCode {
             Err(error) => say(&format!("hearth-connmgr: {error}"), error.exit_code()),
         };
     }
-    start_log(&config.log);
-    match start(config) {
+    let set_level = start_log(&config.log);
+    match start(config, args.config, set_level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => say(&format!("hearth-connmgr: {error}"), error.exit_code()),
     }
 }
 
-fn start(config: Config) -> Result<(), Error> {
+fn start(config: Config, path: Option<PathBuf>, set_level: SetLevel) -> Result<(), Error> {
     let stop = StopHandle::new();
     let at_signal = stop.clone();
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|error| Error::System { doing: "watch signals", error })?;
     std::thread::Builder::new()
         .name("signals".to_owned())
-        .stack_size(64 * 1024)
+        .stack_size(256 * 1024)
         .spawn(move || {
-            for _ in signals.forever() {
-                at_signal.stop();
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    reload(path.as_deref(), &at_signal, &set_level);
+                } else {
+                    at_signal.stop();
+                }
             }
         })
         .map_err(|error| Error::System { doing: "start a thread", error })?;
     hearth_connmgr::run(config, |_| {}, stop)
 }
 
-fn start_log(log: &Log) {
+/// Sets what is logged from now on.
+type SetLevel = Box<dyn Fn(&str) + Send>;
+
+/// A file that is wrong changes nothing.
+fn reload(path: Option<&Path>, running: &StopHandle, set_level: &SetLevel) {
+    match path.map_or_else(|| Ok(Config::default()), Config::load) {
+        Ok(config) => {
+            set_level(&config.log.level);
+            tracing::info!(event = "reload");
+            running.reload(config);
+        }
+        Err(error) => tracing::error!(event = "reload_refused", %error, next = "what was in force stays"),
+    }
+}
+
+fn start_log(log: &Log) -> SetLevel {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(&log.level))
+        .with_env_filter(EnvFilter::new(&log.level))
         .with_ansi(false)
         .with_target(false)
         .with_writer(std::io::stderr);
     match log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => {
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().with_filter_reloading();
+            let handle = builder.reload_handle();
+            builder.init();
+            Box::new(move |level| drop(handle.reload(EnvFilter::new(level))))
+        }
     }
 }
 

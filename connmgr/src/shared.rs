@@ -6,11 +6,11 @@ use crate::directory::Directory;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
 use crate::listener::Doorkeeper;
+use crate::live::{Live, LoopTls};
 use crate::stream::{Now, Output, Question};
 use crate::wheel::{Tick, Wheel};
 use crate::xml;
 use hearth_wire::ids::ShardIndex;
-use rustls::ServerConfig;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -27,7 +27,8 @@ pub(crate) struct Scratch {
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) tls: LoopTls,
     pub(crate) directory: Directory,
     pub(crate) links: Vec<Link>,
     pub(crate) pool: Pool,
@@ -48,10 +49,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: Arc<Config>, tls: Arc<ServerConfig>, random: Random) -> Shared {
+    pub(crate) fn new(live: Arc<Live>, random: Random) -> Shared {
+        let settings = live.settings();
         Shared {
-            config,
-            tls,
+            config: Arc::clone(&settings.config),
+            live,
+            tls: LoopTls::new(settings),
             directory: Directory::new(),
             links: vec![Link::new(0)],
             pool: Pool::default(),

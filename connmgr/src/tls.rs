@@ -15,7 +15,7 @@ mod tests;
 pub use self::end_point::EndPoint;
 
 use self::exporter::{Exporter, ExporterLog, Secret, ServerHello};
-use crate::certificate::{self, Certificates};
+use crate::certificate::{self, Certificates, Chooser};
 use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_INPUT_BYTES_MAX};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::server::UnbufferedServerConnection;
@@ -89,11 +89,19 @@ pub(crate) trait Tls: Send {
 }
 
 /// The configuration that all connections of an edge share.
-pub(crate) fn server_config(certificates: Certificates) -> Result<Arc<ServerConfig>, rustls::Error> {
+///
+/// `stream_to`: the domain that a stream named before TLS, for clients that name none in it.
+pub(crate) fn server_config(
+    certificates: &Arc<Certificates>,
+    stream_to: Option<&str>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+        .with_cert_resolver(Arc::new(Chooser {
+            certificates: Arc::clone(certificates),
+            stream_to: stream_to.map(Into::into),
+        }));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.key_log = Arc::new(ExporterLog);
     // A ticket is of this configuration and one server name, hence of one certificate: `tls-server-end-point`

@@ -108,6 +108,12 @@ pub fn prepare_domainpart(text: &str) -> Result<String, JidMalformed> {
     prep::domainpart(text).map(Prepared::into_string)
 }
 
+/// A domain as it stands in DNS and certificates, with A-labels (RFC 5890 §2.3.2.1); one that has no such form
+/// stays as it is.
+pub fn domain_to_ascii(domain: &str) -> String {
+    idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned())
+}
+
 /// RFC 7622 §3.4: OpaqueString.
 pub fn prepare_resourcepart(text: &str) -> Result<String, JidMalformed> {
     prep::resourcepart(text).map(Prepared::into_string)

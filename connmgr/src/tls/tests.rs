@@ -45,7 +45,8 @@ impl ServerCertVerifier for AnyCertificate {
 fn server() -> Arc<ServerConfig> {
     let folder = tempfile::tempdir().unwrap();
     let options = SelfSigned { folder: folder.path().to_owned(), domains: vec!["test.example".into()] };
-    server_config(Certificates::load(&[], &options, &crypto_provider()).unwrap()).unwrap()
+    let config = crate::Config { self_signed: options, ..crate::Config::default() };
+    server_config(&Arc::new(Certificates::load(&config, &crypto_provider(), 0).unwrap()), None).unwrap()
 }
 
 struct Options {
@@ -230,13 +231,15 @@ fn the_end_point_is_the_certificate_shown() {
     let folder = tempfile::tempdir().unwrap();
     let make = |domain: &str| {
         let options = SelfSigned { folder: folder.path().join(domain), domains: vec![domain.into()] };
-        Certificates::load(&[], &options, &crypto_provider()).unwrap();
+        let config = crate::Config { self_signed: options.clone(), ..crate::Config::default() };
+        Certificates::load(&config, &crypto_provider(), 0).unwrap();
         let (chain, key) = (options.folder.join("self-signed.pem"), options.folder.join("self-signed.key"));
         crate::config::Certificate { domain: domain.into(), chain, key }
     };
     let list = [make("a.example"), make("b.example")];
-    let all = Certificates::load(&list, &SelfSigned::default(), &crypto_provider()).unwrap();
-    let config = server_config(all).unwrap();
+    let config = crate::Config { certificates: list.into(), ..crate::Config::default() };
+    let all = Arc::new(Certificates::load(&config, &crypto_provider(), 0).unwrap());
+    let config = server_config(&all, None).unwrap();
     let mut seen = Vec::new();
     for name in ["a.example", "b.example", "c.example"] {
         let open = || {

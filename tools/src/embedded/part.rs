@@ -5,7 +5,7 @@ use hearth_connmgr::Error as EdgeError;
 use hearth_core::config::CoreError;
 use hearth_core::runtime;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
 use std::process::Command;
 use tracing_subscriber::layer::SubscriberExt;
@@ -99,16 +99,26 @@ fn run_edge(args: &Args) -> Result<(), Failure> {
     };
     let stop = hearth_connmgr::StopHandle::new();
     let at_signal = stop.clone();
+    let config = args.edge()?;
+    let again = config.clone();
     let mut signals =
-        signal_hook::iterator::Signals::new([SIGTERM, SIGINT]).map_err(Failure::system("watch signals"))?;
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(Failure::system("watch signals"))?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .stack_size(64 * 1024)
-        .spawn(move || signals.forever().for_each(|_| at_signal.stop()))
+        .spawn(move || {
+            for signal in signals.forever() {
+                match again.clone() {
+                    // The same settings; certificates are read again.
+                    config if signal == SIGHUP => at_signal.reload(config),
+                    _ => at_signal.stop(),
+                }
+            }
+        })
         .map_err(Failure::system("start a thread"))?;
     let ready = |ready: &hearth_connmgr::Ready| {
         let addresses: Vec<String> = ready.addresses.iter().map(ToString::to_string).collect();
         say_ready(&addresses.join(" "));
     };
-    hearth_connmgr::run(args.edge()?, ready, stop).map_err(failure)
+    hearth_connmgr::run(config, ready, stop).map_err(failure)
 }

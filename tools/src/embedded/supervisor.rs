@@ -5,7 +5,7 @@ use super::{Args, Exit, Failure, banner};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -90,6 +90,10 @@ impl Supervisor<'_> {
         loop {
             match self.next_news() {
                 Some(News::Signal(SIGCHLD)) => self.look_after_children()?,
+                // Of a terminal it means that the user has gone, else that certificates are to be read again.
+                Some(News::Signal(SIGHUP)) if !std::io::stdin().is_terminal() && self.stopping.is_none() => {
+                    self.tell(Part::Edge, Signal::HUP);
+                }
                 Some(News::Signal(_)) => self.stop(Exit::DONE),
                 Some(News::Ready(Part::Core, _)) if self.edge.is_none() && self.stopping.is_none() => {
                     self.start(Part::Edge)?;
