@@ -2,8 +2,10 @@
 
 use crate::domain::{SWITCHES, Switch};
 use crate::random::Random;
+use crate::{limits, server_info};
 use hearth_storage::{Boot, Change, DomainRecord, Fresh, Storage, StoreError};
 use hearth_wire::ids::SlotKey;
+use hearth_wire::jid;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,15 +41,98 @@ pub struct Config {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Domain {
     pub name: String,
-    /// [`crate::domain::SWITCHES`] that the file sets: they win over what the store has, at each start.
+    /// [`crate::domain::SWITCHES`] that the file sets: they win over what the store has, at each start,
+    /// as does all else that stands here.
     #[serde(flatten, deserialize_with = "switches")]
     pub switches: BTreeMap<String, bool>,
+    /// Accounts made in-band per hour: from one address, from everywhere.
+    pub registrations_per_address: Option<u32>,
+    pub registrations_per_hour: Option<u32>,
+    /// Characters of passwords that users choose in-band, at least.
+    pub password_chars_min: Option<u32>,
+    /// Localparts that nobody may register in-band.
+    pub reserved_names: Option<Vec<String>>,
+    /// Addresses of those who run the domain, as URIs (XEP-0157).
+    pub contacts: Option<Contacts>,
+}
+
+/// Of a domain, by role.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contacts {
+    pub abuse: Vec<String>,
+    pub admin: Vec<String>,
+    pub feedback: Vec<String>,
+    pub sales: Vec<String>,
+    pub security: Vec<String>,
+    pub status: Vec<String>,
+    pub support: Vec<String>,
 }
 
 impl Domain {
     /// A domain of which the file says nothing more.
     pub fn new(name: &str) -> Domain {
-        Domain { name: name.to_owned(), switches: BTreeMap::new() }
+        Domain {
+            name: name.to_owned(),
+            switches: BTreeMap::new(),
+            registrations_per_address: None,
+            registrations_per_hour: None,
+            password_chars_min: None,
+            reserved_names: None,
+            contacts: None,
+        }
+    }
+
+    /// What no type can say.
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        if !jid::prepare_domainpart(name).is_ok_and(|prepared| *prepared == **name) {
+            return Err(format!("domains.name = {name:?}: expected a domain in lower case"));
+        }
+        if let Some(unknown) = self.switches.keys().find(|name| Switch::find(name).is_none()) {
+            let known: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
+            let options =
+                "registrations_per_address, registrations_per_hour, password_chars_min, reserved_names, contacts";
+            return Err(format!("domains.{unknown} of {name}: expected name, {}, {options}", known.join(", ")));
+        }
+        let most = limits::PASSWORD_CHARS_MIN_MAX;
+        if let Some(found) = self.password_chars_min.filter(|chars| !(1..=most).contains(chars)) {
+            return Err(format!("domains.password_chars_min = {found} of {name}: expected 1 to {most}"));
+        }
+        let reserved = self.reserved_names.as_deref().unwrap_or_default();
+        if reserved.len() > limits::RESERVED_NAMES_MAX {
+            let most = limits::RESERVED_NAMES_MAX;
+            return Err(format!("domains.reserved_names of {name}: expected at most {most} names"));
+        }
+        for reserved in reserved {
+            if !jid::prepare_localpart(reserved).is_ok_and(|prepared| *prepared == **reserved) {
+                return Err(format!("domains.reserved_names: {reserved:?} of {name}: expected a name in lower case"));
+            }
+        }
+        server_info::check(&self.contacts.clone().unwrap_or_default().into())
+            .map_err(|why| format!("domains.contacts.{why}"))
+    }
+
+    /// Makes the stored domain what the file says, where it says something.
+    fn apply(&self, record: &mut DomainRecord) {
+        self.switches.iter().for_each(|(name, on)| record.set(name, *on));
+        let rules = &mut record.registration_rules;
+        rules.per_address = self.registrations_per_address.or(rules.per_address);
+        rules.per_hour = self.registrations_per_hour.or(rules.per_hour);
+        rules.password_chars_min = self.password_chars_min.or(rules.password_chars_min);
+        if let Some(reserved) = &self.reserved_names {
+            rules.reserved = Some(reserved.clone());
+        }
+        if let Some(contacts) = &self.contacts {
+            record.contacts = contacts.clone().into();
+        }
+    }
+}
+
+impl From<Contacts> for hearth_storage::Contacts {
+    fn from(contacts: Contacts) -> hearth_storage::Contacts {
+        let Contacts { abuse, admin, feedback, sales, security, status, support } = contacts;
+        hearth_storage::Contacts { abuse, admin, feedback, sales, security, status, support }
     }
 }
 
@@ -148,14 +233,7 @@ impl Config {
             return Err("domains = []: expected at least one [[domains]] with a name".to_owned());
         }
         for domain in &self.domains {
-            let prepared = hearth_wire::jid::prepare_domainpart(&domain.name);
-            if !prepared.is_ok_and(|prepared| *prepared == *domain.name) {
-                return Err(format!("domains.name = {:?}: expected a domain in lower case", domain.name));
-            }
-            if let Some(unknown) = domain.switches.keys().find(|name| Switch::find(name).is_none()) {
-                let known: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
-                return Err(format!("domains.{unknown} of {}: expected name, {}", domain.name, known.join(", ")));
-            }
+            domain.check()?;
         }
         if let Some(address) = self.link_tcp.filter(|address| !address.ip().is_loopback()) {
             return Err(format!(
@@ -190,7 +268,7 @@ impl Config {
     }
 
     /// The domains at a start: those of the store, those of the file that it did not have yet, and
-    /// the switches that the file sets. Whatever differs from the store is a change.
+    /// what the file says of them. Whatever differs from the store is a change.
     pub(crate) fn domain_records(&self, mut records: Vec<DomainRecord>) -> (Vec<DomainRecord>, Vec<Change>) {
         let mut changes = Vec::new();
         for domain in &self.domains {
@@ -200,7 +278,7 @@ impl Config {
                 None => DomainRecord::new(domain.name.clone()),
             };
             let before = record.clone();
-            domain.switches.iter().for_each(|(name, on)| record.set(name, *on));
+            domain.apply(&mut record);
             if stored.is_none() || record != before {
                 changes.push(Change::PutDomain { domain: record.clone() });
             }
@@ -313,6 +391,11 @@ mod tests {
             wrong("[[domains]]\nname = \"a.example\"\nregistration = 1")
                 .contains("domains.registration = 1: expected true")
         );
+        let domain = |text: &str| wrong(&format!("[[domains]]\nname = \"a.example\"\n{text}"));
+        assert!(domain("password_chars_min = 0").contains("password_chars_min = 0"));
+        assert!(domain("reserved_names = [\"Admin\"]").contains("\"Admin\""));
+        assert!(domain("[domains.contacts]\nadmin = [\"me\"]").contains("contacts.admin"));
+        assert!(domain("[domains.contacts]\nboss = []").contains("boss"));
         assert!(wrong("[log]\nlevel = \"loud\"").contains("loud"));
     }
 }

@@ -212,14 +212,15 @@ impl Cx<'_> {
                 Work::Call(f) => f(self, None),
                 Work::Inbound { stanza, origin } if ignored(&stanza, condition) => self.settle(origin),
                 Work::Inbound { stanza, origin } => {
-                    let view = stanza.view();
                     let absent = condition == StanzaCondition::ServiceUnavailable;
-                    if absent && view.ty == StanzaType::Probe {
-                        presence::answer_for_nobody(self, &view);
+                    if absent && stanza.view().ty == StanzaType::Probe {
+                        presence::answer_for_nobody(self, &stanza.view());
                     }
-                    let iq = absent && view.is_request();
-                    let condition = if iq { crate::iq::refusal_of_absent(&view) } else { condition };
-                    self.refuse(&stanza, origin, condition);
+                    if absent && stanza.view().is_request() {
+                        crate::iq::answer_absent(self, &stanza, origin);
+                    } else {
+                        self.refuse(&stanza, origin, condition);
+                    }
                 }
                 Work::FromSession { .. } => {}
             }

@@ -132,7 +132,7 @@ fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
         let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
         let mut after = Builder::new();
         after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
-        for add in features::ALL.iter().filter_map(|feature| feature.stream_features) {
+        for add in features::of(domain).filter_map(|feature| feature.stream_features) {
             add(domain, &mut after);
         }
         let frame = Domain {

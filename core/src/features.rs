@@ -2,9 +2,12 @@
 
 use crate::cx::Cx;
 use crate::domain::Switch;
+use crate::forms::Info;
 use crate::iq::Iq;
 use crate::session::SessionKey;
-use crate::{disco, last_activity, legacy_session, ping, register, roster, vcard, version};
+use crate::{
+    disco, entity_time, forms, last_activity, legacy_session, ping, register, roster, server_info, vcard, version,
+};
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
@@ -14,10 +17,16 @@ pub const ALL: &[&Feature] = &[
     &legacy_session::FEATURE,
     &disco::CAPS_FEATURE,
     &disco::FEATURE,
+    &disco::EXTENSIONS,
+    &entity_time::FEATURE,
+    &forms::FEATURE,
+    &forms::FIELD_NAMES,
     &last_activity::FEATURE,
     &ping::FEATURE,
+    &register::NEW_ACCOUNTS,
     &register::FEATURE,
     &roster::FEATURE,
+    &server_info::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];
@@ -25,7 +34,8 @@ pub const ALL: &[&Feature] = &[
 /// What one feature adds.
 pub struct Feature {
     pub spec: Spec,
-    /// What switches it on and off by domain; without one it is always on.
+    /// What switches it on and off by domain; without one it is always on. Where it is off, it is
+    /// neither advertised nor handled.
     pub switch: Option<&'static Switch>,
     /// Advertised by the server in disco#info (XEP-0030 §3).
     pub disco_server: &'static [&'static str],
@@ -34,6 +44,8 @@ pub struct Feature {
     pub iq: &'static [IqHandler],
     /// Children of `<stream:features/>` after authentication.
     pub stream_features: Option<fn(&DomainRecord, &mut Builder)>,
+    /// What the server says of a domain beyond that (XEP-0128).
+    pub info: Option<fn(&DomainRecord) -> Option<Info>>,
 }
 
 impl Feature {
@@ -45,7 +57,12 @@ impl Feature {
         disco_account: &[],
         iq: &[],
         stream_features: None,
+        info: None,
     };
+
+    fn is_on(&self, domain: &DomainRecord) -> bool {
+        self.switch.is_none_or(|switch| switch.is_on(domain))
+    }
 }
 
 /// What a feature implements.
@@ -78,12 +95,17 @@ pub enum Scope {
     AccountOfOther,
 }
 
-/// The handler of a question.
-pub fn handler(ns: &str, element: &str, scope: Scope) -> Option<Run> {
-    ALL.iter()
-        .flat_map(|feature| feature.iq)
-        .find(|handler| handler.ns == ns && handler.element == element && handler.scopes.contains(&scope))
-        .map(|handler| handler.run)
+/// The features that a domain has.
+pub fn of(domain: &DomainRecord) -> impl Iterator<Item = &'static Feature> + '_ {
+    ALL.iter().copied().filter(|feature| feature.is_on(domain))
+}
+
+/// The handler of a question to this domain, or to an account of it.
+pub fn handler(ns: &str, element: &str, scope: Scope, domain: &DomainRecord) -> Option<Run> {
+    let fits = |handler: &IqHandler| handler.ns == ns && handler.element == element && handler.scopes.contains(&scope);
+    let found = |feature: &&&Feature| feature.iq.iter().any(fits) && feature.is_on(domain);
+    let feature = ALL.iter().find(found)?;
+    feature.iq.iter().find(|handler| fits(handler)).map(|handler| handler.run)
 }
 
 /// A session is about to end, for whatever reason: the order is written here.

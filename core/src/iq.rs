@@ -3,16 +3,16 @@
 use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::features::{self, Scope};
-use crate::last_activity;
 use crate::presence::fanout::sight;
 use crate::reply;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
 use crate::subscription::state::Half;
+use crate::{disco, last_activity, roster, vcard};
 use hearth_wire::StanzaCondition;
 use hearth_wire::jid;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaType};
-use hearth_wire::tree::Element;
+use hearth_wire::tree::{Builder, Element};
 
 /// A question for a handler.
 #[derive(Clone, Copy)]
@@ -147,14 +147,22 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
     }
 }
 
-/// How a stranger's question about an account that does not exist is refused: as it would be if the
+/// Answers a stranger's question about an account that does not exist as it would be answered if the
 /// account did, so that nobody learns which there are.
-pub fn refusal_of_absent(stanza: &Stanza<'_>) -> StanzaCondition {
-    let Ok(question) = reply::question(stanza) else { return StanzaCondition::ServiceUnavailable };
-    match question.ns() {
-        last_activity::NS => StanzaCondition::Forbidden,
+pub fn answer_absent(cx: &mut Cx<'_>, stanza: &SharedStanza, origin: Option<Origin>) {
+    let view = stanza.view();
+    let condition = match reply::question(&view).ok().map(|question| (question.ns(), view.ty)) {
+        Some((disco::ITEMS, StanzaType::Get)) => {
+            let mut tree = Builder::new();
+            tree.open(Some(disco::ITEMS), "query").close();
+            return send(cx, None, origin, reply::result(&view, &tree.finish()));
+        }
+        Some((disco::ITEMS | disco::INFO, StanzaType::Set)) => StanzaCondition::NotAllowed,
+        Some((last_activity::NS | roster::NS, _)) => StanzaCondition::Forbidden,
+        Some((vcard::NS, StanzaType::Set)) => StanzaCondition::Forbidden,
         _ => StanzaCondition::ServiceUnavailable,
-    }
+    };
+    cx.refuse(stanza, origin, condition);
 }
 
 /// RFC 6121 §8.5.3.1: a resource is asked only by whom its presence is shared with, by subscription or directly.
@@ -184,7 +192,13 @@ fn answer(
         }
     };
     let iq = Iq { stanza: *stanza, question, asker, account, origin };
-    let done = match features::handler(question.ns(), question.name(), scope) {
+    let domain = match account.and_then(|key| cx.account(key)) {
+        Some(account) => account.jid.domainpart(),
+        None => stanza.to.map(bare).unwrap_or_default(),
+    };
+    let domain = cx.shard.domains.get(domain);
+    let run = domain.and_then(|domain| features::handler(question.ns(), question.name(), scope, domain));
+    let done = match run {
         Some(run) => run(cx, &iq),
         None => Err(StanzaCondition::ServiceUnavailable),
     };

@@ -159,9 +159,32 @@ pub const DERIVE_QUEUE_MAX: usize = 1024;
 /// Bytes of a vCard as a tree: a photo in base64 and some lines. Reached: `policy-violation`.
 pub const VCARD_BYTES_MAX: usize = 256 * 1024;
 
-/// Accounts one source prefix may ask for in-band (XEP-0077 §3.1), the refused for conflict among
-/// them, within [`REGISTRATIONS_WINDOW_MS`]. Reached: `resource-constraint`, wait.
+/// Fields of a submitted data form (XEP-0004); ours have a handful. More: `bad-request`.
+pub const FORM_FIELDS_MAX: usize = 64;
+
+/// Accounts one IPv4 address or IPv6 /64 may ask for in-band (XEP-0077 §3.1), the refused for
+/// conflict among them, within [`REGISTRATIONS_WINDOW_MS`], unless the domain says otherwise.
+/// Reached: `resource-constraint`, wait.
 pub const REGISTRATIONS_MAX: u32 = 10;
+
+/// Accounts that may be asked for in-band at one domain from everywhere, within the same time,
+/// unless the domain says otherwise. Reached: the same.
+pub const REGISTRATIONS_PER_DOMAIN_MAX: u32 = 200;
+
+/// Characters of a password that a user chooses, at least (NIST SP 800-63B §5.1.1.1 has 8), unless
+/// the domain says otherwise. Fewer: `not-acceptable`.
+pub const PASSWORD_CHARS_MIN: u32 = 8;
+
+/// What a domain may ask for at most.
+pub const PASSWORD_CHARS_MIN_MAX: u32 = 64;
+
+/// Names that a domain keeps from registration. More are refused in the configuration.
+pub const RESERVED_NAMES_MAX: usize = 1_000;
+
+/// Contact addresses of one role of a domain (XEP-0157), bytes of one. More are refused in the
+/// configuration: each disco#info of the server carries them.
+pub const CONTACTS_MAX: usize = 16;
+pub const CONTACT_BYTES_MAX: usize = 1_000;
 
 /// How long a registration counts, milliseconds from the first of them.
 pub const REGISTRATIONS_WINDOW_MS: u64 = 60 * 60 * 1000;

@@ -8,7 +8,7 @@ use hearth_storage::{Answer, Ask, Blob, Change};
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
 
-const NS: &str = "vcard-temp";
+pub const NS: &str = "vcard-temp";
 
 pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(54, "1.3.0"),

@@ -360,19 +360,21 @@ pub struct LogRecord {
     pub stanza: SharedStanza,
 }
 
-/// A domain is data.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// A domain is data. `None` stands for the core's own default.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DomainRecord {
     pub domain: String,
     /// Switches that somebody set, by name, sorted. The core knows their meaning and what holds for
     /// those that are not here.
     pub switches: Vec<(String, bool)>,
+    pub registration_rules: RegistrationRules,
+    pub contacts: Contacts,
 }
 
 impl DomainRecord {
     /// A domain with nothing set.
     pub fn new(domain: impl Into<String>) -> DomainRecord {
-        DomainRecord { domain: domain.into(), switches: Vec::new() }
+        DomainRecord { domain: domain.into(), ..DomainRecord::default() }
     }
 
     /// Sets a switch.
@@ -404,6 +406,32 @@ pub struct EdgeRecord {
     pub added_ms: u64,
     /// Since when its key opens nothing any more.
     pub revoked_ms: Option<u64>,
+}
+
+/// What bounds registration and passwords where users choose them in-band (XEP-0077). `None` stands
+/// for the core's own default.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RegistrationRules {
+    /// Accounts from one address (IPv6: one /64) per hour.
+    pub per_address: Option<u32>,
+    /// Accounts per hour from everywhere.
+    pub per_hour: Option<u32>,
+    /// Characters of a password, at least.
+    pub password_chars_min: Option<u32>,
+    /// Localparts that nobody may register, prepared.
+    pub reserved: Option<Vec<String>>,
+}
+
+/// Addresses of those who run a domain, as URIs (XEP-0157).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Contacts {
+    pub abuse: Vec<String>,
+    pub admin: Vec<String>,
+    pub feedback: Vec<String>,
+    pub sales: Vec<String>,
+    pub security: Vec<String>,
+    pub status: Vec<String>,
+    pub support: Vec<String>,
 }
 
 /// What a core reads once when it starts, before any shard runs.

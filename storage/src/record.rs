@@ -104,6 +104,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Contacts, RegistrationRules};
     use crate::{Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, ScramKeys};
     use proptest::prelude::*;
 
@@ -156,13 +157,22 @@ mod tests {
             "0101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303",
         );
         let mut domain = DomainRecord::new("a.b");
-        check(&domain, "0103612e6200");
+        check(&domain, "0103612e62000000000000000000000000");
         domain.set("y", false);
         domain.set("x", false);
         domain.set("x", true);
-        check(&domain, "0103612e6202017801017900");
         let edge = EdgeRecord { name: "a".to_owned(), key: vec![7, 8], added_ms: 300, revoked_ms: Some(1) };
         check(&edge, "010161020708ac020101");
+        check(&domain, "0103612e62020178010179000000000000000000000000");
+        let rules = RegistrationRules {
+            per_address: Some(3),
+            per_hour: Some(300),
+            password_chars_min: Some(8),
+            reserved: Some(vec!["x".to_owned()]),
+        };
+        let contacts = Contacts { admin: vec!["xmpp:a@b".to_owned()], ..Contacts::default() };
+        let full = DomainRecord { registration_rules: rules, contacts, ..DomainRecord::new("a.b") };
+        check(&full, "0103612e6200010301ac02010801010178000108786d70703a6140620000000000");
     }
 
     proptest! {

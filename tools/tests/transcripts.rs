@@ -52,6 +52,7 @@ macro_rules! transcripts {
 transcripts! {
     account_removal,
     disco,
+    entity_time,
     invisible_by_directed_presence,
     iq_errors,
     last_activity,

@@ -32,6 +32,32 @@ pub const NS_FEATURE: &str = "http://jabber.org/features/iq-register";
 /// Whether a domain takes them.
 pub const REGISTRATION: Switch =
     Switch { name: "registration", default: false, help: "anybody may create an account (XEP-0077)" };
+/// Names that people take for those who run a domain (RFC 2142 among them), which nobody registers
+/// unless the domain has a list of its own.
+pub const RESERVED: &[&str] = &[
+    "abuse",
+    "admin",
+    "administrator",
+    "help",
+    "hostmaster",
+    "info",
+    "master",
+    "moderator",
+    "news",
+    "noc",
+    "noreply",
+    "operator",
+    "postmaster",
+    "registrar",
+    "root",
+    "sales",
+    "security",
+    "staff",
+    "support",
+    "system",
+    "webmaster",
+    "xmpp",
+];
 
 /// Of [`crate::shard::Shard::registrations`].
 pub const BOUNDS: Bounds = Bounds {
@@ -40,10 +66,12 @@ pub const BOUNDS: Bounds = Bounds {
     rows_max: limits::REGISTRATIONS_ROWS_MAX,
 };
 
+/// Before login: answered in [`on_pre_auth_iq`], its stream feature written with those of SASL.
+pub const NEW_ACCOUNTS: Feature = Feature { spec: Spec::Xep(77, "2.4"), switch: Some(&REGISTRATION), ..Feature::EMPTY };
+
 /// After login: what is on file, another password, no account any more.
 pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(77, "2.4"),
-    switch: Some(&REGISTRATION),
     disco_server: &[NS_REGISTER],
     iq: &[IqHandler { ns: NS_REGISTER, element: "query", scopes: &[Scope::Server, Scope::Account], run: on_iq }],
     ..Feature::EMPTY

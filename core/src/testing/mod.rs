@@ -107,12 +107,17 @@ impl Core {
 
     /// As [`Core::new`], with in-band registration open or not.
     pub(crate) fn with_registration(shards: ShardIndex, registration: bool) -> Core {
-        let (storage, boot) = Storage::memory().unwrap();
-        let domains = ["example.net", "example.org"].map(|domain| {
-            let mut domain = DomainRecord::new(domain);
+        let domain = |name| {
+            let mut domain = DomainRecord::new(name);
             domain.set(crate::register::REGISTRATION.name, registration);
             domain
-        });
+        };
+        Core::with_domains(shards, &["example.net", "example.org"].map(domain))
+    }
+
+    /// As [`Core::new`], serving these domains.
+    pub(crate) fn with_domains(shards: ShardIndex, domains: &[DomainRecord]) -> Core {
+        let (storage, boot) = Storage::memory().unwrap();
         let shard = |index| {
             let settings = Settings {
                 index,
