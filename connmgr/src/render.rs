@@ -13,12 +13,12 @@ pub use stream::{
     stream_header, tls_failure, tls_proceed,
 };
 
-use crate::xml::names::is_portable;
 use crate::xml::{CLIENT, XML};
 use hearth_wire::codec::WireError;
 use hearth_wire::date_time;
 use hearth_wire::stanza::{Carbon, Delay, Overlay, Stanza, StanzaType};
 use hearth_wire::tree::{self, Element, Node, Nodes};
+use hearth_wire::xml::is_portable_name;
 use std::io::Write as _;
 
 const DELAY: &str = "urn:xmpp:delay";
@@ -255,7 +255,7 @@ fn prefix(start: &[u8], number: usize, out: &mut Vec<u8>) {
 
 /// Appends a name without prefix, if it is one: what a core sends is not parsed, and must not become markup.
 fn name(name: &str, out: &mut Vec<u8>) -> Result<(), WireError> {
-    if !is_portable(name) {
+    if !is_portable_name(name) {
         return Err(WireError::BadTree);
     }
     out.extend_from_slice(name.as_bytes());

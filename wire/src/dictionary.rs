@@ -108,7 +108,7 @@ const fn names() -> [bool; ENTRIES_MAX] {
     let mut names = [false; ENTRIES_MAX];
     let mut number = 1;
     while number < ENTRIES.len() {
-        names[number] = crate::xml::is_name(ENTRIES[number].as_bytes());
+        names[number] = crate::xml::is_ascii_name(ENTRIES[number].as_bytes());
         number += 1;
     }
     names

@@ -1,5 +1,11 @@
 //! What XML can say, as far as writing it needs.
 
+/// What the prefix `xml` means (Namespaces in XML §3).
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// What the prefix `xmlns` means; nothing may declare it.
+pub const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
 /// Whether all characters are XML's (XML 1.0 §2.2): no controls but tab, line feed and carriage
 /// return, neither U+FFFE nor U+FFFF.
 pub fn is_text(text: &str) -> bool {
@@ -26,12 +32,10 @@ fn is_printable_ascii(bytes: &[u8]) -> bool {
     bits & (EACH * 0x80) == 0 && rest
 }
 
-/// Whether this is a name without a colon (Namespaces in XML §3), its ASCII part exactly. Of what
-/// lies beyond ASCII not all may stand in a name, and the edge refuses that in what clients send; but
-/// no delimiter is among it, so what is written stays well-formed to all but the pedantic.
-pub const fn is_name(name: &[u8]) -> bool {
+/// Whether this is a name of ASCII letters without a colon (Namespaces in XML §3).
+pub const fn is_ascii_name(name: &[u8]) -> bool {
     const fn starts(byte: u8) -> bool {
-        byte.is_ascii_alphabetic() || byte == b'_' || !byte.is_ascii()
+        byte.is_ascii_alphabetic() || byte == b'_'
     }
     let Some((first, mut rest)) = name.split_first() else { return false };
     let mut all = starts(*first);
@@ -40,6 +44,41 @@ pub const fn is_name(name: &[u8]) -> bool {
         rest = more;
     }
     all
+}
+
+/// Letters beyond ASCII that names may have: the large alphabets among those that every edition of XML 1.0 allows. The
+/// fifth edition allows far more, but widespread parsers know the second to fourth, and a recipient whose parser refuses
+/// a stanza loses its stream, each time the stanza is delivered.
+const PORTABLE_LETTERS: [(char, char); 14] = [
+    ('\u{c0}', '\u{d6}'),
+    ('\u{d8}', '\u{f6}'),
+    ('\u{f8}', '\u{131}'),
+    ('\u{14a}', '\u{17e}'),
+    ('\u{3a3}', '\u{3ce}'),
+    ('\u{40e}', '\u{44f}'),
+    ('\u{45e}', '\u{481}'),
+    ('\u{5d0}', '\u{5ea}'),
+    ('\u{621}', '\u{63a}'),
+    ('\u{905}', '\u{939}'),
+    ('\u{3041}', '\u{3094}'),
+    ('\u{30a1}', '\u{30fa}'),
+    ('\u{4e00}', '\u{9fa5}'),
+    ('\u{ac00}', '\u{d7a3}'),
+];
+
+/// Whether a name without prefix reads as one in every edition of XML 1.0 and its namespaces.
+pub fn is_portable_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let Some(first) = name.chars().next() else { return false };
+    is_portable_letter(first) && (name.bytes().all(plain) || name.chars().all(is_portable_character))
+}
+
+fn is_portable_letter(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || PORTABLE_LETTERS.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+fn is_portable_character(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, '-' | '.') || is_portable_letter(c)
 }
 
 #[cfg(test)]

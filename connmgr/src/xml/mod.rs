@@ -32,7 +32,7 @@ pub const STREAMS: &str = "http://etherx.jabber.org/streams";
 pub const CLIENT: &str = hearth_wire::tree::CLIENT;
 
 /// What the prefix `xml` means (Namespaces in XML 1.0 §3).
-pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+pub const XML: &str = hearth_wire::xml::XML;
 
 /// How much one piece of a stream may be. The two sets in use are [`Limits::PRE_AUTH`] and [`Limits::AUTHENTICATED`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -132,6 +132,9 @@ fn what_xml_cannot_say_is_refused() {
         &|t| {
             t.attr_ns("urn:a", "b", "").attr_ns("urn:b", "b", "").attr("b", "");
         },
+        &|t| {
+            t.attr_ns("http://www.w3.org/XML/1998/namespace", "lang", "en");
+        },
     ];
     for (number, build) in good.iter().enumerate() {
         assert_eq!(with(build), Ok(()), "good {number}");
@@ -184,6 +187,19 @@ fn what_xml_cannot_say_is_refused() {
         },
         &|t| {
             t.text("ü\u{ffff}");
+        },
+        // What no parser, or not every parser, takes.
+        &|t| {
+            t.open(None, "a×");
+        },
+        &|t| {
+            t.open(Some("http://www.w3.org/XML/1998/namespace"), "b");
+        },
+        &|t| {
+            t.open(Some("http://www.w3.org/2000/xmlns/"), "b");
+        },
+        &|t| {
+            t.attr_ns("http://www.w3.org/2000/xmlns/", "b", "urn:x");
         },
     ];
     for (number, build) in bad.iter().enumerate() {

@@ -7,9 +7,10 @@ use crate::limits::{ATTRIBUTES_MAX, DEPTH_MAX};
 use crate::xml;
 
 /// Whether every token of the forest reads, to the end, no deeper than `depth_max` (itself at most
-/// [`DEPTH_MAX`]), and says what XML can say: names without colons or delimiters, no attribute
-/// twice or named `xmlns`, no characters outside XML 1.0. So what a hostile edge forges
-/// renders as well-formed XML all the same. Whatever an edge may accept from a client passes.
+/// [`DEPTH_MAX`]), and says what XML can say: names that every parser takes, no element in the
+/// namespaces that are XML's own, no attribute twice or named `xmlns`, no characters outside XML 1.0.
+/// So what a hostile edge forges renders as well-formed XML all the same. Whatever an edge may accept
+/// from a client passes.
 ///
 /// One walk without recursion or allocation.
 pub fn validate(bytes: &[u8], depth_max: usize) -> Result<(), WireError> {
@@ -56,7 +57,10 @@ fn begin(body: &mut Cursor<'_>) -> Option<()> {
     if body.0.first() == Some(&INHERIT) {
         body.byte()?;
     } else {
-        is_namespace(body.reference()?)?;
+        let ns = body.reference()?;
+        is_namespace(ns)?;
+        // It can be no default namespace, and nothing is in it.
+        is_not(ns, xml::XML)?;
     }
     is_name(body.reference()?)?;
     let count = body.varint()?;
@@ -86,15 +90,24 @@ fn begin(body: &mut Cursor<'_>) -> Option<()> {
 
 fn is_namespace(ns: Ref<'_>) -> Option<()> {
     match ns {
-        Ref::Number(number) => dictionary::entry(number).map(|_| ()),
-        Ref::Spelt(bytes) => is_xml(bytes),
+        Ref::Number(number) => dictionary::entry(number).map(|_| ())?,
+        Ref::Spelt(bytes) => is_xml(bytes)?,
     }
+    is_not(ns, xml::XMLNS)
+}
+
+fn is_not(ns: Ref<'_>, reserved: &str) -> Option<()> {
+    let there = match ns {
+        Ref::Number(number) => dictionary::entry(number)?.as_bytes(),
+        Ref::Spelt(bytes) => bytes,
+    };
+    (there.len() != reserved.len() || there != reserved.as_bytes()).then_some(())
 }
 
 fn is_name(name: Ref<'_>) -> Option<()> {
     let valid = match name {
         Ref::Number(number) => dictionary::is_name(number),
-        Ref::Spelt(bytes) => xml::is_name(bytes) && std::str::from_utf8(bytes).is_ok(),
+        Ref::Spelt(bytes) => xml::is_ascii_name(bytes) || std::str::from_utf8(bytes).is_ok_and(xml::is_portable_name),
     };
     valid.then_some(())
 }
