@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 bin=${1:-$root/target/debug}
 if [ $# -gt 0 ]; then shift; fi
-clients=${*:-slixmpp xmppjs aioxmpp nbxmpp smack profanity go_sendxmpp mcabber}
+clients=${*:-slixmpp xmppjs aioxmpp nbxmpp smack profanity go_sendxmpp mcabber openssl}
 tools=${HEARTH_CLIENTS_DIR:-$root/target/clients} # clients of others, installed once
 if [ ! -x "$bin/hearth" ] || [ ! -x "$bin/hearthctl" ]; then
   (cd "$root" && cargo build --package hearth-tools --bins)
@@ -84,7 +84,7 @@ story() {
 }
 tell() { # client, transport
   case "$1" in
-    slixmpp | aioxmpp | nbxmpp | profanity | go_sendxmpp | mcabber) story "$1" "$2" python -B "story_$1.py" ;;
+    slixmpp | aioxmpp | nbxmpp | profanity | go_sendxmpp | mcabber | openssl) story "$1" "$2" python -B "story_$1.py" ;;
     xmppjs) story "$1" "$2" node story_xmppjs.mjs ;;
     smack) story "$1" "$2" java -XX:TieredStopAtLevel=1 -cp "$tools/smack:$tools/smack/*" Story ;;
     *) echo "not ok 1 - $1: no story is told by it" ;;
