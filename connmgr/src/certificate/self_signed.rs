@@ -33,7 +33,7 @@ fn make(domains: &[String], folder: &Path, chain: &Path, key: &Path) -> Result<(
     };
     std::fs::create_dir_all(folder).map_err(io(folder, "make the folder"))?;
     let names: Vec<String> = domains.iter().map(|name| hearth_wire::jid::domain_to_ascii(name)).collect();
-    let made = rcgen::generate_simple_self_signed(names).map_err(CertificateError::Make)?;
+    let (private, certificate) = sign(names).map_err(CertificateError::Make)?;
     let write = |path: &Path, mode, text: &str| {
         std::fs::OpenOptions::new()
             .write(true)
@@ -45,8 +45,22 @@ fn make(domains: &[String], folder: &Path, chain: &Path, key: &Path) -> Result<(
             .map_err(io(path, "write"))
     };
     // The certificate last: if it is there, so is its key.
-    write(key, 0o600, &made.signing_key.serialize_pem())?;
-    write(chain, 0o644, &made.cert.pem())?;
+    write(key, 0o600, &private.serialize_pem())?;
+    write(chain, 0o644, &certificate.pem())?;
     tracing::info!(event = "certificate_made", chain = %chain.display(), ?domains);
     Ok(())
+}
+
+/// A new key and its certificate for these domains. Clients show its subject to the person who is to accept it, so
+/// that is the first domain, if it is as short as the field demands (RFC 5280 Appendix A.1: 64 characters).
+fn sign(names: Vec<String>) -> Result<(rcgen::KeyPair, rcgen::Certificate), rcgen::Error> {
+    let subject = names.first().filter(|name| name.len() <= 64).cloned();
+    let mut params = rcgen::CertificateParams::new(names)?;
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    if let Some(subject) = subject {
+        params.distinguished_name.push(rcgen::DnType::CommonName, subject);
+    }
+    let private = rcgen::KeyPair::generate()?;
+    let certificate = params.self_signed(&private)?;
+    Ok((private, certificate))
 }

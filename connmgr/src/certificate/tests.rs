@@ -46,6 +46,9 @@ fn made_once_and_kept() {
     let of = |all, name| shown(all, Some(name), None).unwrap();
     assert_eq!(of(&first, "localhost"), of(&second, "localhost"));
     assert_eq!(of(&first, "xn--nda.example"), of(&first, "ö.example"));
+    // Its issuer and subject: the common name, a UTF8String of nine bytes.
+    let name = b"\x06\x03\x55\x04\x03\x0c\x09localhost";
+    assert_eq!(of(&first, "localhost").windows(name.len()).filter(|bytes| bytes == name).count(), 2);
     let mode = std::fs::metadata(config.self_signed.folder.join("self-signed.key")).unwrap().permissions();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
     // A domain that the core announces has one of its own, at once and from then on.
