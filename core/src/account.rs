@@ -14,7 +14,9 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::message::NotLogged;
 use crate::session::{Origin, SessionKey};
-use hearth_storage::{Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoredRequest};
+use hearth_storage::{
+    Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoreError, StoredRequest,
+};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::{SharedStanza, StanzaFault};
@@ -106,8 +108,18 @@ pub enum Pending {
     Stanza { stanza: SharedStanza, origin: Option<Origin> },
 }
 
-/// Runs with the account once it is ready, or with `None`.
-pub type Call = Box<dyn FnOnce(&mut Cx<'_>, Option<AccountKey>) + Send>;
+/// Why an account cannot be had.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Absent {
+    NoAccount,
+    /// Too much waits for it already, or its slot moves.
+    Busy,
+    /// Storage could not read it.
+    Failed(StoreError),
+}
+
+/// Runs with the account once it is ready, or with why it cannot be had.
+pub type Call = Box<dyn FnOnce(&mut Cx<'_>, Result<AccountKey, Absent>) + Send>;
 
 /// What waits for an account to be ready.
 pub enum Work {
@@ -122,7 +134,7 @@ pub enum Work {
     },
     /// A stanza for the account or one of its sessions.
     Inbound { stanza: SharedStanza, origin: Option<Origin> },
-    /// Anything else; `None` is what it is called with if there is no such account.
+    /// Anything else.
     Call(Call),
 }
 

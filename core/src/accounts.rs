@@ -83,6 +83,11 @@ impl Accounts {
         self.slab.is_empty()
     }
 
+    /// How many are of a domain.
+    pub fn of_domain(&self, domain: &str) -> usize {
+        self.slab.iter().filter(|(_, account)| account.jid.domainpart() == domain).count()
+    }
+
     /// The next accounts to look at, at most `most`; each call goes on where the last one ended.
     pub fn sweep(&mut self, most: usize) -> Vec<AccountKey> {
         let end = self.slab.end();

@@ -18,6 +18,10 @@ pub fn on_bind(cx: &mut Cx<'_>, link: LinkId, frame: &Bind<'_>) {
     let Some(jid) = account.and_then(|key| cx.account(key)).map(|account| account.jid.clone()) else {
         return refuse(cx, link, counter, StanzaCondition::NotAllowed);
     };
+    if !cx.shard.domains.contains(jid.domainpart()) {
+        // Removed since the login; the edge hears of it.
+        return refuse(cx, link, counter, StanzaCondition::NotAllowed);
+    }
     let (resource, credit) = (frame.resource.map(str::to_owned), frame.credit);
     cx.with_account(&jid, move |cx, account| match account {
         Some(account) => {

@@ -2,7 +2,7 @@
 //! settlement are here; routing is in `route.rs`, sending to sessions in `delivery.rs`.
 
 use crate::Now;
-use crate::account::{Account, AccountKey, State, Then, Work};
+use crate::account::{Absent, Account, AccountKey, State, Then, Work};
 use crate::derive::Task;
 use crate::limits;
 use crate::message;
@@ -94,20 +94,29 @@ impl Cx<'_> {
         self.shard.accounts.get_mut(key)
     }
 
-    /// Runs `f` with the account when it is ready: at once if it is, else after its load or write,
-    /// in order. `f` gets `None` if there is no such account or its queue is full.
+    /// As [`Cx::with_account_or_why`], for those to whom one absence is as good as another.
     pub fn with_account(&mut self, jid: &BareJid, f: impl FnOnce(&mut Cx<'_>, Option<AccountKey>) + Send + 'static) {
+        self.with_account_or_why(jid, |cx, key| f(cx, key.ok()));
+    }
+
+    /// Runs `f` with the account when it is ready: at once if it is, else after its load or write,
+    /// in order.
+    pub fn with_account_or_why(
+        &mut self,
+        jid: &BareJid,
+        f: impl FnOnce(&mut Cx<'_>, Result<AccountKey, Absent>) + Send + 'static,
+    ) {
         match self.shard.accounts.find(jid.as_str()) {
             Some(key) => {
                 if self.account(key).is_some_and(|account| account.state == State::Ready) {
-                    f(self, Some(key));
+                    f(self, Ok(key));
                 } else {
                     self.enqueue(key, Work::Call(Box::new(f)));
                 }
             }
             // Another shard's by now.
             None if self.shard.slots.moved() && self.shard.owner(jid.as_str()) != self.shard.settings.index => {
-                f(self, None);
+                f(self, Err(Absent::Busy));
             }
             None => {
                 let key = self.load(jid);
@@ -176,7 +185,7 @@ impl Cx<'_> {
             }
             Answer::Failed(error) => {
                 self.event(Event::StorageFailed { doing: "load an account", cause: error.to_string() });
-                self.forget(key, StanzaCondition::ResourceConstraint);
+                self.forget(key, &Absent::Failed(error));
             }
             Answer::Loaded(None)
             | Answer::Applied
@@ -184,14 +193,14 @@ impl Cx<'_> {
             | Answer::Blob(_)
             | Answer::Appended(_)
             | Answer::Records(_)
-            | Answer::Accounts(_) => self.forget(key, StanzaCondition::ServiceUnavailable),
+            | Answer::Accounts(_) => self.forget(key, &Absent::NoAccount),
         }
     }
 
     /// Answers all that waits for an account that is not there, and drops it.
-    pub fn forget(&mut self, key: AccountKey, condition: StanzaCondition) {
+    pub fn forget(&mut self, key: AccountKey, why: &Absent) {
         if let Some(account) = self.shard.accounts.remove(key) {
-            self.answer_absent(account.queue, condition);
+            self.answer_absent(account.queue, why);
         }
     }
 
@@ -203,13 +212,17 @@ impl Cx<'_> {
         account.gone = true;
         (account.log.dirty, account.seen_dirty) = (false, false);
         let queue = std::mem::take(&mut account.queue);
-        self.answer_absent(queue, StanzaCondition::ServiceUnavailable);
+        self.answer_absent(queue, &Absent::NoAccount);
     }
 
-    fn answer_absent(&mut self, queue: VecDeque<Work>, condition: StanzaCondition) {
+    fn answer_absent(&mut self, queue: VecDeque<Work>, why: &Absent) {
+        let condition = match why {
+            Absent::NoAccount => StanzaCondition::ServiceUnavailable,
+            Absent::Busy | Absent::Failed(_) => StanzaCondition::ResourceConstraint,
+        };
         for work in queue {
             match work {
-                Work::Call(f) => f(self, None),
+                Work::Call(f) => f(self, Err(why.clone())),
                 Work::Inbound { stanza, origin } if ignored(&stanza, condition) => self.settle(origin),
                 Work::Inbound { stanza, origin } => {
                     let absent = condition == StanzaCondition::ServiceUnavailable;
@@ -237,7 +250,7 @@ impl Cx<'_> {
             return;
         }
         match work {
-            Work::Call(f) => f(self, None),
+            Work::Call(f) => f(self, Err(Absent::Busy)),
             Work::Inbound { stanza, origin } => {
                 self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
             }
@@ -263,7 +276,7 @@ impl Cx<'_> {
                 return message::advance(self, key);
             };
             match work {
-                Work::Call(f) => f(self, Some(key)),
+                Work::Call(f) => f(self, Ok(key)),
                 Work::Inbound { stanza, origin } => self.inbound_ready(key, stanza, origin),
                 Work::FromSession { session, generation, number, fault, bytes, stanza } => {
                     self.from_session(session, generation, number, fault, bytes, &stanza);

@@ -10,9 +10,10 @@ use crate::register;
 use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
 use crate::slots::handover;
+use hearth_storage::DomainRecord;
 use hearth_wire::ids::Generation;
 use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
-use hearth_wire::to_edge::{Domain, Refused, SlotOwner, ToEdge, Welcome};
+use hearth_wire::to_edge::{Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 use hearth_wire::tree::Builder;
 
 /// A connection came.
@@ -118,33 +119,57 @@ fn announce_slots(cx: &mut Cx<'_>, link: LinkId) {
 /// What streams of each domain advertise.
 fn announce_domains(cx: &mut Cx<'_>, link: LinkId) {
     let domains: Vec<_> = cx.shard.domains.iter().cloned().collect();
-    let clear_login = cx.shard.settings.clear_login;
     for domain in &domains {
-        let before = |security: Security, exporter: bool, end_point: bool| {
-            let mut tree = Builder::new();
-            sasl::features(Offer { security, exporter, end_point }, &mut tree);
-            if register::REGISTRATION.is_on(domain) {
-                register::write_feature(&mut tree);
-            }
-            tree.finish()
-        };
-        let clear = if clear_login { before(Security::ClearLoopback, false, false) } else { Vec::new() };
-        let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
-        let mut after = Builder::new();
-        after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
-        for add in features::of(domain).filter_map(|feature| feature.stream_features) {
-            add(domain, &mut after);
+        announce(cx, &[link], domain);
+    }
+}
+
+/// A domain is served from now on, or its streams advertise something else: every edge is told.
+pub fn announce_domain(cx: &mut Cx<'_>, domain: &str) {
+    let Some(record) = cx.shard.domains.get(domain).cloned() else { return };
+    let links = greeted(cx);
+    announce(cx, &links, &record);
+}
+
+/// A domain is served no more: every edge ends its streams (RFC 6120 §4.9.3.5).
+pub fn domain_gone(cx: &mut Cx<'_>, domain: &str) {
+    for link in greeted(cx) {
+        cx.out.frame(link, &ToEdge::DomainGone(DomainGone { domain }));
+    }
+}
+
+fn greeted(cx: &Cx<'_>) -> Vec<LinkId> {
+    cx.shard.links.iter().filter(|(_, link)| link.up && link.greeted).map(|(id, _)| *id).collect()
+}
+
+fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
+    let clear_login = cx.shard.settings.clear_login;
+    let before = |security: Security, exporter: bool, end_point: bool| {
+        let mut tree = Builder::new();
+        sasl::features(Offer { security, exporter, end_point }, &mut tree);
+        if register::REGISTRATION.is_on(domain) {
+            register::write_feature(&mut tree);
         }
-        let frame = Domain {
-            domain: &domain.domain,
-            features_clear: &clear,
-            features_tls: &tls(false, false),
-            features_tls_end_point: &tls(false, true),
-            features_tls_exporter: &tls(true, false),
-            features_tls_bound: &tls(true, true),
-            features_authenticated: &after.finish(),
-        };
-        cx.out.frame(link, &ToEdge::Domain(frame));
+        tree.finish()
+    };
+    let clear = if clear_login { before(Security::ClearLoopback, false, false) } else { Vec::new() };
+    let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
+    let mut after = Builder::new();
+    after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
+    for add in features::of(domain).filter_map(|feature| feature.stream_features) {
+        add(domain, &mut after);
+    }
+    let frame = ToEdge::Domain(Domain {
+        domain: &domain.domain,
+        features_clear: &clear,
+        features_tls: &tls(false, false),
+        features_tls_end_point: &tls(false, true),
+        features_tls_exporter: &tls(true, false),
+        features_tls_bound: &tls(true, true),
+        features_authenticated: &after.finish(),
+    });
+    for link in links {
+        cx.out.frame(*link, &frame);
     }
 }
 

@@ -211,3 +211,6 @@ pub const AUDIT_FILES_MAX: u32 = 8;
 
 /// Accounts in one page of a list.
 pub const COMMAND_PAGE: u32 = 500;
+
+/// Domains of one core, as many as an edge takes. Reached: `domain add` is refused.
+pub const DOMAINS_MAX: usize = 65_536;

@@ -2,14 +2,13 @@
 //! non-negative priority, delivered once with their delay stamps (XEP-0203), live ones behind them,
 //! at the pace at which the client reads.
 
-use crate::account::{Account, AccountKey, Pending, State};
+use crate::account::{Absent, Account, AccountKey, Pending, State};
 use crate::cx::Cx;
 use crate::limits;
 use crate::message;
 use crate::outputs::Event;
 use crate::session::SessionKey;
 use hearth_storage::{Answer, Ask, LogId, LogRecord};
-use hearth_wire::StanzaCondition;
 use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{Delay, Overlay};
 
@@ -69,9 +68,9 @@ fn recovered(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
         }
         Answer::Failed(error) => {
             cx.event(Event::StorageFailed { doing: "read waiting messages", cause: error.to_string() });
-            cx.forget(key, StanzaCondition::ResourceConstraint);
+            cx.forget(key, &Absent::Failed(error));
         }
-        _ => cx.forget(key, StanzaCondition::ResourceConstraint),
+        _ => cx.forget(key, &Absent::Busy),
     }
 }
 

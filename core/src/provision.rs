@@ -9,7 +9,7 @@
 //! ```
 //! One change of credentials per account at a time, so that two of them end in the order they came.
 
-use crate::account::AccountKey;
+use crate::account::{Absent, AccountKey};
 use crate::cx::Cx;
 use crate::derive::{Derived, Task};
 use crate::login;
@@ -72,10 +72,10 @@ pub fn set_password(
     then: Then,
 ) {
     with_keys(cx, jid, password, then, move |cx, jid, mut credentials, then| {
-        cx.with_account(&jid.clone(), move |cx, key| {
-            let Some(key) = key else {
-                let outcome = absent(cx, &jid);
-                return finish(cx, &jid, outcome, then);
+        cx.with_account_or_why(&jid.clone(), move |cx, key| {
+            let key = match key {
+                Ok(key) => key,
+                Err(why) => return finish(cx, &jid, absent(&why), then),
             };
             let before = cx.account(key).map_or(0, |account| account.credentials_generation);
             credentials.generation = credentials.generation.max(before.saturating_add(1));
@@ -149,10 +149,10 @@ fn set_disabled(
 /// Removes an account and everything stored of it. `then` runs before its sessions end, so that the
 /// one that asked gets its answer.
 pub fn remove(cx: &mut Cx<'_>, jid: BareJid, then: Then) {
-    cx.with_account(&jid.clone(), move |cx, key| {
-        let Some(key) = key else {
-            let outcome = absent(cx, &jid);
-            return then(cx, outcome);
+    cx.with_account_or_why(&jid.clone(), move |cx, key| {
+        let key = match key {
+            Ok(key) => key,
+            Err(why) => return then(cx, absent(&why)),
         };
         cx.write(key, vec![Change::DeleteAccount { account: jid.clone() }], move |cx, answer| {
             let outcome = outcome(&answer);
@@ -210,10 +210,12 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-/// Why `with_account` had none: its queue may be full, or its slot move.
-fn absent(cx: &Cx<'_>, jid: &BareJid) -> Outcome {
-    let elsewhere = cx.shard.owner(jid.as_str()) != cx.shard.settings.index;
-    if elsewhere || cx.shard.accounts.find(jid.as_str()).is_some() { Outcome::Busy } else { Outcome::NoAccount }
+fn absent(why: &Absent) -> Outcome {
+    match why {
+        Absent::NoAccount => Outcome::NoAccount,
+        Absent::Busy => Outcome::Busy,
+        Absent::Failed(cause) => Outcome::Failed(cause.to_string()),
+    }
 }
 
 fn changed(cx: &mut Cx<'_>, jid: &BareJid, change: &'static str) {

@@ -80,6 +80,11 @@ impl Arguments {
         Ok(Arguments { values, after: None })
     }
 
+    /// Made by a command for a part of its work.
+    pub fn made(values: Vec<(&'static str, Value)>) -> Arguments {
+        Arguments { values, after: None }
+    }
+
     /// As they may be shown: without secrets.
     pub fn shown(&self) -> Map<String, Json> {
         let shown = self.values.iter().filter(|(_, value)| !matches!(value, Value::Secret(_)));

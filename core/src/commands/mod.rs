@@ -12,12 +12,14 @@
 
 mod arguments;
 mod audit;
+mod domain;
 pub(crate) mod edge;
 mod features;
 mod limits;
 mod log;
 mod nearest;
 mod result;
+mod roster;
 mod session;
 mod status;
 mod user;
@@ -30,6 +32,8 @@ use crate::audit::Audit;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::runtime::EdgeAdmin;
+use hearth_wire::BareJid;
+use parking_lot::Mutex;
 use std::fmt;
 
 /// Names a command under way on a shard.
@@ -39,7 +43,9 @@ pub type ControlId = u64;
 pub const GROUPS: &[&Group] = &[
     &status::GROUP,
     &user::GROUP,
+    &roster::GROUP,
     &session::GROUP,
+    &domain::GROUP,
     &edge::GROUP,
     &features::GROUP,
     &limits::GROUP,
@@ -211,6 +217,28 @@ pub struct Process<'a> {
     pub config: &'a Config,
     pub(crate) edges: &'a EdgeAdmin,
     pub audit: &'a Audit,
+    /// Held while domains change: one change at a time, in one order.
+    pub domains_changing: &'a Mutex<()>,
+    /// Asks shards and adds up what they did.
+    pub shards: &'a dyn Fn(Target<'_>, OnShard, &Arguments) -> Result<Done, Refused>,
+}
+
+/// Which shards.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// Shard 0.
+    First,
+    /// Every shard.
+    All,
+    /// The one that owns this account.
+    Owner(&'a BareJid),
+}
+
+impl Process<'_> {
+    /// Runs a function on shards and waits for them; figures of what was done are summed.
+    pub fn ask(&self, target: Target<'_>, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
+        (self.shards)(target, run, arguments)
+    }
 }
 
 /// Every command.

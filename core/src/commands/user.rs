@@ -3,6 +3,7 @@
 use super::{
     Call, Command, ControlId, Done, Field, Group, Kind, Look, Parameter, Refused, RefusedKind, Rows, Run, Shape, Who,
 };
+use crate::account::Absent;
 use crate::cx::Cx;
 use crate::limits;
 use crate::provision::{self, Outcome};
@@ -153,11 +154,24 @@ pub(super) fn account(cx: &Cx<'_>, call: &Call) -> Result<BareJid, Refused> {
 
 /// Whether this core serves a domain.
 pub(super) fn own_domain(cx: &Cx<'_>, domain: &str) -> Result<(), Refused> {
-    if cx.shard.domains.contains(domain) {
-        return Ok(());
-    }
+    if cx.shard.domains.contains(domain) { Ok(()) } else { Err(no_domain(domain)) }
+}
+
+pub(super) fn no_domain(domain: &str) -> Refused {
     let message = format!("{domain} is not a domain of this server");
-    Err(Refused::new(RefusedKind::NotFound, message, "see the domains in `hearthctl status`"))
+    Refused::new(RefusedKind::NotFound, message, "see `hearthctl domain list`")
+}
+
+/// Why there was no account to work on.
+pub(super) fn absent(jid: &BareJid, why: Absent) -> Refused {
+    match why {
+        Absent::NoAccount => no_account(jid),
+        Absent::Busy => {
+            let message = format!("too much waits for {jid}");
+            Refused::new(RefusedKind::Unavailable, message, "try again in a moment")
+        }
+        Absent::Failed(cause) => storage_failed(&cause.to_string()),
+    }
 }
 
 fn secret(call: &Call) -> Result<Secret, Refused> {
@@ -235,9 +249,10 @@ fn list_page(cx: &mut Cx<'_>, id: ControlId, domain: String, after: Option<BareJ
 
 fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let (id, jid) = (call.id, account(cx, &call)?);
-    cx.with_account(&jid.clone(), move |cx, key| {
-        let shown = match key.and_then(|key| cx.account(key)) {
-            Some(account) => Ok(Done::Record(Map::from_iter([
+    cx.with_account_or_why(&jid.clone(), move |cx, key| {
+        let account = key.map_err(|why| absent(&jid, why));
+        let shown = match account.map(|key| cx.account(key)) {
+            Ok(Some(account)) => Ok(Done::Record(Map::from_iter([
                 ("account".to_owned(), Json::from(account.jid.as_str())),
                 ("sessions".to_owned(), Json::from(account.sessions.len())),
                 ("contacts".to_owned(), Json::from(account.roster.len())),
@@ -246,9 +261,40 @@ fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
                 ("disabled_since".to_owned(), Json::from(account.disabled.as_ref().map(|disabled| disabled.since_ms))),
                 ("disabled_reason".to_owned(), Json::from(account.disabled.as_ref().and_then(|d| d.reason.as_deref()))),
             ]))),
-            None => Err(no_account(&jid)),
+            Ok(None) => Err(no_account(&jid)),
+            Err(refused) => Err(refused),
         };
         super::answer(cx, id, shown);
     });
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::Reply;
+    use crate::testing::Core;
+
+    /// A store that fails is no missing account.
+    #[test]
+    fn absence_has_a_cause() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let kind = |core: &mut Core, command: &str, account: &str| {
+            core.command(0, command, &[("account", account)]);
+            match core.replies.pop() {
+                Some((_, Reply::Error(refused))) => Some(refused.kind),
+                _ => None,
+            }
+        };
+        for command in ["user show", "roster show", "user delete"] {
+            assert_eq!(kind(&mut core, command, "eve@example.org"), Some(RefusedKind::NotFound), "{command}");
+            core.unreadable = true;
+            assert_eq!(kind(&mut core, command, "ada@example.org"), Some(RefusedKind::Unavailable), "{command}");
+            core.unreadable = false;
+            assert_eq!(kind(&mut core, command, "ada@example.org"), None, "{command}");
+            core.advance(2 * limits::ACCOUNT_IDLE_MS);
+            assert!(core.loaded("ada@example.org").is_none());
+        }
+    }
 }

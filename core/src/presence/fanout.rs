@@ -13,7 +13,7 @@
 //! Where another shard's outbox is full, the last broadcast of each session waits for room
 //! ([`send_due`]): a session that changes its presence meanwhile replaces what waits.
 
-use crate::account::{Account, AccountKey, Work};
+use crate::account::{Absent, Account, AccountKey, Work};
 use crate::cx::Cx;
 use crate::route::{PeerMessage, bare};
 use crate::session::SessionKey;
@@ -316,8 +316,8 @@ fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, t
     let stanza = SharedStanza::new(&Stanza { to: Some(to), ..*view });
     match want {
         Want::NotifyHidden => {
-            let then = move |cx: &mut Cx<'_>, account: Option<AccountKey>| {
-                let found = account.zip(stanza.view().to).and_then(|(account, to)| hidden(cx, account, to));
+            let then = move |cx: &mut Cx<'_>, account: Result<AccountKey, Absent>| {
+                let found = account.ok().zip(stanza.view().to).and_then(|(account, to)| hidden(cx, account, to));
                 if let Some(session) = found {
                     cx.deliver(session, &stanza, &Overlay::default(), None);
                 }

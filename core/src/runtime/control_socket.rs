@@ -5,11 +5,14 @@ use super::Clock;
 use super::edge_admin::EdgeAdmin;
 use super::mail::{Mail, Mailbox};
 use crate::audit::{Audit, By};
-use crate::commands::{self, Arguments, Call, Command, OnShard, Process, Refused, RefusedKind, Reply, Run};
+use crate::commands::{
+    self, Arguments, Call, Command, Done, OnShard, Process, Refused, RefusedKind, Reply, Run, Shape, Target,
+};
 use crate::config::Config;
 use crate::control::{PROTOCOL, Request};
 use crossbeam_channel::bounded;
 use hearth_wire::ids::SlotKey;
+use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -36,6 +39,7 @@ pub(crate) struct Control {
     pub(crate) edges: EdgeAdmin,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
+    pub(crate) domains_changing: Arc<Mutex<()>>,
 }
 
 impl Control {
@@ -107,15 +111,27 @@ impl Control {
     }
 
     fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
+        let of_shards = |shards: &[Mailbox], run| self.ask(command.result, shards, run, &arguments).map(Reply::Ok);
         match command.run {
-            Run::Owner(of, run) => self.ask(command, self.owner(of, &arguments), run, &arguments),
-            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => {
-                self.ask(command, self.owner(of, &arguments), run, &arguments)
-            }
-            Run::OwnerOrAll(_, run) | Run::All(run) => self.ask(command, &self.shards, run, &arguments),
-            Run::First(run) => self.ask(command, self.shards.get(..1).unwrap_or_default(), run, &arguments),
+            Run::Owner(of, run) => of_shards(self.owner_by(of, &arguments), run),
+            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => of_shards(self.owner_by(of, &arguments), run),
+            Run::OwnerOrAll(_, run) | Run::All(run) => of_shards(&self.shards, run),
+            Run::First(run) => of_shards(self.shards.get(..1).unwrap_or_default(), run),
             Run::Process(run) => {
-                let process = Process { config: &self.config, edges: &self.edges, audit: &self.audit };
+                let process = Process {
+                    config: &self.config,
+                    edges: &self.edges,
+                    audit: &self.audit,
+                    domains_changing: &self.domains_changing,
+                    shards: &|target, run, arguments| {
+                        let shards = match target {
+                            Target::First => self.shards.get(..1).unwrap_or_default(),
+                            Target::All => &self.shards,
+                            Target::Owner(jid) => self.owner(jid.as_str()),
+                        };
+                        self.ask(Shape::Did(""), shards, run, arguments)
+                    },
+                };
                 run(&process, &arguments).map(Reply::Ok)
             }
             Run::Here => {
@@ -126,20 +142,19 @@ impl Control {
     }
 
     /// The shard that owns the account a parameter names.
-    fn owner(&self, of: &str, arguments: &Arguments) -> &[Mailbox] {
-        let slot = self.slot_key.slot(&arguments.owner_key(of).unwrap_or_default());
+    fn owner_by(&self, of: &str, arguments: &Arguments) -> &[Mailbox] {
+        self.owner(&arguments.owner_key(of).unwrap_or_default())
+    }
+
+    fn owner(&self, bare_jid: &str) -> &[Mailbox] {
+        let slot = self.slot_key.slot(bare_jid);
         let index = usize::from(slot.index()).checked_rem(self.shards.len()).unwrap_or(0);
         self.shards.get(index..=index).unwrap_or_default()
     }
 
-    /// Sends the command to these shards and adds their answers up.
-    fn ask(
-        &self,
-        command: &'static Command,
-        shards: &[Mailbox],
-        run: OnShard,
-        arguments: &Arguments,
-    ) -> Result<Reply, Refused> {
+    /// Runs a function on these shards and adds their answers up.
+    #[expect(clippy::unused_self, reason = "reads as what it does")]
+    fn ask(&self, shape: Shape, shards: &[Mailbox], run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
         let (sender, answers) = bounded(shards.len().max(1));
         for shard in shards {
             shard
@@ -152,7 +167,7 @@ impl Control {
                 Ok(Reply::Ok(done)) => {
                     total = Some(match total {
                         None => done,
-                        Some(before) => command.result.add(before, done),
+                        Some(before) => shape.add(before, done),
                     });
                 }
                 Ok(Reply::Error(refused)) => return Err(refused),
@@ -162,7 +177,7 @@ impl Control {
             }
         }
         match total {
-            Some(done) => Ok(Reply::Ok(done)),
+            Some(done) => Ok(done),
             None => Err(Refused::new(RefusedKind::Unavailable, "the core is stopping", "start it again")),
         }
     }

@@ -173,6 +173,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         edges,
         audit: Arc::new(crate::audit::Audit::new(&config.data)),
         clock,
+        domains_changing: Arc::default(),
     };
     let control_listener = bind_unix_std(&at.control)?;
 

@@ -23,7 +23,7 @@
 //! them here instead, and edges will drop frames of the old epoch.)
 
 use super::NOBODY;
-use crate::account::{AccountKey, Pending, State, Work};
+use crate::account::{Absent, AccountKey, Pending, State, Work};
 use crate::cx::Cx;
 use crate::limits;
 use crate::message;
@@ -211,7 +211,7 @@ fn give_up_account(cx: &mut Cx<'_>, key: AccountKey, epoch: SlotEpoch) {
     for work in queue {
         match work {
             Work::Inbound { stanza, origin } => keep(cx, slot, stanza, origin, 0),
-            Work::Call(f) => f(cx, None),
+            Work::Call(f) => f(cx, Err(Absent::Busy)),
             // Its stream has ended, and it was not settled.
             Work::FromSession { .. } => {}
         }

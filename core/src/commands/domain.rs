@@ -1,0 +1,362 @@
+//! `hearthctl domain`: virtual hosts, added, changed and removed while the core runs.
+//!
+//! One change at a time, in one order: stored first, then taken by every shard, then told to the operator.
+//!
+//! ```text
+//!  control thread ─ lock ─▶ shard 0: store ─▶ every shard: take ─▶ its edges: Domain, DomainGone ─▶ reply
+//!                                                 └ sessions of a domain that went end, a few per turn
+//! ```
+
+use super::user::{no_domain, storage_failed};
+use super::{
+    Add, Arguments, Call, Command, Did, Done, Field, Group, Kind, Look, Need, Parameter, Process, Refused, RefusedKind,
+    Run, Shape, Target, Value, Who,
+};
+use crate::cx::Cx;
+use crate::domain::{Domains, SWITCHES, Switch};
+use crate::limits::{self, DOMAINS_MAX};
+use crate::provision;
+use crate::{edges, session::SessionKey};
+use hearth_storage::{Answer, Ask, Change, DomainRecord};
+use hearth_wire::BareJid;
+use serde_json::{Map, Value as Json};
+
+const DOMAIN: Parameter = Parameter::required("domain", Kind::Domain, "such as chat.example.org");
+
+pub(super) const GROUP: Group =
+    Group { name: "domain", help: "Domains this server serves.", commands: &[ADD, REMOVE, LIST, SHOW, SET] };
+
+const ADD: Command = Command {
+    name: "domain add",
+    help: "Serve another domain from now on, or again.",
+    details: "Accounts of a domain that was removed without --delete-data are there again.",
+    parameters: &[DOMAIN],
+    examples: &["domain add chat.example.org"],
+    changes: true,
+    result: Shape::Did("domain"),
+    run: Run::Process(add),
+    ..Command::BASE
+};
+
+const REMOVE: Command = Command {
+    name: "domain remove",
+    help: "Serve a domain no more: its streams end, its addresses are remote. Asks first.",
+    details: "What is stored of its accounts is kept unless told otherwise; `domain add` brings it back.\n\
+              With --delete-data it works for a domain that was removed before, too.",
+    parameters: &[
+        DOMAIN,
+        Parameter::option("delete_data", Kind::Switch, "delete its accounts and everything stored of them"),
+    ],
+    examples: &["domain remove chat.example.org", "domain remove chat.example.org --delete-data --yes"],
+    changes: true,
+    confirm: Some("Serve {domain} no more and end its streams?"),
+    result: Shape::Did("domain"),
+    run: Run::Process(remove),
+    ..Command::BASE
+};
+
+const LIST: Command = Command {
+    name: "domain list",
+    help: "List domains, with what is switched on.",
+    examples: &["domain list", "domain list --json"],
+    result: Shape::Rows(&[Field::new("domain", "domain"), Field::new("on", "switched on")]),
+    run: Run::First(list),
+    ..Command::BASE
+};
+
+const SHOW: Command = Command {
+    name: "domain show",
+    help: "What there is to know of a domain.",
+    parameters: &[DOMAIN],
+    examples: &["domain show chat.example.org"],
+    who: Who::DomainAdmin,
+    result: Shape::Record(&[
+        Field::new("domain", "domain"),
+        Field::new("sessions", "sessions").add(Add::Sum),
+        Field::new("accounts_loaded", "accounts in use").add(Add::Sum),
+        Field::new("on", "switched on").look(Look::Plain),
+        Field::new("off", "switched off").look(Look::Plain),
+    ]),
+    run: Run::All(show),
+    ..Command::BASE
+};
+
+const SET: Command = Command {
+    name: "domain set",
+    help: "Switch something on or off at a domain.",
+    details: "`domain show` and `features` have the names of switches.",
+    parameters: &[
+        DOMAIN,
+        Parameter::required("switch", Kind::Text, "name of the switch"),
+        Parameter { name: "to", kind: Kind::Choice(&["on", "off"]), need: Need::Required, help: "on or off" },
+    ],
+    examples: &["domain set chat.example.org registration on"],
+    who: Who::DomainAdmin,
+    changes: true,
+    result: Shape::Did("domain"),
+    run: Run::Process(set),
+    ..Command::BASE
+};
+
+// ---- the control thread: one change at a time ---------------------------------------------------
+
+fn add(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
+    let _alone = process.domains_changing.lock();
+    process.ask(Target::First, store_add, arguments)?;
+    process.ask(Target::All, take_add, arguments)?;
+    let domain = arguments.text("domain")?;
+    let next = vec![
+        format!("certificate: put fullchain.pem and privkey.pem into the folder {domain} of each edge's certificates"),
+        format!(
+            "DNS: _xmpp-client._tcp.{domain}. SRV 0 5 5222 and _xmpps-client._tcp.{domain}. SRV 0 5 5223, to your edges"
+        ),
+        format!("accounts: hearthctl user add NAME@{domain}"),
+    ];
+    Ok(Done::Did(Did { next, ..did(domain, "added") }))
+}
+
+fn remove(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
+    let _alone = process.domains_changing.lock();
+    let (domain, delete) = (arguments.text("domain")?, arguments.switch("delete_data"));
+    if process.config.domains.iter().any(|named| named.name == domain) {
+        let message = format!("{domain} stands in the configuration ([[domains]] name = \"{domain}\", or --domain)");
+        let next = "take it out there and start the core again; then remove it here";
+        return Err(Refused::new(RefusedKind::BadRequest, message, next));
+    }
+    let mut what = "removed".to_owned();
+    match process.ask(Target::First, store_remove, arguments) {
+        Ok(_) => {
+            // Counted first: what one shard tells the edges ends sessions of the others.
+            if let Done::Did(counted) = process.ask(Target::All, count_sessions, arguments)? {
+                let sessions = counted.details.get("sessions").and_then(Json::as_u64).unwrap_or(0);
+                what = format!("removed, {sessions} session{} ended", if sessions == 1 { "" } else { "s" });
+            }
+            process.ask(Target::All, take_remove, arguments)?;
+        }
+        // What a removed domain left behind may still be deleted.
+        Err(refused) if delete && refused.kind == RefusedKind::NotFound => {}
+        Err(refused) => return Err(refused),
+    }
+    if !delete {
+        let next = vec!["its accounts are kept: `hearthctl domain add` brings them back".to_owned()];
+        return Ok(Done::Did(Did { next, ..did(domain, &what) }));
+    }
+    let deleted = delete_accounts(process, arguments)?;
+    Ok(Done::Did(did(domain, &format!("{what}, {deleted} account{} deleted", if deleted == 1 { "" } else { "s" }))))
+}
+
+/// Deletes page by page what the domain's accounts left in the store. Nothing makes new ones meanwhile:
+/// the domain is not served, and is not served again while the lock is held.
+fn delete_accounts(process: &Process<'_>, arguments: &Arguments) -> Result<u64, Refused> {
+    let mut deleted: u64 = 0;
+    loop {
+        let Done::Rows(page) = process.ask(Target::First, first_accounts, arguments)? else { return Ok(deleted) };
+        if page.rows.is_empty() {
+            return Ok(deleted);
+        }
+        for row in page.rows {
+            let Some(jid) = row.get("account").and_then(Json::as_str).and_then(|jid| BareJid::parse(jid).ok()) else {
+                return Err(storage_failed("an account without an address"));
+            };
+            process.ask(
+                Target::Owner(&jid),
+                delete_account,
+                &Arguments::made(vec![("account", Value::Account(jid.clone()))]),
+            )?;
+            deleted = deleted.saturating_add(1);
+        }
+    }
+}
+
+fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
+    let _alone = process.domains_changing.lock();
+    let (domain, switch, to) = (arguments.text("domain")?, switch(arguments)?, arguments.text("to")?);
+    process.ask(Target::First, store_set, arguments)?;
+    process.ask(Target::All, take_set, arguments)?;
+    let file = process.config.domains.iter().find(|named| named.name == domain);
+    let next = match file.and_then(|named| named.switches.get(switch.name)) {
+        Some(on) if *on != (to == "on") => {
+            vec![format!("the configuration says {} = {on}: that holds again at the next start", switch.name)]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Done::Did(Did { next, ..did(domain, &format!("{} {to}", switch.name)) }))
+}
+
+fn did(domain: &str, what: &str) -> Did {
+    Did { subject: domain.to_owned(), what: what.to_owned(), details: Map::new(), next: Vec::new(), file: None }
+}
+
+fn switch(arguments: &Arguments) -> Result<&'static Switch, Refused> {
+    let name = arguments.text("switch")?;
+    Switch::find(&name.replace('-', "_")).ok_or_else(|| {
+        let known: Vec<&str> = SWITCHES.iter().map(|switch| switch.name).collect();
+        let next = super::nearest(name, known.iter().copied())
+            .map_or_else(|| format!("there is {}", known.join(", ")), |near| format!("it may be {near}"));
+        Refused::new(RefusedKind::NotFound, format!("there is no switch {name}"), next)
+    })
+}
+
+// ---- shard 0: the store ---------------------------------------------------------------------------
+
+fn store_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    if cx.shard.domains.contains(domain) {
+        let message = format!("{domain} is served already");
+        return Err(Refused::new(RefusedKind::Exists, message, "see `hearthctl domain show`"));
+    }
+    if cx.shard.domains.iter().count() >= DOMAINS_MAX {
+        let message = format!("there are {DOMAINS_MAX} domains already");
+        return Err(Refused::new(RefusedKind::Unavailable, message, "remove one first"));
+    }
+    let change = Change::PutDomain { domain: DomainRecord::new(domain) };
+    store(cx, &call, change);
+    Ok(None)
+}
+
+fn store_remove(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    if !cx.shard.domains.contains(domain) {
+        return Err(no_domain(domain));
+    }
+    if cx.shard.domains.iter().count() == 1 {
+        let message = format!("{domain} is the only domain there is");
+        return Err(Refused::new(RefusedKind::BadRequest, message, "add another one first, or stop the server"));
+    }
+    let change = Change::RemoveDomain { domain: domain.to_owned() };
+    store(cx, &call, change);
+    Ok(None)
+}
+
+fn store_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let change = Change::PutDomain { domain: with_switch(cx, &call)? };
+    store(cx, &call, change);
+    Ok(None)
+}
+
+fn with_switch(cx: &Cx<'_>, call: &Call) -> Result<DomainRecord, Refused> {
+    let (domain, on) = (call.arguments.text("domain")?, call.arguments.text("to")? == "on");
+    let mut record = cx.shard.domains.get(domain).cloned().ok_or_else(|| no_domain(domain))?;
+    record.set(switch(&call.arguments)?.name, on);
+    Ok(record)
+}
+
+fn store(cx: &mut Cx<'_>, call: &Call, change: Change) {
+    let id = call.id;
+    let slot = cx.shard.settings.slot_key.slot("");
+    let then = move |cx: &mut Cx<'_>, answer| {
+        let result = match answer {
+            Answer::Applied => Ok(Done::did("", "stored")),
+            Answer::Failed(cause) => Err(storage_failed(&cause.to_string())),
+            _ => Err(storage_failed("an answer to another question")),
+        };
+        super::answer(cx, id, result);
+    };
+    cx.ask(slot, Ask::Apply { changes: vec![change] }, Box::new(then));
+}
+
+/// The first accounts in the store of a domain that is not served.
+fn first_accounts(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let (id, domain) = (call.id, call.arguments.text("domain")?.to_owned());
+    let slot = cx.shard.settings.slot_key.slot(&domain);
+    let ask = Ask::ListAccounts { domain, after: None, limit: limits::COMMAND_PAGE };
+    let then = move |cx: &mut Cx<'_>, answer| {
+        let result = match answer {
+            Answer::Accounts(accounts) => {
+                let row = |jid: &BareJid| Map::from_iter([("account".to_owned(), Json::from(jid.as_str()))]);
+                Ok(Done::rows(accounts.iter().map(row).collect()))
+            }
+            Answer::Failed(cause) => Err(storage_failed(&cause.to_string())),
+            _ => Err(storage_failed("an answer to another question")),
+        };
+        super::answer(cx, id, result);
+    };
+    cx.ask(slot, ask, Box::new(then));
+    Ok(None)
+}
+
+// ---- every shard ------------------------------------------------------------------------------------
+
+fn delete_account(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let jid = call.arguments.account("account")?;
+    provision::remove(cx, jid.clone(), super::user::report(call.id, jid, "deleted"));
+    Ok(None)
+}
+
+/// Domains with one of them other than before.
+fn changed(cx: &mut Cx<'_>, domain: &str, record: Option<DomainRecord>) {
+    let others = cx.shard.domains.iter().filter(|other| other.domain != domain).cloned();
+    cx.shard.domains = Domains::new(others.chain(record).collect());
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn take_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    changed(cx, domain, Some(DomainRecord::new(domain)));
+    edges::announce_domain(cx, domain);
+    Ok(Some(Done::did(domain, "added")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn take_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let record = with_switch(cx, &call)?;
+    let domain = record.domain.clone();
+    changed(cx, &domain, Some(record));
+    edges::announce_domain(cx, &domain);
+    Ok(Some(Done::did(domain, "set")))
+}
+
+/// The domain's streams end at the edges with `host-gone` (RFC 6120 §4.9.3.5), its sessions here, behind
+/// those that end already; whoever saw them learns that they are gone.
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn take_remove(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    changed(cx, domain, None);
+    edges::domain_gone(cx, domain);
+    let of = cx.shard.sessions.iter().filter(|(_, session)| session.jid.domainpart() == domain);
+    let ending: Vec<_> = of.map(|(index, session)| (SessionKey(index), session.generation, "domain removed")).collect();
+    cx.shard.ending.extend(ending);
+    cx.out.wake_at(cx.now.mono_ms);
+    Ok(Some(Done::did(domain, "removed")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn count_sessions(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    let details = Map::from_iter([("sessions".to_owned(), Json::from(sessions_of(cx, domain)))]);
+    Ok(Some(Done::Did(Did { details, ..did(domain, "counted") })))
+}
+
+fn sessions_of(cx: &Cx<'_>, domain: &str) -> usize {
+    cx.shard.sessions.iter().filter(|(_, session)| session.jid.domainpart() == domain).count()
+}
+
+// ---- questions ----------------------------------------------------------------------------------------
+
+fn switched(record: &DomainRecord, on: bool) -> Json {
+    SWITCHES.iter().filter(|switch| switch.is_on(record) == on).map(|switch| Json::from(switch.name)).collect()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the type of every command's function")]
+fn list(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
+    let row = |record: &DomainRecord| {
+        Map::from_iter([
+            ("domain".to_owned(), Json::from(record.domain.as_str())),
+            ("on".to_owned(), switched(record, true)),
+        ])
+    };
+    Ok(Some(Done::rows(cx.shard.domains.iter().map(row).collect())))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    let record = cx.shard.domains.get(domain).ok_or_else(|| no_domain(domain))?;
+    Ok(Some(Done::Record(Map::from_iter([
+        ("domain".to_owned(), Json::from(domain)),
+        ("sessions".to_owned(), Json::from(sessions_of(cx, domain))),
+        ("accounts_loaded".to_owned(), Json::from(cx.shard.accounts.of_domain(domain))),
+        ("on".to_owned(), switched(record, true)),
+        ("off".to_owned(), switched(record, false)),
+    ]))))
+}
