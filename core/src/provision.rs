@@ -122,10 +122,11 @@ fn set_disabled(
     change: &'static str,
     make: impl FnOnce(Option<&Disabled>) -> Option<Disabled> + Send + 'static,
 ) {
-    cx.with_account(&jid.clone(), move |cx, key| {
-        let Some((key, account)) = key.and_then(|key| cx.account(key).map(|account| (key, account))) else {
-            let outcome = absent(cx, &jid);
-            return then(cx, outcome);
+    cx.with_account_or_why(&jid.clone(), move |cx, key| {
+        let found = key.and_then(|key| cx.account(key).map(|account| (key, account)).ok_or(Absent::NoAccount));
+        let (key, account) = match found {
+            Ok(found) => found,
+            Err(why) => return then(cx, absent(&why)),
         };
         let disabled = make(account.disabled.as_deref());
         let put = Change::PutDisabled { account: jid.clone(), disabled: disabled.clone() };

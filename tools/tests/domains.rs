@@ -194,7 +194,7 @@ fn users_of_one_domain_are_strangers_on_the_other() {
     assert_eq!(code(&hearth.ctl(&["domain", "set", "b.example", "registration", "on"], "")), 0);
     hearth.add("ada@a.example");
     let other = hearth.ctl(&["user", "add", "ada@b.example", "--password-stdin"], "another");
-    assert_eq!(code(&other), 0);
+    assert_eq!(code(&other), 0, "{}", String::from_utf8_lossy(&other.stderr));
     // Login with the other's password.
     for (domain, password) in [("a.example", "another"), ("b.example", PASSWORD)] {
         let refused = Client::login(&at(&hearth, domain), "ada", password, None);

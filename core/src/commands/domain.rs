@@ -3,7 +3,7 @@
 //! One change at a time, in one order: stored first, then taken by every shard, then told to the operator.
 //!
 //! ```text
-//!  control thread ─ lock ─▶ shard 0: store ─▶ every shard: take ─▶ its edges: Domain, DomainGone ─▶ reply
+//!  control thread ─ lock ─▶ its owner: store ─▶ every shard: take ─▶ its edges: Domain, DomainGone ─▶ reply
 //!                                                 └ sessions of a domain that went end, a few per turn
 //! ```
 
@@ -102,7 +102,7 @@ const SET: Command = Command {
 
 fn add(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let _alone = process.domains_changing.lock();
-    process.ask(Target::First, store_add, arguments)?;
+    process.ask(Target::Owner(&entity(arguments)?), store_add, arguments)?;
     process.ask(Target::All, take_add, arguments)?;
     let domain = arguments.text("domain")?;
     let next = vec![
@@ -124,7 +124,7 @@ fn remove(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused>
         return Err(Refused::new(RefusedKind::BadRequest, message, next));
     }
     let mut what = "removed".to_owned();
-    match process.ask(Target::First, store_remove, arguments) {
+    match process.ask(Target::Owner(&entity(arguments)?), store_remove, arguments) {
         Ok(_) => {
             // Counted first: what one shard tells the edges ends sessions of the others.
             if let Done::Did(counted) = process.ask(Target::All, count_sessions, arguments)? {
@@ -171,7 +171,7 @@ fn delete_accounts(process: &Process<'_>, arguments: &Arguments) -> Result<u64, 
 fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let _alone = process.domains_changing.lock();
     let (domain, switch, to) = (arguments.text("domain")?, switch(arguments)?, arguments.text("to")?);
-    process.ask(Target::First, store_set, arguments)?;
+    process.ask(Target::Owner(&entity(arguments)?), store_set, arguments)?;
     process.ask(Target::All, take_set, arguments)?;
     let file = process.config.domains.iter().find(|named| named.name == domain);
     let next = match file.and_then(|named| named.switches.get(switch.name)) {
@@ -181,6 +181,15 @@ fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
         _ => Vec::new(),
     };
     Ok(Done::Did(Did { next, ..did(domain, &format!("{} {to}", switch.name)) }))
+}
+
+/// The domain as an entity: the shard that owns its slot may write it.
+fn entity(arguments: &Arguments) -> Result<BareJid, Refused> {
+    let domain = arguments.text("domain")?;
+    let not = |_| {
+        Refused::new(RefusedKind::BadRequest, format!("{domain:?} is not a domain"), "write it as chat.example.org")
+    };
+    BareJid::parse(domain).map_err(not)
 }
 
 fn did(domain: &str, what: &str) -> Did {
@@ -197,7 +206,7 @@ fn switch(arguments: &Arguments) -> Result<&'static Switch, Refused> {
     })
 }
 
-// ---- shard 0: the store ---------------------------------------------------------------------------
+// ---- the shard that owns the domain's slot: the store ---------------------------------------------------------------------------
 
 fn store_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let domain = call.arguments.text("domain")?;
@@ -210,7 +219,7 @@ fn store_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
         return Err(Refused::new(RefusedKind::Unavailable, message, "remove one first"));
     }
     let change = Change::PutDomain { domain: DomainRecord::new(domain) };
-    store(cx, &call, change);
+    store(cx, &call, domain, change);
     Ok(None)
 }
 
@@ -224,13 +233,13 @@ fn store_remove(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
         return Err(Refused::new(RefusedKind::BadRequest, message, "add another one first, or stop the server"));
     }
     let change = Change::RemoveDomain { domain: domain.to_owned() };
-    store(cx, &call, change);
+    store(cx, &call, domain, change);
     Ok(None)
 }
 
 fn store_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
-    let change = Change::PutDomain { domain: with_switch(cx, &call)? };
-    store(cx, &call, change);
+    let record = with_switch(cx, &call)?;
+    store(cx, &call, &record.domain.clone(), Change::PutDomain { domain: record });
     Ok(None)
 }
 
@@ -241,14 +250,14 @@ fn with_switch(cx: &Cx<'_>, call: &Call) -> Result<DomainRecord, Refused> {
     Ok(record)
 }
 
-fn store(cx: &mut Cx<'_>, call: &Call, change: Change) {
+fn store(cx: &mut Cx<'_>, call: &Call, domain: &str, change: Change) {
     let id = call.id;
-    let slot = cx.shard.settings.slot_key.slot("");
+    let slot = cx.shard.settings.slot_key.slot(domain);
     let then = move |cx: &mut Cx<'_>, answer| {
         let result = match answer {
             Answer::Applied => Ok(Done::did("", "stored")),
             Answer::Failed(cause) => Err(storage_failed(&cause.to_string())),
-            _ => Err(storage_failed("an answer to another question")),
+            other => Err(storage_failed(&format!("it answered {other:?}"))),
         };
         super::answer(cx, id, result);
     };

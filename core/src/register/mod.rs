@@ -15,6 +15,7 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::provision::{self, Outcome};
 use crate::reply;
+use crate::route::bare;
 use crate::slots::handover;
 use crate::tally::{Bounds, Prefix};
 use hearth_wire::stanza::{SharedStanza, Stanza};
@@ -80,6 +81,11 @@ pub const FEATURE: Feature = Feature {
 fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
     let asker = iq.asker.and_then(|key| cx.session(key).map(|session| (key, session.generation, session.jid.bare())));
     let Some((session, generation, own)) = asker else { return Err(StanzaCondition::NotAllowed) };
+    if iq.stanza.to.is_some_and(|to| bare(to) != own.as_str() && to != own.domainpart()) {
+        // Another domain of this server has no account of the asker.
+        iq.wait(cx).refuse_bare(cx, StanzaCondition::NotAllowed);
+        return Ok(());
+    }
     match Request::parse(iq.is_set(), &iq.question) {
         Ok(Request::Fields) => {
             let mut fields = Builder::new();
