@@ -148,6 +148,15 @@ pub enum Change {
         account: BareJid,
         seen: LastSeen,
     },
+    /// An address the account wants nothing of (XEP-0191): a prepared JID of any form.
+    PutBlocked {
+        account: BareJid,
+        jid: Box<str>,
+    },
+    RemoveBlocked {
+        account: BareJid,
+        jid: Box<str>,
+    },
     /// `None` removes it.
     PutBlob {
         account: BareJid,
@@ -181,6 +190,8 @@ impl Change {
             | Change::PutMarks { account, .. }
             | Change::PutLastSeen { account, .. }
             | Change::PutDisabled { account, .. }
+            | Change::PutBlocked { account, .. }
+            | Change::RemoveBlocked { account, .. }
             | Change::PutBlob { account, .. } => Some(account),
             Change::PutDomain { .. } | Change::RemoveDomain { .. } | Change::PutEdge { .. } => None,
         }
@@ -241,6 +252,8 @@ pub struct Snapshot {
     pub disabled: Option<Disabled>,
     /// `None`: never was there.
     pub last_seen: Option<LastSeen>,
+    /// Addresses the account wants nothing of (XEP-0191), sorted.
+    pub blocked: Vec<Box<str>>,
     /// Whether the log holds any record of the account above `marks.low_water`.
     pub log_above_mark: bool,
 }

@@ -241,6 +241,8 @@ fn change_weight(change: &Change) -> usize {
         | Change::RemoveRosterItem { .. }
         | Change::PutRosterVersion { .. }
         | Change::RemoveRequest { .. }
+        | Change::PutBlocked { .. }
+        | Change::RemoveBlocked { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }

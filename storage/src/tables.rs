@@ -20,6 +20,7 @@
 //!  6 request   contact   RequestRecord
 //!  7 last seen           LastSeen
 //!  8 disabled            Disabled: the account may not be used if this is there
+//!  9 blocked   address   nothing
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
@@ -45,6 +46,7 @@ const SECTION_ROSTER: u8 = 5;
 const SECTION_REQUEST: u8 = 6;
 const SECTION_LAST_SEEN: u8 = 7;
 const SECTION_DISABLED: u8 = 8;
+const SECTION_BLOCKED: u8 = 9;
 
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
@@ -132,8 +134,8 @@ fn text(what: &str, bytes: &[u8]) -> Result<Box<str>, StoreError> {
 pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<Snapshot>, StoreError> {
     let prefix = account_prefix(slot, account);
     let (mut born_at, mut credentials) = (None, None);
-    let (mut roster, mut requests) = (Vec::new(), Vec::new());
     let (mut roster_version, mut marks, mut disabled, mut last_seen) = (0, LogMarks::default(), None, None);
+    let (mut roster, mut requests, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
     tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
         let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
             return Err(StoreError::Corrupt { what: "account key".to_owned() });
@@ -152,6 +154,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
                 requests.push(request.with(text("request", subkey)?));
             }
             SECTION_DISABLED => disabled = Some(record::decode::<Disabled>("disabled", value)?),
+            SECTION_BLOCKED => blocked.push(text("blocked address", subkey)?),
             SECTION_LAST_SEEN => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
             other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
         }
@@ -165,7 +168,17 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     marks.low_water = marks.low_water.max(born_at);
     marks.undelivered.retain(|id| *id > born_at);
     let log_above_mark = false;
-    Ok(Some(Snapshot { credentials, roster, roster_version, requests, marks, disabled, last_seen, log_above_mark }))
+    Ok(Some(Snapshot {
+        credentials,
+        roster,
+        roster_version,
+        requests,
+        marks,
+        disabled,
+        last_seen,
+        blocked,
+        log_above_mark,
+    }))
 }
 
 pub(crate) fn born_at(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<LogId>, StoreError> {
@@ -298,6 +311,8 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::RemoveRosterItem { .. }
         | Change::PutRosterVersion { .. }
         | Change::RemoveRequest { .. }
+        | Change::PutBlocked { .. }
+        | Change::RemoveBlocked { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }
@@ -351,6 +366,12 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         }
         Change::PutMarks { account, marks } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_MARKS, ""), &record::encode(marks))
+        }
+        Change::PutBlocked { account, jid } => {
+            tables.put(Accounts, &section_key(slot, account, SECTION_BLOCKED, jid), &record::encode(&()))
+        }
+        Change::RemoveBlocked { account, jid } => {
+            tables.remove(Accounts, &section_key(slot, account, SECTION_BLOCKED, jid))
         }
         Change::PutLastSeen { account, seen } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
@@ -468,6 +489,7 @@ mod tests {
         assert_eq!(section_key(slot, &account, SECTION_ROSTER, "c@d"), b"\x02\x03a@b\x00\x05c@d");
         assert_eq!(section_key(slot, &account, SECTION_REQUEST, "c@d"), b"\x02\x03a@b\x00\x06c@d");
         assert_eq!(section_key(slot, &account, SECTION_LAST_SEEN, ""), b"\x02\x03a@b\x00\x07");
+        assert_eq!(section_key(slot, &account, SECTION_BLOCKED, "c@d/e"), b"\x02\x03a@b\x00\x09c@d/e");
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
         assert_eq!(range_end(b"x\x00"), b"x\x01");

@@ -120,6 +120,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
     let marks = LogMarks { low_water: LogId(70), undelivered: vec![LogId(3), LogId(5)] };
     let seen = |status: &str| LastSeen { at_ms: 1_700_000_000_000, status: Some(status.into()) };
     let disabled = Disabled { since_ms: 1_700_000_000_001, reason: Some("moved away".into()) };
+    let block = |jid: &str| Change::PutBlocked { account: account.clone(), jid: jid.into() };
     let roster = ["bob@example.org", "grace@example.org"];
     apply(
         &*store,
@@ -135,6 +136,10 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
             Change::PutLastSeen { account: account.clone(), seen: seen("earlier") },
             Change::PutLastSeen { account: account.clone(), seen: seen("Gone home") },
             Change::PutDisabled { account: account.clone(), disabled: Some(disabled.clone()) },
+            block("spam.example"),
+            block("eve@example.org/x"),
+            block("bob@example.org"),
+            Change::RemoveBlocked { account: account.clone(), jid: "bob@example.org".into() },
             Change::SetCredentials { account: account.clone(), credentials: credentials(2) },
             Change::PutBlob { account: account.clone(), blob: Blob::VCard, bytes: Some(vec![7; 300_000]) },
         ],
@@ -149,6 +154,7 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
         assert_eq!(snapshot.marks, marks);
         assert_eq!(snapshot.last_seen, Some(seen("Gone home")));
         assert_eq!(snapshot.disabled.as_ref(), Some(&disabled));
+        assert_eq!(snapshot.blocked, ["eve@example.org/x", "spam.example"].map(Box::from));
         assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), Some(vec![7; 300_000]));
     };
     check(&*store);
