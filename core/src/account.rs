@@ -9,6 +9,7 @@
 //! What arrives while the account is not ready waits in `queue`, in order. So every change is
 //! computed on settled state and its effects run after the commit; there is no undo.
 
+use crate::blocking::BlockList;
 use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::limits;
@@ -57,6 +58,8 @@ pub struct Account {
     pub disabled: Option<Box<Disabled>>,
     /// When its last available resource went; what is newer than the store has it is in `seen_dirty`.
     pub last_seen: Option<Box<LastSeen>>,
+    /// Addresses it wants nothing of; `None` for most.
+    pub blocked: Option<Box<BlockList>>,
     pub seen_dirty: bool,
     /// What may be stored late is being stored.
     pub storing_lazily: bool,
@@ -206,6 +209,7 @@ impl Account {
             log: AccountLog::default(),
             disabled: None,
             last_seen: None,
+            blocked: None,
             seen_dirty: false,
             storing_lazily: false,
             used_ms: 0,
@@ -216,8 +220,17 @@ impl Account {
 
     /// Takes what storage had. Credentials are not kept: each login reads them anew.
     pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey) {
-        let Snapshot { credentials, roster, roster_version, mut requests, marks, disabled, last_seen, log_above_mark } =
-            snapshot;
+        let Snapshot {
+            credentials,
+            roster,
+            roster_version,
+            mut requests,
+            marks,
+            disabled,
+            last_seen,
+            blocked,
+            log_above_mark,
+        } = snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
         self.roster.sort_by(|a, b| a.address().cmp(b.address()));
         requests.sort_by_key(|request| request.received_ms);
@@ -227,6 +240,7 @@ impl Account {
         self.log.marks = marks;
         self.disabled = disabled.map(Box::new);
         self.last_seen = last_seen.map(Box::new);
+        self.blocked = BlockList::new(blocked);
         // Ready when it is known what lies there.
         self.state = if log_above_mark { State::Loading } else { State::Ready };
     }

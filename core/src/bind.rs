@@ -81,6 +81,7 @@ fn bind(
         presence: None,
         priority: 0,
         interested: false,
+        blocklist_asked: false,
         directed: None,
     };
     let (stream, in_credit) = (session.stream, session.inbound.credit());

@@ -6,7 +6,8 @@ use crate::forms::Info;
 use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
-    disco, entity_time, forms, last_activity, legacy_session, ping, register, roster, server_info, vcard, version,
+    blocking, disco, entity_time, forms, last_activity, legacy_session, ping, register, roster, server_info, vcard,
+    version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -18,6 +19,7 @@ pub const ALL: &[&Feature] = &[
     &disco::CAPS_FEATURE,
     &disco::FEATURE,
     &disco::EXTENSIONS,
+    &blocking::FEATURE,
     &entity_time::FEATURE,
     &forms::FEATURE,
     &forms::FIELD_NAMES,

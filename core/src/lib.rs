@@ -16,6 +16,7 @@ pub mod account;
 pub mod accounts;
 pub mod audit;
 pub mod bind;
+pub mod blocking;
 pub mod classify;
 pub mod commands;
 pub mod config;

@@ -99,6 +99,13 @@ pub const REQUESTS_MAX: usize = 256;
 /// `policy-violation` to who asks.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
 
+/// Addresses an account may block (XEP-0191). Reached: `resource-constraint`.
+pub const BLOCKED_MAX: usize = 1_000;
+
+/// Bytes of these addresses: with the tokens around them the list is one stanza that a session may be sent.
+/// Reached: as [`BLOCKED_MAX`].
+pub const BLOCKED_BYTES_MAX: usize = 128 * 1024;
+
 /// Addresses a session may have sent directed presence to (RFC 6121 §4.6). Reached:
 /// `resource-constraint`.
 pub const DIRECTED_MAX: usize = 1_024;

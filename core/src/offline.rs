@@ -138,6 +138,10 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRe
     if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {
         return;
     }
+    // It came before its sender was blocked, and is not delivered any more (XEP-0191 §3.3).
+    if record.stanza.view().from.is_some_and(|from| account.blocks(from)) {
+        return account.log.delivered(record.id);
+    }
     let domain = account.jid.domainpart().to_owned();
     let overlay = Overlay { delay: Some(Delay { from: &domain, stamp_ms: record.received_ms }), ..Overlay::default() };
     cx.deliver(session, &record.stanza, &overlay, Some(record.id));

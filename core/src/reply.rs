@@ -40,6 +40,21 @@ pub fn error(stanza: &Stanza<'_>, condition: StanzaCondition, text: Option<&str>
     }))
 }
 
+/// The error that answers a stanza to an address that its sender's account blocks (XEP-0191 §3.3).
+pub fn blocked(stanza: &Stanza<'_>) -> Option<SharedStanza> {
+    if matches!(stanza.ty, StanzaType::Error | StanzaType::Result) {
+        return None;
+    }
+    let mut tree = Builder::new();
+    tree.raw(stanza.payload).open(None, "error").attr("type", "cancel");
+    tree.open(Some(STANZAS), StanzaCondition::NotAcceptable.element()).close();
+    tree.open(Some("urn:xmpp:blocking:errors"), "blocked").close();
+    tree.close();
+    let (to, from, payload) = (stanza.from, stanza.to, tree.finish());
+    let error = Stanza { id: stanza.id, to, from, ..Stanza::new(stanza.kind, StanzaType::Error) };
+    Some(SharedStanza::new(&Stanza { payload: &payload, ..error }))
+}
+
 /// As [`error`], without the original payload: for requests that carry a password. The stanza is a
 /// request.
 pub fn bare_error(iq: &Stanza<'_>, condition: StanzaCondition) -> SharedStanza {

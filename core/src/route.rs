@@ -8,7 +8,7 @@ use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::slots::handover;
 use crate::subscription::state::Action;
-use crate::{iq, message, presence, reply};
+use crate::{blocking, iq, message, presence, reply};
 use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
@@ -169,6 +169,9 @@ impl Cx<'_> {
             self.refuse_to(key, &stanza, condition);
             return;
         }
+        if blocking::stops_outbound(self, key, &stanza) {
+            return;
+        }
         match stanza.kind {
             StanzaKind::Message => message::outbound(self, key, &stanza),
             StanzaKind::Presence => presence::outbound(self, key, &stanza),
@@ -320,6 +323,9 @@ impl Cx<'_> {
 
     /// Inbound rules by kind.
     pub fn dispatch(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+        if blocking::stops_inbound(self, key, &stanza, origin) {
+            return;
+        }
         match stanza.view().kind {
             StanzaKind::Message => message::inbound(self, key, stanza, origin),
             StanzaKind::Presence => presence::inbound(self, key, stanza, origin),

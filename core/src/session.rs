@@ -43,6 +43,8 @@ pub struct Session {
     pub priority: i8,
     /// Asked for the roster (RFC 6121 §2.2): gets pushes.
     pub interested: bool,
+    /// Asked for the block list (XEP-0191 §3.2): gets pushes.
+    pub blocklist_asked: bool,
     /// Where directed presence went (RFC 6121 §4.6.4), bare and full addresses.
     pub directed: Option<Box<BTreeSet<Box<str>>>>,
 }

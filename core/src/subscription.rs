@@ -313,8 +313,12 @@ impl Received {
 /// §3.1.3: requests that wait for an answer go to each resource that becomes available.
 pub fn deliver_requests(cx: &mut Cx<'_>, session: SessionKey) {
     let Some(account) = cx.session(session).and_then(|session| cx.account(session.account)) else { return };
-    let waiting: Vec<SharedStanza> =
-        account.requests.iter().filter_map(|request| SharedStanza::from_bytes(&request.stanza).ok()).collect();
+    let waiting: Vec<SharedStanza> = account
+        .requests
+        .iter()
+        .filter(|request| !account.blocks(&request.contact))
+        .filter_map(|request| SharedStanza::from_bytes(&request.stanza).ok())
+        .collect();
     for request in waiting {
         debug_assert_eq!(request.view().ty, StanzaType::Subscribe);
         cx.deliver(session, &request, &Overlay::default(), None);

@@ -51,6 +51,7 @@ macro_rules! transcripts {
 
 transcripts! {
     account_removal,
+    blocking,
     disco,
     entity_time,
     invisible_by_directed_presence,

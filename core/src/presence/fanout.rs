@@ -40,7 +40,7 @@ pub enum Want {
 
 impl Want {
     /// Of a contact; nothing may be wanted of it.
-    fn of(notify: bool, probe: bool) -> Option<Want> {
+    pub fn of(notify: bool, probe: bool) -> Option<Want> {
         match (notify, probe) {
             (true, false) => Some(Want::Notify),
             (false, true) => Some(Want::Probe),
@@ -142,7 +142,7 @@ pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, pr
 fn contacts(cx: &Cx<'_>, key: AccountKey, probe: bool) -> Vec<Recipients> {
     let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
     let Some(account) = cx.account(key) else { return by_shard };
-    for contact in &account.roster {
+    for contact in account.roster.iter().filter(|contact| !account.blocks(contact.address())) {
         let Some(want) = Want::of(contact.sees_us(), probe && contact.seen_by_us()) else { continue };
         let shard = cx.shard.slot_owner(contact.slot());
         if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
@@ -180,7 +180,7 @@ fn send(cx: &mut Cx<'_>, shard: ShardIndex, stanza: &SharedStanza, recipients: R
 
 /// The contact gets current presence of each available resource (§3.1.5).
 pub fn tell_available(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
-    let Some(account) = cx.account(key) else { return };
+    let Some(account) = cx.account(key).filter(|account| !account.blocks(contact.as_str())) else { return };
     let presences: Vec<SharedStanza> =
         account.sessions.iter().filter_map(|key| cx.session(*key)?.presence.clone()).collect();
     for presence in presences {
@@ -191,14 +191,24 @@ pub fn tell_available(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
 /// The contact sees each available resource become unavailable (§3.2.2, §3.3.3), whatever that resource
 /// sent it directly (§4.6.1).
 pub fn tell_unavailable(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
-    let Some(account) = cx.account(key) else { return };
+    let Some(account) = cx.account(key).filter(|account| !account.blocks(contact.as_str())) else { return };
     for session in available(cx, account) {
-        let Some(session) = cx.session_mut(session) else { continue };
-        let stanza = unavailable(session.jid.as_str());
-        let told = session.take_directed(|to| bare(to) == contact.as_str());
-        let resources = told.iter().filter(|to| to.contains('/')).map(|to| (Want::NotifyHidden, to.as_ref()));
-        send_to(cx, &stanza, std::iter::once((Want::Notify, contact.as_str())).chain(resources));
+        hide_from(cx, session, &[contact.as_str().into()], |to| bare(to) == contact.as_str());
     }
+}
+
+/// A session becomes unavailable to these addresses, sorted, that broadcasts reach, and to those it sent
+/// directed presence to; each hears it once.
+pub fn hide_from(cx: &mut Cx<'_>, session: SessionKey, contacts: &[Box<str>], directed: impl Fn(&str) -> bool) {
+    let Some(session) = cx.session_mut(session) else { return };
+    let stanza = unavailable(session.jid.as_str());
+    let told = session.take_directed(directed);
+    let reached = |address: &str| contacts.binary_search_by(|contact| (**contact).cmp(address)).is_ok();
+    let direct = told.iter().filter(|to| !reached(to)).map(|to| {
+        let twice = to.contains('/') && (reached(bare(to)) || told.iter().any(|other| **other == *bare(to)));
+        (if twice { Want::NotifyHidden } else { Want::Notify }, &**to)
+    });
+    send_to(cx, &stanza, contacts.iter().map(|to| (Want::Notify, &**to)).chain(direct));
 }
 
 /// What the server says for a resource that is gone (§4.5.2).
@@ -265,6 +275,10 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
     for (want, to) in recipients.iter() {
         let Some(key) = cx.shard.accounts.find(bare(to)) else { continue };
         let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { continue };
+        // As if nobody were there (XEP-0191 §3.3).
+        if account.blocks(from) {
+            continue;
+        }
         if !account.is_free() {
             one_by_one(cx, key, &view, want, to);
             continue;
@@ -353,6 +367,9 @@ pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
     let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
     let overlay = Overlay { to: Some(to), ..Overlay::default() };
     for presence in presences {
+        if presence.view().from.is_some_and(|from| cx.account(key).is_some_and(|account| account.blocks(from))) {
+            continue;
+        }
         cx.multicast(&sessions, presence, &overlay, None);
     }
 }
