@@ -43,9 +43,12 @@ fi
 # What `cargo fuzz` sets too, but no sanitizer: there is no unsafe code to find anything in, and those
 # need a nightly toolchain.
 host=$(rustc -vV | sed -n 's/^host: //p')
-coverage="-sanitizer-coverage-level=4 -sanitizer-coverage-inline-8bit-counters -sanitizer-coverage-pc-table"
-flags="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
-for flag in $coverage -sanitizer-coverage-trace-compares; do flags+=" -Cllvm-args=$flag"; done
+flags="--cfg fuzzing -Cpasses=sancov-module"
+for flag in -sanitizer-coverage-{level=4,inline-8bit-counters,pc-table,trace-compares} \
+  -simplifycfg-branch-fold-threshold=0; do
+  flags+=" -Cllvm-args=$flag"
+done
+flags+=" -Ccodegen-units=1"
 RUSTFLAGS="$flags" cargo build --quiet --release --bins --target "$host"
 programs=${CARGO_TARGET_DIR:-target}/$host/release
 

@@ -59,7 +59,12 @@ fn load(hearth: &Hearth, words: &str) -> (impl Fn(&str) -> f64, Vec<String>) {
 #[test]
 fn every_scenario() {
     let hearth = seeded();
-    for words in ["login", "login --tls starttls --mechanism SCRAM-SHA-256", "login --tls direct --mechanism PLAIN"] {
+    for words in [
+        "login",
+        "login --tls starttls --mechanism SCRAM-SHA-256",
+        "login --mechanism SCRAM-SHA-512",
+        "login --tls direct --mechanism PLAIN",
+    ] {
         let (figure, notes) = load(&hearth, words);
         assert!(figure("logins per second") > 0.0 && figure("login p50") > 0.0);
         assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");

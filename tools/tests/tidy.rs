@@ -10,8 +10,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Folders (a worktree's `.git` is a file) that hold no sources.
-const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "hearth-data", "__pycache__"];
+/// Folders (a worktree's `.git` is a file) that hold no sources; the last two are what a fuzzer leaves.
+const SKIPPED: [&str; 7] = [".git", "target", "node_modules", "hearth-data", "__pycache__", "found", "artifacts"];
 /// A longer file is a question to answer.
 const FILE_LINES_MAX: usize = 1000;
 /// Files that were longer when the rule came, with the lines they had: they may shrink, not grow.
