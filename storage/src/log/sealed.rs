@@ -201,7 +201,9 @@ impl Shared {
         if len == end && end < limits::SEGMENT_BYTES_MAX {
             return Ok(Ok(Active { number, file: Arc::new(file), contents }));
         }
-        tracing::warn!(event = "log_tail_ended", segment = number, bytes = len.saturating_sub(end));
+        let bytes = len.saturating_sub(end);
+        let what = "behind the last whole record, never answered for; a new segment begins";
+        tracing::warn!(event = "log_tail_ended", segment = number, end, bytes, what);
         Ok(Err(Sealed::in_memory(self.store_id, number, contents)))
     }
 

@@ -1,0 +1,148 @@
+//! What must be in the store.
+
+use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, slot_of};
+use hearth_storage::{Answer, Ask, Blob, Boot, LogId, LogMarks, Question, Storage};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Small state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Small {
+    pub(crate) accounts: BTreeMap<u64, Account>,
+    domains: BTreeSet<String>,
+    fences: BTreeMap<u64, u64>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Account {
+    generation: u64,
+    roster: BTreeSet<String>,
+    version: u64,
+    marks: LogMarks,
+    blob: Option<Vec<u8>>,
+}
+
+impl Small {
+    /// Every slot is owned under the epoch of this start.
+    pub(crate) fn boot(&mut self, epoch: u64) {
+        assert!(self.fences.values().all(|taken| *taken < epoch), "an epoch came back: {epoch}");
+        self.fences = (0..SLOTS).map(|slot| (slot, epoch)).collect();
+    }
+
+    /// Does what the store must do, and says what it must answer.
+    pub(crate) fn apply(&mut self, op: &Op) -> Outcome {
+        let fence = self.fences.entry(op.account % SLOTS).or_default();
+        if op.epoch < *fence {
+            return Outcome::Fenced;
+        }
+        match (op.what, self.accounts.contains_key(&op.account)) {
+            (What::Create, true) => return Outcome::Exists,
+            (What::Create | What::Domain | What::Undomain | What::Take, _) => {}
+            (_, false) => return Outcome::NoAccount,
+            (_, true) => {}
+        }
+        *fence = op.epoch;
+        let value = op.value;
+        match op.what {
+            What::Delete => drop(self.accounts.remove(&op.account)),
+            What::Domain => drop(self.domains.insert(domain(value % 5))),
+            What::Undomain => drop(self.domains.remove(&domain(value % 5))),
+            What::Take | What::Append => {}
+            _ => {
+                let account = self.accounts.entry(op.account).or_default();
+                match op.what {
+                    What::Create | What::Rekey => account.generation = value,
+                    What::Fill => {
+                        account.roster.extend([contact(value % 7), contact(value % 11)]);
+                        account.version = value;
+                    }
+                    What::Unfill => {
+                        account.roster.remove(&contact(value % 7));
+                        account.roster.remove(&contact(value % 11));
+                        account.version = value;
+                    }
+                    What::Marks => account.marks = marks(value),
+                    What::Blob => account.blob = Some(blob(value)),
+                    What::Unblob => account.blob = None,
+                    _ => {}
+                }
+            }
+        }
+        Outcome::Applied
+    }
+
+    /// The same, read from a store. Epochs cannot be read: they are what [`Small::boot`] says.
+    pub(crate) fn read(storage: &Storage, boot: &Boot) -> Small {
+        let mut small = Small::default();
+        for number in 0..ACCOUNTS {
+            let load = Ask::Load { account: account(number) };
+            let Answer::Loaded(found) = ask(storage, number, load) else { panic!("account {number} is unreadable") };
+            let Some(snapshot) = found else { continue };
+            let load = Ask::LoadBlob { account: account(number), blob: Blob::VCard };
+            let Answer::Blob(blob) = ask(storage, number, load) else { panic!("blob of {number} is unreadable") };
+            let mut marks = snapshot.marks;
+            if marks.low_water.0 < 1 << 60 {
+                // Never stored: it begins where the account does.
+                marks = LogMarks::default();
+            }
+            let account = Account {
+                generation: snapshot.credentials.generation,
+                roster: snapshot.roster.iter().map(|item| item.contact.to_string()).collect(),
+                version: snapshot.roster_version,
+                marks,
+                blob,
+            };
+            small.accounts.insert(number, account);
+        }
+        small.domains = boot.domains.iter().map(|record| record.domain.clone()).collect();
+        small
+    }
+
+    /// Whether all but the epochs is the same.
+    pub(crate) fn looks_like(&self, other: &Small) -> bool {
+        (&self.accounts, &self.domains) == (&other.accounts, &other.domains)
+    }
+}
+
+fn ask(storage: &Storage, number: u64, ask: Ask) -> Answer {
+    storage.answer(Question { id: 0, slot: slot_of(number), epoch: u64::MAX, ask }).answer
+}
+
+/// An account's messages, id and text.
+pub(crate) fn messages(storage: &Storage, number: u64) -> Vec<(u64, String)> {
+    let mut found: Vec<(u64, String)> = Vec::new();
+    loop {
+        let after = LogId(found.last().map_or(0, |(id, _)| *id));
+        match ask(storage, number, Ask::ReadLog { account: account(number), after, limit: 1000 }) {
+            Answer::Records(records) if records.is_empty() => return found,
+            Answer::Records(records) => {
+                found.extend(records.iter().map(|r| (r.id.0, r.stanza.view().id.unwrap().to_owned())));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The messages of all accounts that exist.
+#[derive(Default)]
+pub(crate) struct Log(pub(crate) BTreeMap<u64, Vec<(u64, String)>>);
+
+impl Log {
+    pub(crate) fn appended(&mut self, op: &Op, id: u64) {
+        let mine = self.0.entry(op.account).or_default();
+        assert!(mine.last().is_none_or(|(last, _)| *last < id), "ids grow");
+        mine.push((id, body(op)));
+    }
+
+    /// Everything acknowledged is found; what else is found was asked for, whole and in the order asked.
+    pub(crate) fn check(&self, number: u64, found: &[(u64, String)], unanswered: &[Op]) {
+        let mut rest = unanswered.iter().filter(|op| op.what == What::Append && op.account == number);
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0));
+        let known = self.0.get(&number).map_or(&[][..], Vec::as_slice);
+        for message in known {
+            assert!(found.contains(message), "user{number} lost {message:?}");
+        }
+        for message in found.iter().filter(|message| !known.contains(message)) {
+            assert!(rest.any(|op| body(op) == message.1), "user{number} has {message:?}, which nobody asked for");
+        }
+    }
+}
