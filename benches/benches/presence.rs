@@ -80,6 +80,7 @@ impl World {
                 secret: boot.secret,
                 epoch: boot.epoch,
                 clear_login: false,
+                limits: Default::default(),
             };
             Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(SeededRandom::new(7)))
         };

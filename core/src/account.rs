@@ -12,7 +12,6 @@
 use crate::blocking::BlockList;
 use crate::contact::Contact;
 use crate::cx::Cx;
-use crate::limits;
 use crate::message::NotLogged;
 use crate::session::{Origin, SessionKey};
 use hearth_storage::{
@@ -282,8 +281,8 @@ impl Account {
     }
 
     /// Whether one more piece of work may wait.
-    pub fn queue_has_room(&self) -> bool {
-        self.queue.len() < limits::ACCOUNT_QUEUE_MAX
+    pub fn queue_has_room(&self, most: usize) -> bool {
+        self.queue.len() < most
     }
 
     /// Whether a stanza that comes now would be dealt with now: nothing stands before it.

@@ -69,6 +69,11 @@ impl Accounts {
         }
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Account> {
+        self.slab.iter().map(|(_, account)| account.as_ref())
+    }
+
     /// The accounts of a slot, a walk over all: for moves, which are rare.
     pub fn of_slot(&self, slot: Slot) -> Vec<AccountKey> {
         let here = |account: &Account| account.slot == slot && account.moved.is_none() && !account.gone;

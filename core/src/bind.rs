@@ -84,7 +84,7 @@ fn bind(
         blocklist_asked: false,
         directed: None,
     };
-    let (stream, in_credit) = (session.stream, session.inbound.credit());
+    let (stream, in_credit) = (session.stream, session.inbound.credit(cx.shard.settings.limits.session_window_bytes));
     let key = SessionKey(cx.shard.sessions.insert(session));
     cx.shard.by_socket.insert((link, counter), key);
     if let Some(account) = cx.account_mut(account) {

@@ -242,7 +242,8 @@ impl Cx<'_> {
 
     /// Puts work behind what the account already waits for.
     pub fn enqueue(&mut self, key: AccountKey, work: Work) {
-        let room = self.account(key).is_some_and(Account::queue_has_room);
+        let room =
+            self.account(key).is_some_and(|account| account.queue_has_room(self.shard.settings.limits.account_queue));
         if room {
             if let Some(account) = self.account_mut(key) {
                 account.queue.push_back(work);
@@ -395,6 +396,9 @@ impl Cx<'_> {
     /// Unloads accounts nobody uses and stores what may be stored late, a bounded share per call.
     pub fn sweep(&mut self) {
         crate::login::sweep(self);
+        for key in std::mem::take(&mut self.shard.unread) {
+            crate::message::advance(self, key);
+        }
         for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
             self.store_lazily(key);
             let now_ms = self.now.mono_ms;

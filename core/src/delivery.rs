@@ -19,9 +19,13 @@ impl Cx<'_> {
         if let Some(id) = log {
             self.track_inflight(key, id);
         }
+        let entries = self.shard.settings.limits.entries;
         let link_room = self.link_room(key, stanza.bytes().len());
         let Some(session) = self.session_mut(key) else { return };
-        if !link_room || !session.outbound.held.is_empty() || !has_credit(session, stanza) || session.outbound.detached
+        if !link_room
+            || !session.outbound.held.is_empty()
+            || !has_credit(session, stanza, entries)
+            || session.outbound.detached
         {
             self.hold(key, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
             return;
@@ -57,11 +61,12 @@ impl Cx<'_> {
         let entry = entry(stanza, log);
         let mut batches: Vec<Batch<'_>> = Vec::new();
         for (key, overlay) in targets {
+            let entries = self.shard.settings.limits.entries;
             let link_room = self.link_room(key, stanza.bytes().len());
             let Some(session) = self.session_mut(key) else { continue };
             if !link_room
                 || !session.outbound.held.is_empty()
-                || !has_credit(session, stanza)
+                || !has_credit(session, stanza, entries)
                 || session.outbound.detached
             {
                 self.deliver(key, stanza, &overlay, log);
@@ -118,6 +123,7 @@ impl Cx<'_> {
     /// Keeps a stanza until credit comes; past the limit the session is detached.
     fn hold(&mut self, key: SessionKey, held: Held) {
         let bytes = held.stanza.bytes().len();
+        let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
         let Some(session) = self.session_mut(key) else { return };
         if session.outbound.detached {
             let account = session.account;
@@ -132,7 +138,7 @@ impl Cx<'_> {
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
         session.outbound.held.push_back(held);
         let held_bytes = session.outbound.held_bytes;
-        if held_bytes > limits::HELD_BYTES_MAX || session.outbound.held.len() > limits::ENTRIES_MAX {
+        if held_bytes > held_max || session.outbound.held.len() > entries_max {
             self.detach(key, held_bytes);
         } else {
             self.wait_for_link(key, bytes);
@@ -180,7 +186,8 @@ impl Cx<'_> {
                 }
                 return;
             };
-            let credit = session.outbound.sent_bytes.saturating_add(bytes as u64) <= session.outbound.credit_bytes;
+            let entries = self.shard.settings.limits.entries;
+            let credit = session.outbound.held.front().is_some_and(|held| has_credit(session, &held.stanza, entries));
             if !credit || !self.link_room(key, bytes) {
                 return self.wait_for_link(key, bytes);
             }
@@ -281,6 +288,7 @@ impl Cx<'_> {
 
     /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.
     pub fn flush_settled(&mut self) {
+        let window = self.shard.settings.limits.session_window_bytes;
         for key in std::mem::take(&mut self.shard.dirty_sessions) {
             let Some(session) = self.session_mut(key).filter(|session| session.inbound.dirty) else { continue };
             session.inbound.dirty = false;
@@ -288,7 +296,7 @@ impl Cx<'_> {
                 counter: session.counter,
                 generation: session.generation,
                 number: session.inbound.settled(),
-                credit: session.inbound.credit(),
+                credit: session.inbound.credit(window),
             };
             let link = session.link;
             self.out.frame(link, &ToEdge::Settled(frame));
@@ -296,9 +304,9 @@ impl Cx<'_> {
     }
 }
 
-fn has_credit(session: &Session, stanza: &SharedStanza) -> bool {
+fn has_credit(session: &Session, stanza: &SharedStanza, entries_max: usize) -> bool {
     session.outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64) <= session.outbound.credit_bytes
-        && session.outbound.entries.len() < limits::ENTRIES_MAX
+        && session.outbound.entries.len() < entries_max
 }
 
 /// One frame of a fan-out as it fills.

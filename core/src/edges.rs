@@ -3,7 +3,6 @@
 use crate::account::{State, Work};
 use crate::cx::Cx;
 use crate::features;
-use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
 use crate::register;
@@ -18,7 +17,7 @@ use hearth_wire::tree::Builder;
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
-    cx.shard.links.insert(link, Link::new());
+    cx.shard.links.insert(link, Link::new(cx.shard.settings.limits.link_window_bytes));
 }
 
 /// The connection came over TLS, with the key of this edge.
@@ -82,7 +81,7 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
         version: VERSION_MAX.min(hello.version_max),
         shards: cx.shard.settings.shards,
         slot_key: cx.shard.settings.slot_key,
-        link_credit: limits::LINK_WINDOW_BYTES,
+        link_credit: cx.shard.settings.limits.link_window_bytes,
     };
     cx.out.frame(id, &ToEdge::Welcome(welcome));
     announce_slots(cx, id);
@@ -175,14 +174,15 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
 
 /// A credited frame came; credit is restated when half the window is used.
 pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) {
+    let window = cx.shard.settings.limits.link_window_bytes;
     let Some(link) = cx.shard.links.get_mut(&id) else { return };
     link.received_bytes = link.received_bytes.saturating_add(bytes as u64);
     if link.received_bytes > link.granted_bytes {
         return refuse(cx, id, "more bytes than the link's credit");
     }
     let left = link.granted_bytes.saturating_sub(link.received_bytes);
-    if left < limits::LINK_WINDOW_BYTES / 2 {
-        link.granted_bytes = link.received_bytes.saturating_add(limits::LINK_WINDOW_BYTES);
+    if left < window / 2 {
+        link.granted_bytes = link.received_bytes.saturating_add(window);
         cx.shard.dirty_links.push(id);
     }
 }
@@ -253,14 +253,15 @@ fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, reason:
 /// presence it makes: at most one session's broadcast passes the half of an outbox that is theirs.
 pub fn close_some(cx: &mut Cx<'_>) {
     let mut closed: usize = 0;
-    while closed < limits::CLOSES_PER_TURN && cx.shard.outboxes_calm() {
+    let most = cx.shard.settings.limits.closes_per_turn;
+    while closed < most && cx.shard.outboxes_calm() {
         let Some((key, generation, reason)) = cx.shard.ending.pop_front() else { break };
         if cx.session_at(key, generation).is_some() {
             cx.end_session(key, reason);
             closed = closed.saturating_add(1);
         }
     }
-    while closed < limits::CLOSES_PER_TURN
+    while closed < most
         && cx.shard.outboxes_calm()
         && let Some((id, cursor)) = cx.shard.closing.front().copied()
     {

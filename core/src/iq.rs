@@ -112,7 +112,8 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
         Some(_) => None,
     };
     let Some(scope) = scope else {
-        let origin = if stanza.is_request() { cx.defer() } else { None };
+        // Answers, too, are on the client's credit.
+        let origin = cx.defer();
         cx.route(SharedStanza::new(stanza), origin);
         return;
     };

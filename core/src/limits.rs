@@ -1,5 +1,39 @@
 //! Every limit of the core: unit, reason, and what happens when it is reached.
 
+/// Those of the limits that a simulation also runs at their smallest: an outbox that takes one message at a
+/// time, a client that may have one stanza under way. The defaults are the constants below, where each is
+/// explained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    pub outbox_bytes: u64,
+    /// At least one stanza, the longest there is.
+    pub session_window_bytes: u64,
+    /// At least two frames, the longest there are: credit is restated when half of it is used.
+    pub link_window_bytes: u64,
+    pub held_bytes: usize,
+    pub entries: usize,
+    pub account_queue: usize,
+    pub pending: usize,
+    pub flush_page: u32,
+    pub closes_per_turn: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            outbox_bytes: OUTBOX_BYTES_MAX as u64,
+            session_window_bytes: SESSION_WINDOW_BYTES,
+            link_window_bytes: LINK_WINDOW_BYTES,
+            held_bytes: HELD_BYTES_MAX,
+            entries: ENTRIES_MAX,
+            account_queue: ACCOUNT_QUEUE_MAX,
+            pending: PENDING_MAX,
+            flush_page: FLUSH_PAGE,
+            closes_per_turn: CLOSES_PER_TURN,
+        }
+    }
+}
+
 /// Bytes of frames an edge may have on its way to a shard. Bounds what the shard's reader buffers.
 pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -21,7 +55,8 @@ pub const ACCOUNT_QUEUE_MAX: usize = 1024;
 /// Appends and stanzas in order behind them, per account. Reached: as [`ACCOUNT_QUEUE_MAX`].
 pub const PENDING_MAX: usize = 8192;
 
-/// Bytes on their way to one other shard. Reached: requests are refused with `resource-constraint`.
+/// Bytes on their way to one other shard; one message fits whatever its size. Reached: requests are refused
+/// with `resource-constraint`.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long a slot's new owner waits for the old one's word that it is done, and how long what waits for a

@@ -34,7 +34,7 @@ pub struct Link {
 
 impl Link {
     /// A link whose connection is there and whose `Hello` is not.
-    pub fn new() -> Link {
+    pub fn new(window_bytes: u64) -> Link {
         Link {
             edge: "".into(),
             key_of: None,
@@ -43,17 +43,11 @@ impl Link {
             greeted: false,
             up: true,
             received_bytes: 0,
-            granted_bytes: crate::limits::LINK_WINDOW_BYTES,
+            granted_bytes: window_bytes,
             sent_bytes: 0,
             credit_bytes: 0,
             waiting: VecDeque::new(),
             draining: false,
         }
-    }
-}
-
-impl Default for Link {
-    fn default() -> Link {
-        Link::new()
     }
 }

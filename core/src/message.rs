@@ -5,7 +5,6 @@ use crate::account::{Account, AccountKey, Pending, State};
 use crate::classify::classify;
 use crate::cx::Cx;
 use crate::domain::Switch;
-use crate::limits;
 use crate::offline;
 use crate::outputs::Event;
 use crate::session::{Origin, SessionKey};
@@ -41,7 +40,8 @@ pub fn logged(stanza: &SharedStanza) -> bool {
 pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
     let own = cx.session(key).map(|session| session.jid.bare_str().to_owned());
     let stanza = Stanza { to: stanza.to.or(own.as_deref()), ..*stanza };
-    let origin = if stanza.ty == StanzaType::Error { None } else { cx.defer() };
+    // Errors, too, are on the client's credit.
+    let origin = cx.defer();
     cx.route(SharedStanza::new(&stanza), origin);
 }
 
@@ -116,9 +116,10 @@ fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<Ses
 
 /// Puts a message into the account's log; it is delivered and settled once it is durable there.
 fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+    let limits = cx.shard.settings.limits;
     let Some(account) = cx.account(key) else { return };
-    let full = account.log.pending.len() >= limits::PENDING_MAX
-        || account.undelivered().saturating_add(account.log.pending.len()) >= offline::room(account);
+    let full = account.log.pending.len() >= limits.pending
+        || account.undelivered().saturating_add(account.log.pending.len()) >= offline::room(account, &limits);
     if full {
         return cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable);
     }
@@ -242,7 +243,11 @@ fn deliver(cx: &mut Cx<'_>, account: AccountKey, stanza: &SharedStanza, origin: 
             }
         }
         // It waits in the log, and comes when the client has read what it was sent.
-        [only] if cx.session(*only).is_some_and(|session| session.receives_bare() && session.outbound.is_behind()) => {
+        [only]
+            if cx.session(*only).is_some_and(|session| {
+                session.receives_bare() && session.outbound.is_behind(cx.shard.settings.limits.held_bytes)
+            }) =>
+        {
             if let Some(account) = cx.account_mut(account) {
                 account.log.undelivered(log);
             }

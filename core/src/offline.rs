@@ -4,7 +4,7 @@
 
 use crate::account::{Absent, Account, AccountKey, Pending, State};
 use crate::cx::Cx;
-use crate::limits;
+use crate::limits::{self, Limits};
 use crate::message;
 use crate::outputs::Event;
 use crate::session::SessionKey;
@@ -13,8 +13,8 @@ use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{Delay, Overlay};
 
 /// How many messages may wait for the account: no limit while someone is there to have them.
-pub fn room(account: &Account) -> usize {
-    if account.sessions.is_empty() { limits::OFFLINE_MESSAGES_MAX } else { limits::PENDING_MAX }
+pub fn room(account: &Account, limits: &Limits) -> usize {
+    if account.sessions.is_empty() { limits::OFFLINE_MESSAGES_MAX } else { limits::PENDING_MAX.max(limits.pending) }
 }
 
 /// A session became available with non-negative priority.
@@ -47,7 +47,7 @@ pub fn recover(cx: &mut Cx<'_>, key: AccountKey) {
         return cx.drain(key);
     }
     let (slot, account, after) = (account.slot, account.jid.clone(), account.log.marks.low_water);
-    let ask = Ask::ReadLog { account, after, limit: limits::FLUSH_PAGE };
+    let ask = Ask::ReadLog { account, after, limit: cx.shard.settings.limits.flush_page };
     cx.ask(slot, ask, Box::new(move |cx, answer| recovered(cx, key, answer)));
 }
 
@@ -78,24 +78,26 @@ fn recovered(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
 pub fn read_on(cx: &mut Cx<'_>, key: AccountKey) {
     let Some(account) = cx.account(key) else { return };
     let Some(Pending::Read { after, .. }) = account.log.pending.front() else { return };
-    let ask = Ask::ReadLog { account: account.jid.clone(), after: *after, limit: limits::FLUSH_PAGE };
+    let ask = Ask::ReadLog { account: account.jid.clone(), after: *after, limit: cx.shard.settings.limits.flush_page };
     let slot = account.slot;
     cx.ask(slot, ask, Box::new(move |cx, answer| page(cx, key, answer)));
 }
 
 fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
-    let records = match answer {
-        Answer::Records(records) => records,
-        Answer::Failed(error) => {
-            cx.event(Event::StorageFailed { doing: "read waiting messages", cause: error.to_string() });
-            Vec::new()
-        }
-        _ => Vec::new(),
-    };
     // What was shelved meanwhile is part of the page.
     if let Some(Pending::Read { asked, .. }) = cx.account_mut(key).and_then(|account| account.log.pending.front_mut()) {
         *asked = false;
     }
+    let records = match answer {
+        Answer::Records(records) => records,
+        Answer::Failed(error) => {
+            cx.event(Event::StorageFailed { doing: "read waiting messages", cause: error.to_string() });
+            // What waits is the client's: it is asked for again with the next sweep, and what follows waits.
+            cx.shard.unread.push(key);
+            return;
+        }
+        _ => Vec::new(),
+    };
     message::shelve(cx, key);
     let Some(Pending::Read { to: (session, generation), after, .. }) =
         cx.account(key).and_then(|account| account.log.pending.front())
@@ -233,6 +235,25 @@ mod tests {
         core.send(ada, "<presence/>");
         let came = core.take(ada).into_iter().filter(|stanza| stanza.starts_with("<message")).count();
         assert_eq!(came, 60);
+    }
+
+    /// A page that cannot be read is asked for again: the client need not say once more that it is there.
+    #[test]
+    fn a_page_that_cannot_be_read_comes_later() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let grace = core.login("grace@example.org/phone");
+        let message = |id: u32| format!("<message to='ada@example.org' id='{id}' type='chat'><body>b</body></message>");
+        core.send(grace, &message(1));
+        let ada = core.login("ada@example.org/desk");
+        core.unreadable = true;
+        core.send(ada, "<presence/>");
+        core.send(grace, &message(2));
+        core.unreadable = false;
+        core.advance(limits::MARKS_STORE_MS);
+        let stanzas = core.take_stanzas(ada);
+        let came: Vec<&str> = stanzas.iter().filter_map(|(stanza, _)| stanza.view().id).collect();
+        assert_eq!(came, ["1", "2"]);
     }
 
     /// After a crash the log holds what no mark tells of. What comes while that is being found out is not

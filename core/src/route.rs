@@ -3,7 +3,6 @@
 
 use crate::account::{Account, AccountKey, Pending, State, Work};
 use crate::cx::Cx;
-use crate::limits;
 use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::slots::handover;
@@ -66,7 +65,7 @@ pub enum PeerMessage {
 }
 
 impl PeerMessage {
-    /// What the message is charged against [`limits::OUTBOX_BYTES_MAX`].
+    /// What the message is charged against [`crate::limits::OUTBOX_BYTES_MAX`].
     pub fn bytes(&self) -> u64 {
         match self {
             PeerMessage::Route { stanza, .. } => PeerMessage::route_bytes(stanza),
@@ -245,10 +244,12 @@ impl Cx<'_> {
         }
     }
 
-    /// Sends a stanza to the shard of its recipient, if there is room.
+    /// Sends a stanza to the shard of its recipient, if there is room. What answers another needs none: it is
+    /// bounded by its sender's credit, and refusing it would leave a question open.
     pub fn relay(&mut self, owner: ShardIndex, stanza: SharedStanza, origin: Option<Origin>, hops: u8) {
+        let answers = matches!(stanza.view().ty, StanzaType::Result | StanzaType::Error);
         let message = PeerMessage::Route { stanza, origin, hops };
-        if self.shard.outbox_has_room(owner, message.bytes()) {
+        if answers || self.shard.outbox_has_room(owner, message.bytes()) {
             self.send_peer(owner, message);
         } else if let PeerMessage::Route { stanza, origin, .. } = message {
             self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
@@ -311,10 +312,11 @@ impl Cx<'_> {
 
     /// A stanza for an account that is ready: behind what waits for the log, if anything does.
     pub fn inbound_ready(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+        let most = self.shard.settings.limits.pending;
         let Some(account) = self.account_mut(key) else { return };
         if account.log.pending.is_empty() || message::logged(&stanza) {
             self.dispatch(key, stanza, origin);
-        } else if account.log.pending.len() < limits::PENDING_MAX {
+        } else if account.log.pending.len() < most {
             account.log.pending.push_back(Pending::Stanza { stanza, origin });
         } else {
             self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);

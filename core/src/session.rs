@@ -1,7 +1,6 @@
 //! A bound resource: what came in and is not settled, what went out and is not written.
 
 use crate::account::AccountKey;
-use crate::limits;
 use crate::link::LinkId;
 use crate::route::bare;
 use hearth_storage::LogId;
@@ -118,8 +117,8 @@ impl Inbound {
     }
 
     /// Absolute bytes the client may have sent.
-    pub fn credit(&self) -> u64 {
-        self.settled_bytes.saturating_add(limits::SESSION_WINDOW_BYTES)
+    pub fn credit(&self, window_bytes: u64) -> u64 {
+        self.settled_bytes.saturating_add(window_bytes)
     }
 
     /// A stanza was handled; `parts` of its effects are under way (none: it settles as soon as
@@ -247,8 +246,8 @@ impl Outbound {
     }
 
     /// Its client reads so slowly that half of what may be held is: what can wait elsewhere does.
-    pub fn is_behind(&self) -> bool {
-        self.held_bytes > limits::HELD_BYTES_MAX / 2
+    pub fn is_behind(&self, held_max: usize) -> bool {
+        self.held_bytes > held_max / 2
     }
 
     /// Entries up to `entry` were written; returns what they were. A mark from nowhere is ignored.
@@ -282,7 +281,7 @@ mod tests {
         assert_eq!((inbound.settled(), inbound.received()), (4, 4));
         assert_eq!(inbound.handled(4, 1, 0), Err(OutOfOrder));
         assert_eq!(inbound.handled(6, 1, 0), Err(OutOfOrder));
-        assert_eq!(inbound.credit(), 40 + limits::SESSION_WINDOW_BYTES);
+        assert_eq!(inbound.credit(1000), 1040);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub struct Settings {
     pub epoch: SlotEpoch,
     /// Clear login is offered to edges that say their client is on loopback.
     pub clear_login: bool,
+    pub limits: limits::Limits,
 }
 
 /// What happens to a shard.
@@ -156,6 +157,8 @@ pub struct Shard {
     pub ending: VecDeque<(SessionKey, Generation, &'static str)>,
     /// Broadcasts that wait for room in another shard's outbox: the last one of each session.
     pub presence_due: BTreeMap<(ShardIndex, SessionKey), Due>,
+    /// Accounts whose waiting messages could not be read: tried again with the next sweep.
+    pub unread: Vec<AccountKey>,
     /// What storage said last, if it was bad.
     pub storage_trouble: Option<String>,
     next_sweep_ms: u64,
@@ -195,6 +198,7 @@ impl Shard {
             closing: VecDeque::new(),
             ending: VecDeque::new(),
             presence_due: BTreeMap::new(),
+            unread: Vec::new(),
             storage_trouble: None,
             next_sweep_ms: 0,
             stats: Stats::default(),
@@ -249,14 +253,14 @@ impl Shard {
 
     /// Whether a request of so many bytes may still go to another shard.
     pub fn outbox_has_room(&self, shard: ShardIndex, bytes: u64) -> bool {
-        self.outbox_bytes
-            .get(usize::from(shard))
-            .is_some_and(|under_way| under_way.saturating_add(bytes) <= limits::OUTBOX_BYTES_MAX as u64)
+        self.outbox_bytes.get(usize::from(shard)).is_some_and(|under_way| {
+            *under_way == 0 || under_way.saturating_add(bytes) <= self.settings.limits.outbox_bytes
+        })
     }
 
     /// Whether work that nobody waits for may go on: every outbox is at most half full.
     pub fn outboxes_calm(&self) -> bool {
-        self.outbox_bytes.iter().all(|bytes| *bytes <= limits::OUTBOX_BYTES_MAX as u64 / 2)
+        self.outbox_bytes.iter().all(|bytes| *bytes <= self.settings.limits.outbox_bytes / 2)
     }
 
     pub fn charge_outbox(&mut self, shard: ShardIndex, bytes: u64) {

@@ -336,6 +336,13 @@ fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, t
                     cx.deliver(session, &stanza, &Overlay::default(), None);
                 }
             };
+            // A queue is gone on with when the account is ready again, so a ready one has none.
+            if cx
+                .account(key)
+                .is_some_and(|account| account.state == crate::account::State::Ready && account.queue.is_empty())
+            {
+                return then(cx, Ok(key));
+            }
             return cx.enqueue(key, Work::Call(Box::new(then)));
         }
         Want::Notify | Want::Exchange => cx.inbound(stanza, None),

@@ -186,6 +186,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             secret: boot.secret,
             epoch: boot.epoch,
             clear_login: config.clear_login,
+            limits: Default::default(),
         };
         let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
         let thread = shard_thread::ShardThread {

@@ -126,6 +126,7 @@ impl Core {
                 secret: boot.secret,
                 epoch: boot.epoch,
                 clear_login: false,
+                limits: Default::default(),
             };
             let random = SeededRandom::new(u64::from(index).wrapping_add(1));
             Shard::new(settings, Domains::new(domains.to_vec()), Box::new(random))

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
                 total.messages_delivered += trace.messages_delivered;
                 total.iqs_answered += trace.iqs_answered;
                 total.links_lost += trace.links_lost;
+                total.edges_lost += trace.edges_lost;
                 total.slots_moved += trace.slots_moved;
                 total.fenced += trace.fenced;
             }
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
     }
     bar.finish_and_clear();
     println!(
-        "{} seeds, {failures} failed; {} sessions, {} messages settled, {} deliveries, {} iqs answered, {} links lost, \
+        "{} seeds, {failures} failed; {} sessions, {} messages settled, {} deliveries, {} iqs answered, {} links lost, {} edges lost, \
          {} slots moved, {} questions fenced",
         arguments.seeds,
         total.sessions,
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         total.messages_delivered,
         total.iqs_answered,
         total.links_lost,
+        total.edges_lost,
         total.slots_moved,
         total.fenced
     );

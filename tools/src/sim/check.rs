@@ -22,6 +22,8 @@ pub enum Rule {
     StreamError { client: String, condition: String },
     /// A session that only one side knows, or that a shard serves without owning its slot.
     Zombie { jid: String, what: &'static str },
+    /// A queue is longer than its limit, or waits for nothing.
+    Queue { what: &'static str, of: String, len: usize },
     /// At rest two shards do not agree who owns a slot.
     Owners { slot: u16 },
     /// After everyone left, something stayed.
@@ -39,6 +41,7 @@ impl fmt::Display for Rule {
             Rule::NotXml { client } => write!(f, "{client} got bytes that are not XML"),
             Rule::StreamError { client, condition } => write!(f, "{client} got stream error {condition}"),
             Rule::Zombie { jid, what } => write!(f, "{jid}: {what}"),
+            Rule::Queue { what, of, len } => write!(f, "{what} of {of}: {len}"),
             Rule::Owners { slot } => write!(f, "the shards do not agree who owns slot {slot}"),
             Rule::LeftBehind { what, count } => write!(f, "{count} {what} left at the end"),
         }

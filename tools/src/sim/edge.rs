@@ -14,13 +14,13 @@ use hearth_wire::tree;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Link credit the edge gives; small, so that sessions wait for it now and then.
-const WINDOW: u64 = 64 * 1024;
-
 /// See the module.
 pub(super) struct EdgeLoop {
     index: u16,
     loops: u16,
+    incarnation: u64,
+    /// Link credit it gives.
+    window: u64,
     pub(super) links: Vec<SimLink>,
     directory: Directory,
     pub(super) conns: BTreeMap<u64, Conn>,
@@ -61,10 +61,12 @@ pub(super) struct Conn {
 }
 
 impl EdgeLoop {
-    pub(super) fn new(index: u16, loops: u16, shards: u16, seed: u64) -> EdgeLoop {
+    pub(super) fn new(index: u16, loops: u16, shards: u16, window: u64, seed: u64) -> EdgeLoop {
         EdgeLoop {
             index,
             loops,
+            incarnation: 1,
+            window,
             links: (0..shards).map(|_| SimLink::default()).collect(),
             directory: Directory::new(),
             conns: BTreeMap::new(),
@@ -76,6 +78,14 @@ impl EdgeLoop {
         }
     }
 
+    /// The process died and was started again: nothing of the first run is left.
+    pub(super) fn restart(&mut self) {
+        self.incarnation += 1;
+        self.conns.clear();
+        self.directory = Directory::new();
+        self.links.iter_mut().for_each(|link| *link = SimLink::default());
+    }
+
     /// A fresh link to a shard.
     pub(super) fn dial(&mut self, shard: ShardIndex) {
         let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
@@ -84,11 +94,11 @@ impl EdgeLoop {
             version_min: VERSION_MIN,
             version_max: VERSION_MAX,
             edge: "sim",
-            incarnation: 1,
+            incarnation: self.incarnation,
             event_loop: self.index,
             event_loops: self.loops,
             shard,
-            link_credit: WINDOW,
+            link_credit: self.window,
         };
         ToCore::Hello(hello).encode(&mut link.out);
     }
@@ -407,11 +417,12 @@ impl EdgeLoop {
 
     /// Credited bytes came; the credit is restated at once, half a window at a time.
     fn credited(&mut self, shard: ShardIndex, bytes: usize) {
+        let window = self.window;
         let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
-        let before = link.received / (WINDOW / 2);
+        let before = link.received / (window / 2);
         link.received += bytes as u64;
-        if link.received / (WINDOW / 2) != before {
-            ToCore::LinkCredit(LinkCredit { bytes: link.received + WINDOW }).encode(&mut link.out);
+        if link.received / (window / 2) != before {
+            ToCore::LinkCredit(LinkCredit { bytes: link.received + window }).encode(&mut link.out);
         }
     }
 

@@ -52,12 +52,15 @@ impl Machines {
                 secret: boot.secret,
                 epoch: boot.epoch,
                 clear_login: true,
+                limits: Default::default(),
             };
             Shard::new(settings, domains.clone(), Box::new(SeededRandom::new(u64::from(index))))
         });
         let mut machines = Machines {
             shards: shards.collect(),
-            edges: (0..LOOPS).map(|index| EdgeLoop::new(index, LOOPS, SHARDS, u64::from(index) + 100)).collect(),
+            edges: (0..LOOPS)
+                .map(|index| EdgeLoop::new(index, LOOPS, SHARDS, 64 * 1024, u64::from(index) + 100))
+                .collect(),
             storage,
             boot,
             out: Outputs::default(),

@@ -7,6 +7,7 @@ use super::{Options, Trace};
 use hearth_core::Now;
 use hearth_core::derive::Task;
 use hearth_core::domain::Domains;
+use hearth_core::limits::Limits;
 use hearth_core::link::LinkId;
 use hearth_core::outputs::{DerivationId, Outputs};
 use hearth_core::random::SeededRandom;
@@ -19,9 +20,34 @@ use hearth_storage::{
 use hearth_wire::BareJid;
 use hearth_wire::codec;
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch, SlotKey};
-use hearth_wire::to_core::ToCore;
+use hearth_wire::stanza::{StanzaKind, StanzaType};
+use hearth_wire::to_core::{Bind, ToCore, Written};
 use hearth_wire::to_edge::ToEdge;
 use std::collections::{BTreeMap, VecDeque};
+
+/// Channels of size 1: what each limit must at least hold is said at [`Limits`]. No stanza of this world has
+/// more than 500 bytes.
+const TIGHT: Limits = Limits {
+    outbox_bytes: 1,
+    session_window_bytes: 512,
+    link_window_bytes: 1_500,
+    held_bytes: 4_000,
+    entries: 4,
+    account_queue: 8,
+    pending: 4,
+    flush_page: 1,
+    closes_per_turn: 1,
+};
+
+/// As [`TIGHT`], of what an edge takes: a frame may carry a stanza for many sessions.
+const EDGE_WINDOW_TIGHT: u64 = 8 * 1024;
+
+/// What a session of a tight world may be sent, and what the edge that ships would allow it.
+const SESSION_CREDIT_TIGHT: u64 = 1_000;
+const SESSION_CREDIT: u64 = hearth_connmgr::limits::SESSION_WINDOW_BYTES;
+
+/// Questions that wait for one thread of storage in a tight world; more are refused as busy.
+const QUESTIONS_TIGHT: usize = 2;
 
 /// Something under way.
 enum Item {
@@ -94,6 +120,8 @@ pub(super) struct World {
     slot_key: SlotKey,
     /// Epoch of the last lease: far above what orderly moves count up to.
     leased: SlotEpoch,
+    /// Storage answers `Failed` to reads.
+    unreadable: bool,
     /// Storage answers `Failed` to writes and appends.
     failing: bool,
     trace: Trace,
@@ -113,13 +141,16 @@ impl World {
                 secret: boot.secret,
                 epoch: boot.epoch,
                 clear_login: true,
+                limits: if options.tight { TIGHT } else { Limits::default() },
             };
             let random = SeededRandom::new(random.next_u64());
             Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(random))
         });
         let shards: Vec<Shard> = shards.collect();
+        // Small, so that sessions wait for it now and then.
+        let window = if options.tight { EDGE_WINDOW_TIGHT } else { 64 * 1024 };
         let edges = (0..options.event_loops)
-            .map(|index| EdgeLoop::new(index, options.event_loops, options.shards, random.next_u64()))
+            .map(|index| EdgeLoop::new(index, options.event_loops, options.shards, window, random.next_u64()))
             .collect();
         // Two clients a user: several resources, and conflicts.
         let clients = (0..options.users * 2).map(|index| Client::new(index % options.users)).collect();
@@ -142,6 +173,7 @@ impl World {
             next_session: 1,
             slot_key: boot.slot_key,
             leased: boot.epoch,
+            unreadable: false,
             failing: false,
             trace: Trace::default(),
         };
@@ -155,6 +187,11 @@ impl World {
 
     /// One event.
     pub(super) fn step(&mut self) -> Result<(), Rule> {
+        self.event()?;
+        self.within_limits(false)
+    }
+
+    fn event(&mut self) -> Result<(), Rule> {
         match self.pick(100) {
             0..=69 => self.progress(),
             70..=84 => self.move_bytes(),
@@ -176,6 +213,7 @@ impl World {
     /// No more actions and faults: everything under way arrives, then everyone is asked for, then all leave.
     pub(super) fn rest(&mut self) -> Result<Trace, Rule> {
         self.failing = false;
+        self.unreadable = false;
         for client in &mut self.clients {
             client.stalled = false;
         }
@@ -185,6 +223,7 @@ impl World {
             self.pass(1_000);
             self.settle()?;
         }
+        self.within_limits(true)?;
         self.all_answered()?;
         self.no_zombies()?;
         self.everyone_leaves()?;
@@ -193,6 +232,11 @@ impl World {
             self.connect(user, 5);
         }
         self.settle()?;
+        // What could not be read is read with a later sweep.
+        for _ in 0..5 {
+            self.pass(1_000);
+            self.settle()?;
+        }
         self.all_answered()?;
         self.no_zombies()?;
         self.everyone_leaves()?;
@@ -306,7 +350,7 @@ impl World {
                     question.epoch = SlotEpoch::MAX;
                 }
                 let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
-                let answered = if writes && self.failing {
+                let answered = if (writes && self.failing) || (!writes && self.unreadable) {
                     Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
                 } else {
                     self.storage.answer(question)
@@ -372,7 +416,13 @@ impl World {
                 Ask::Append { .. } => 2,
                 Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. } => 0,
             };
-            self.push((3, lane, shard), Item::Question { shard, question });
+            let lane = (3, lane, shard);
+            if self.options.tight && self.lanes.get(&lane).is_some_and(|waiting| waiting.len() >= QUESTIONS_TIGHT) {
+                let answered = Answered { id: question.id, answer: Answer::Failed(StoreError::Busy) };
+                self.push((5, lane.1, shard), Item::Answer { shard, answered });
+                continue;
+            }
+            self.push(lane, Item::Question { shard, question });
         }
         for (id, task) in out.derive.drain(..) {
             self.push((4, 0, shard), Item::Derive { shard, id, task });
@@ -387,6 +437,20 @@ impl World {
             }
         }
         self.out = out;
+        self.note_refused(shard);
+    }
+
+    /// Errors that stand in a session's outbound list count as told, whether its client lives to read them or not.
+    fn note_refused(&mut self, shard: usize) {
+        let Some(shard) = self.shards.get(shard) else { return };
+        for held in shard.sessions.iter().flat_map(|(_, session)| &session.outbound.held) {
+            let view = held.stanza.view();
+            if (view.kind, view.ty) == (StanzaKind::Message, StanzaType::Error)
+                && let Some(id) = view.id.and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse().ok())
+            {
+                self.messages.refused(id);
+            }
+        }
     }
 
     fn edge_of(&self, shard: usize, link: u16) -> Option<(usize, usize)> {
@@ -417,9 +481,29 @@ impl World {
         if let Some(edge) = self.edges.get_mut(edge) {
             edge.link_lost(u16::try_from(shard).unwrap_or(0));
         }
-        // The shard hears of it before the new link's frames.
-        self.push((0, edge, shard), Item::LinkDown { shard, link });
+        if self.pick(3) == 0 {
+            // The shard has not noticed when the new link comes.
+            let at_ms = self.now.mono_ms + self.pick(3_000) as u64;
+            self.late.push((at_ms, (7, edge, shard), Item::LinkDown { shard, link }));
+        } else {
+            // The shard hears of it before the new link's frames.
+            self.push((0, edge, shard), Item::LinkDown { shard, link });
+        }
         self.dial(edge, shard);
+    }
+
+    /// The edge's process dies with all its loops, and is started again.
+    fn edge_dies(&mut self) {
+        self.trace.edges_lost += 1;
+        for client in &mut self.clients {
+            client.gone();
+        }
+        self.edges.iter_mut().for_each(EdgeLoop::restart);
+        for edge in 0..self.edges.len() {
+            for shard in 0..self.shards.len() {
+                self.lose_link(edge, shard);
+            }
+        }
     }
 
     fn collect_links(&mut self) {
@@ -443,13 +527,23 @@ impl World {
         }
         let mut rest = bytes;
         while let Ok(Some((frame, used))) = codec::split(rest, codec::FRAME_BYTES_MAX) {
-            if let Ok(Some(frame)) = ToCore::decode(frame) {
+            if let Ok(Some(mut frame)) = ToCore::decode(frame) {
+                self.tighten(&mut frame);
                 self.tell(|| format!("edge {edge} -> shard {shard}: {frame:?}"));
                 self.feed(shard, Input::Frame { link: LinkId(link), frame, bytes: used });
             }
             rest = rest.get(used..).unwrap_or_default();
         }
         self.feed(shard, Input::EndOfTurn);
+    }
+
+    /// The edge's own window is a constant: the world says less on its behalf.
+    fn tighten(&self, frame: &mut ToCore<'_>) {
+        if self.options.tight
+            && let ToCore::Bind(Bind { credit, .. }) | ToCore::Written(Written { credit, .. }) = frame
+        {
+            *credit = credit.saturating_sub(SESSION_CREDIT - SESSION_CREDIT_TIGHT);
+        }
     }
 
     fn frames_to_edge(&mut self, edge: usize, shard: usize, link: u16, bytes: &[u8]) {
@@ -601,12 +695,14 @@ impl World {
 
     /// Something breaks.
     fn fault(&mut self) -> Result<(), Rule> {
-        match self.pick(4) {
+        match self.pick(6) {
             0 => {
                 let (edge, shard) = (self.pick(self.edges.len()), self.pick(self.shards.len()));
                 self.lose_link(edge, shard);
             }
             1 => self.failing = !self.failing,
+            2 => self.unreadable = !self.unreadable,
+            3 if self.pick(3) == 0 => self.edge_dies(),
             _ => {
                 let index = self.pick(self.clients.len());
                 self.cut_off(index);
@@ -649,6 +745,32 @@ impl World {
         let moving = self.shards.iter().any(|s| s.slots.is_moving(slot));
         let busy = late || moving || self.lanes.values().flatten().any(hears);
         (agreed && !busy).then_some(owner)
+    }
+
+    /// Every queue under its limit; at rest none that nobody goes on with.
+    fn within_limits(&self, at_rest: bool) -> Result<(), Rule> {
+        let check = |what, of: &str, len: usize, most: usize| {
+            if len <= most { Ok(()) } else { Err(Rule::Queue { what, of: of.to_owned(), len }) }
+        };
+        for shard in &self.shards {
+            let limits = &shard.settings.limits;
+            for (_, session) in shard.sessions.iter() {
+                let (jid, out) = (session.jid.as_str(), &session.outbound);
+                // The last one that was taken may pass the limit.
+                check("held bytes", jid, out.held_bytes, limits.held_bytes + 1_000)?;
+                check("held stanzas", jid, out.held.len(), limits.entries + 1)?;
+                check("entries", jid, out.entries.len(), limits.entries)?;
+            }
+            for account in shard.accounts.iter() {
+                let jid = account.jid.as_str();
+                check("work that waits", jid, account.queue.len(), limits.account_queue)?;
+                check("stanzas in order", jid, account.log.pending.len(), limits.pending + account.sessions.len() + 1)?;
+                if at_rest {
+                    check("work that nobody does", jid, account.queue.len(), 0)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// No session that only one side knows, none outside its slot's owner, no two owners.
