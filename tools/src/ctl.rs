@@ -3,6 +3,7 @@
 
 mod args;
 mod connection;
+mod dns;
 mod help;
 mod line;
 mod out_file;
@@ -10,7 +11,7 @@ mod password;
 mod print;
 
 use connection::Core;
-use hearth_core::commands::{Command, Done, Kind, Refused, RefusedKind, Rows, Shape};
+use hearth_core::commands::{Arguments, Command, Done, Kind, Refused, RefusedKind, Rows, Run, Shape};
 use hearth_core::control::Request;
 use line::{Invocation, Line, SecretSource};
 use out_file::OutFile;
@@ -107,6 +108,9 @@ fn read(arguments: &[String]) -> Result<(Line, PathBuf), Failure> {
 /// Runs one command and prints what came of it.
 fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let Invocation { command, mut parameters, secret, yes } = line;
+    if let Run::Here = command.run {
+        return here(command, &parameters, as_json, out);
+    }
     // Before anything is asked of the operator.
     let core = Core::find(socket)?;
     complete_accounts(&core, command, &mut parameters)?;
@@ -150,6 +154,29 @@ fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) ->
             (other, _) => return Err(odd(&other)),
         }
     }
+}
+
+/// A command that needs no core.
+fn here(
+    command: &'static Command,
+    parameters: &Map<String, Json>,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    let arguments = Arguments::parse(command, parameters)?;
+    let (rows, right) = match command.name {
+        "dns" => dns::run(&arguments)?,
+        other => return Err(Failure::new(Exit::Failed, format!("`{other}` is not in this hearthctl"), "report this")),
+    };
+    if let Shape::Rows(fields) = command.result {
+        let mut table = print::Table::new(fields, as_json);
+        let _ = table.page(&rows, out).and_then(|()| table.end(out));
+    }
+    if right {
+        return Ok(());
+    }
+    let message = "not every record is right";
+    Err(Failure::new(Exit::NotFound, message, "put the lines above into the domain's zone, and ask again in a while"))
 }
 
 /// What a command is about: its first parameter.

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod ctl;
+pub mod dns;
 pub mod embedded;
 pub mod load;
 pub mod relay;

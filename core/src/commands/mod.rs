@@ -12,6 +12,7 @@
 
 mod arguments;
 mod audit;
+mod dns;
 mod domain;
 pub(crate) mod edge;
 mod features;
@@ -47,6 +48,7 @@ pub const GROUPS: &[&Group] = &[
     &session::GROUP,
     &domain::GROUP,
     &edge::GROUP,
+    &dns::GROUP,
     &features::GROUP,
     &limits::GROUP,
     &log::GROUP,
