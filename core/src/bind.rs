@@ -14,6 +14,10 @@ use hearth_wire::{StanzaCondition, StreamCondition};
 /// The client asks for a resource; one is made if it asks for none (§7.6).
 pub fn on_bind(cx: &mut Cx<'_>, link: LinkId, frame: &Bind<'_>) {
     let counter = frame.counter;
+    if cx.shard.draining.is_some() {
+        // The client comes again, and finds the core that follows.
+        return refuse(cx, link, counter, StanzaCondition::ResourceConstraint);
+    }
     let account = cx.shard.logins.get(&(link, counter)).and_then(|login| login.account);
     let Some(jid) = account.and_then(|key| cx.account(key)).map(|account| account.jid.clone()) else {
         return refuse(cx, link, counter, StanzaCondition::NotAllowed);

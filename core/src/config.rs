@@ -33,6 +33,8 @@ pub struct Config {
     pub link_tcp: Option<SocketAddr>,
     /// TCP address for links of edges on other machines: mutual TLS, keys by `hearthctl edge add`.
     pub link_tls: Option<SocketAddr>,
+    /// How long a stopping core waits for its clients' streams to end, at most, seconds.
+    pub drain_s: u32,
     pub log: Log,
     pub storage: StorageConfig,
 }
@@ -202,6 +204,7 @@ impl Default for Config {
             link_unix: PathBuf::from("link.sock"),
             link_tcp: None,
             link_tls: None,
+            drain_s: 10,
             log: Log::default(),
             storage: StorageConfig::default(),
         }
@@ -246,10 +249,31 @@ impl Config {
         if !crate::logging::LEVELS.contains(&self.log.level.as_str()) {
             return Err(format!("log.level = {:?}: expected error, warn, info, debug or trace", self.log.level));
         }
+        if !(1..=3_600).contains(&self.drain_s) {
+            return Err(format!("drain_s = {}: expected 1 to 3600", self.drain_s));
+        }
         if !(1..=65_536).contains(&self.storage.cache_mib) {
             return Err(format!("storage.cache_mib = {}: expected 1 to 65536", self.storage.cache_mib));
         }
         Ok(())
+    }
+
+    /// Keys in which `new` differs that only a restart changes: all but the log's level.
+    pub fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
+        let Config { data, shards, domains, clear_login, link_unix, link_tcp, link_tls, drain_s, log, storage } = self;
+        let keys = [
+            ("data", *data != new.data),
+            ("shards", *shards != new.shards),
+            ("domains", *domains != new.domains),
+            ("clear_login", *clear_login != new.clear_login),
+            ("link_unix", *link_unix != new.link_unix),
+            ("link_tcp", *link_tcp != new.link_tcp),
+            ("link_tls", *link_tls != new.link_tls),
+            ("drain_s", *drain_s != new.drain_s),
+            ("log.format", log.format != new.log.format),
+            ("storage", *storage != new.storage),
+        ];
+        keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
     }
 
     /// Where edges on this machine connect.
@@ -383,6 +407,7 @@ mod tests {
         let wrong = |text: &str| Config::parse(text).unwrap_err();
         assert!(wrong("shards = 0").contains("shards = 0"));
         assert!(wrong("link_tcp = \"192.0.2.1:1\"").contains("loopback"));
+        assert!(wrong("drain_s = 0").contains("drain_s = 0: expected 1 to 3600"));
         assert!(wrong("colour = 1").contains("colour"));
         assert!(wrong("[[domains]]\nname = \"EXAMPLE.org\"").contains("EXAMPLE.org"));
         let switch = wrong("[[domains]]\nname = \"a.example\"\nregistrations = true");

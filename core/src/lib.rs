@@ -27,6 +27,7 @@ pub mod delivery;
 pub mod derive;
 pub mod disco;
 pub mod domain;
+pub mod drain;
 pub mod edges;
 pub mod entity_time;
 pub mod features;

@@ -1,8 +1,9 @@
 //! `hearth-core`: arguments, configuration, run, exit code.
 
 use hearth_core::config::{Config, CoreError, LogFormat};
+use hearth_core::logging;
 use hearth_core::runtime::{self, StopHandle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,13 +54,28 @@ fn start(arguments: &Arguments) -> Result<(), CoreError> {
     }
     log_to_stderr(&config);
     let stop = StopHandle::new();
-    runtime::stop_on_signals(&stop)?;
+    let (path, running) = (arguments.config.clone(), config.clone());
+    runtime::stop_on_signals(&stop, move || reload(path.as_deref(), &running))?;
     runtime::run(&config, |ready| tracing::info!(event = "ready", control = %ready.control.display()), &stop)
+}
+
+/// A file that is wrong changes nothing.
+fn reload(path: Option<&Path>, running: &Config) {
+    match path.map_or_else(|| Ok(Config::default()), Config::load) {
+        Ok(config) => {
+            tracing::info!(event = "reload");
+            logging::set(&config.log.level);
+            for key in running.fixed_keys_changed(&config) {
+                tracing::warn!(event = "restart_needed", key, "this key changes with a restart only");
+            }
+        }
+        Err(error) => tracing::error!(event = "reload_refused", %error, next = "what was in force stays"),
+    }
 }
 
 fn log_to_stderr(config: &Config) {
     let log = tracing_subscriber::registry().with(hearth_core::logging::filter(&config.log.level));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
     match config.log.format {
         LogFormat::Text => log.with(lines).init(),
         LogFormat::Json => log.with(lines.json()).init(),

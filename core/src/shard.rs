@@ -13,6 +13,7 @@ use crate::commands::{self, Call, ControlId};
 use crate::cx::Cx;
 use crate::derive::Derived;
 use crate::domain::Domains;
+use crate::drain;
 use crate::edges;
 use crate::last_activity;
 use crate::limits;
@@ -102,6 +103,8 @@ pub enum Input<'a> {
     WakeUp,
     /// Nothing more is there to read: settle, restate credit, go on with what was put off.
     EndOfTurn,
+    /// The core is about to stop: clients are told, and nobody new is bound.
+    Drain,
     /// The core stops: what was put off is stored now.
     Stop,
 }
@@ -153,6 +156,8 @@ pub struct Shard {
     handled_bytes: Vec<u64>,
     /// Dead links whose sessions are being closed, with the cursor.
     pub closing: VecDeque<(LinkId, u32)>,
+    /// Set once the core is about to stop: the next place whose session is to be told.
+    pub draining: Option<u32>,
     /// Sessions whose sockets are closed, to end when other shards have room for what that means.
     pub ending: VecDeque<(SessionKey, Generation, &'static str)>,
     /// Broadcasts that wait for room in another shard's outbox: the last one of each session.
@@ -196,6 +201,7 @@ impl Shard {
             outbox_bytes: vec![0; shards],
             handled_bytes: vec![0; shards],
             closing: VecDeque::new(),
+            draining: None,
             ending: VecDeque::new(),
             presence_due: BTreeMap::new(),
             unread: Vec::new(),
@@ -227,6 +233,7 @@ impl Shard {
             Input::SlotOwner { slot, epoch, shard } => handover::on_owner(&mut cx, slot, epoch, shard, true),
             Input::WakeUp => {}
             Input::EndOfTurn => end_of_turn(&mut cx),
+            Input::Drain => drain::begin(&mut cx),
             Input::Stop => {
                 for key in cx.shard.accounts.sweep(usize::MAX) {
                     last_activity::on_stop(&mut cx, key);
@@ -261,6 +268,11 @@ impl Shard {
     /// Whether work that nobody waits for may go on: every outbox is at most half full.
     pub fn outboxes_calm(&self) -> bool {
         self.outbox_bytes.iter().all(|bytes| *bytes <= self.settings.limits.outbox_bytes / 2)
+    }
+
+    /// Whether the other shards have handled all that was sent to them.
+    pub fn outboxes_empty(&self) -> bool {
+        self.outbox_bytes.iter().all(|bytes| *bytes == 0)
     }
 
     pub fn charge_outbox(&mut self, shard: ShardIndex, bytes: u64) {
@@ -355,6 +367,7 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
 
 fn end_of_turn(cx: &mut Cx<'_>) {
     edges::close_some(cx);
+    drain::tell_some(cx);
     fanout::send_due(cx);
     if cx.shard.slots.busy() {
         handover::advance(cx);

@@ -198,6 +198,36 @@ fn users_on_two_edges_talk_and_a_revoked_edge_is_cut() {
     assert!(paris.login("ada").is_err());
 }
 
+/// The core goes first, as for an upgrade: clients are told, and what they had sent is there afterwards.
+#[test]
+fn a_stopping_core_tells_the_clients_of_its_edges() {
+    let mut core = Core::start();
+    core.add_user("ada@localhost");
+    core.add_user("grace@localhost");
+    let edge = Edge::start(&core.add_edge("paris", "paris.edge"));
+    let mut ada = eventually("ada logs in", || edge.login("ada").ok());
+    let grace = eventually("grace logs in", || edge.login("grace").ok());
+    const MESSAGES: usize = 50;
+    for number in 0..MESSAGES {
+        let text = format!("<message type='chat' to='nobody@localhost' id='m{number}'><body>{number}</body></message>");
+        ada.send(&text).expect("sent");
+    }
+    // Answered, so all before it was handled.
+    ada.send("<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>").expect("sent");
+    let answered = |item: &Item| matches!(item, Item::Element(iq) if iq.attr("id") == Some("p"));
+    while !answered(&ada.receive().expect("an answer")) {}
+    let start = std::time::Instant::now();
+    core.stop.stop();
+    for mut client in [ada, grace] {
+        let items = client.receive_until_closed().expect("the stream ends");
+        let [.., Item::Element(error), Item::Close] = items.as_slice() else { panic!("{items:?}") };
+        let condition = error.children().next().map(|child| child.name.as_str());
+        assert_eq!(condition, Some("system-shutdown"), "{error}");
+    }
+    core.thread.take().map(JoinHandle::join).expect("it runs").expect("it ends in peace");
+    assert!(start.elapsed() < std::time::Duration::from_secs(8), "not at the deadline: {:?}", start.elapsed());
+}
+
 #[test]
 fn a_key_opens_no_other_name() {
     let core = Core::start();

@@ -39,6 +39,10 @@ pub(crate) enum Mail {
         call: Call,
         reply: Sender<Reply>,
     },
+    /// The core is about to stop; the index comes back once nothing is left to wait for.
+    Drain {
+        done: Sender<ShardIndex>,
+    },
     Stop,
 }
 

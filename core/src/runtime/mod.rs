@@ -8,6 +8,7 @@ mod edge_keys;
 mod link_io;
 mod mail;
 mod shard_thread;
+mod stop;
 
 use crate::Now;
 use crate::config::{Config, CoreError};
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Instant, SystemTime};
+pub use stop::{StopHandle, stop_on_signals};
 
 const WAKE_TOKEN: mio::Token = mio::Token(usize::MAX);
 
@@ -80,50 +82,6 @@ impl Random for OsRandom {
         if self.0.fill(out).is_err() {
             tracing::error!(event = "no_randomness", next = "the operating system's random source failed");
             std::process::abort();
-        }
-    }
-}
-
-/// Ends a running core, from any thread.
-#[derive(Clone, Default)]
-pub struct StopHandle {
-    stopping: Arc<AtomicBool>,
-    wake: crossbeam_wake::Wake,
-}
-
-impl StopHandle {
-    pub fn new() -> StopHandle {
-        StopHandle::default()
-    }
-
-    /// Asks; [`run`] returns when all is stored and closed.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.wake.wake();
-    }
-}
-
-/// A one-shot signal between threads.
-mod crossbeam_wake {
-    use crossbeam_channel::{Receiver, Sender, bounded};
-
-    #[derive(Clone)]
-    pub(super) struct Wake(Sender<()>, Receiver<()>);
-
-    impl Default for Wake {
-        fn default() -> Wake {
-            let (sender, receiver) = bounded(1);
-            Wake(sender, receiver)
-        }
-    }
-
-    impl Wake {
-        pub(super) fn wake(&self) {
-            // Full means that it is signalled already.
-            let _ = self.0.try_send(());
-        }
-        pub(super) fn wait(&self) {
-            let _ = self.1.recv();
         }
     }
 }
@@ -205,6 +163,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             next_control: 1,
             out: Outputs::default(),
             stopping: false,
+            drained: None,
         };
         threads.push(spawn(format!("shard-{index}"), move || thread.run())?);
     }
@@ -221,12 +180,12 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     })?;
 
     ready(&at);
-    while !stop.stopping.load(Ordering::Acquire) {
-        stop.wake.wait();
-    }
+    stop.wait();
+    tracing::info!(event = "stopping");
     accept_stop.store(true, Ordering::Release);
     let _ = accept_waker.wake();
     join(accept);
+    stop::drain(&mailboxes, config.drain_s, stop);
     for mailbox in &mailboxes {
         mailbox.send(Mail::Stop);
     }
@@ -236,21 +195,6 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         // A socket file that is gone already is as good.
         let _ = std::fs::remove_file(path);
     }
-    Ok(())
-}
-
-/// SIGTERM and SIGINT stop the core.
-pub fn stop_on_signals(stop: &StopHandle) -> Result<(), CoreError> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])
-        .map_err(|cause| CoreError::os("wait for signals", cause))?;
-    let stop = stop.clone();
-    spawn("signals".to_owned(), move || {
-        if signals.forever().next().is_some() {
-            stop.stop();
-        }
-        Ok(())
-    })?;
     Ok(())
 }
 

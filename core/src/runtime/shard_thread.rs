@@ -6,6 +6,7 @@ use super::{Clock, WAKE_TOKEN, log_event};
 use crate::Now;
 use crate::commands::{ControlId, Reply};
 use crate::derive::Pool;
+use crate::drain;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Outputs;
@@ -39,6 +40,8 @@ pub(crate) struct ShardThread {
     pub(crate) next_control: ControlId,
     pub(crate) out: Outputs,
     pub(crate) stopping: bool,
+    /// Told once there is nothing left to wait for.
+    pub(crate) drained: Option<Sender<ShardIndex>>,
 }
 
 impl ShardThread {
@@ -68,6 +71,10 @@ impl ShardThread {
             self.read_links(now);
             self.shard.handle(Input::EndOfTurn, now, &mut self.out);
             self.perform(now);
+            if let Some(done) = self.drained.take_if(|_| drain::is_done(&self.shard)) {
+                // Whoever waited may have lost patience.
+                let _ = done.send(self.index);
+            }
             if self.stopping {
                 return Ok(());
             }
@@ -113,6 +120,10 @@ impl ShardThread {
                 Mail::Control { mut call, reply } => {
                     call.id = self.control_id(reply);
                     self.shard.handle(Input::Control(call), now, &mut self.out);
+                }
+                Mail::Drain { done } => {
+                    self.shard.handle(Input::Drain, now, &mut self.out);
+                    self.drained = Some(done);
                 }
                 Mail::Stop => {
                     self.shard.handle(Input::Stop, now, &mut self.out);

@@ -83,7 +83,7 @@ fn run_core(args: &Args) -> Result<(), Failure> {
         Failure::new(exit, error.to_string())
     };
     let stop = runtime::StopHandle::new();
-    runtime::stop_on_signals(&stop).map_err(failure)?;
+    runtime::stop_on_signals(&stop, || {}).map_err(failure)?;
     runtime::run(&args.core(), |_| say_ready(""), &stop).map_err(failure)
 }
 
