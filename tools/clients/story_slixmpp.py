@@ -165,7 +165,7 @@ class Slixmpp(story.Person):
 
     async def blocked(self):
         answer = await self.stream.plugin["xep_0191"].get_blocked()
-        return {item.get("jid") for item in answer.xml.iter("{%s}item" % story.BLOCKING)}
+        return {str(jid) for jid in answer["blocklist"]["items"]}
 
 
 async def log_in_with(told, mechanism):
