@@ -11,6 +11,7 @@ warnings.filterwarnings("ignore")  # of what it imports
 
 import aiosasl  # noqa: E402
 import aioxmpp  # noqa: E402
+import aioxmpp.blocking.xso  # noqa: E402
 import aioxmpp.connector  # noqa: E402
 import aioxmpp.private_xml  # noqa: E402
 import aioxmpp.vcard  # noqa: E402
@@ -189,7 +190,9 @@ class Aioxmpp(story.Person):
         await self.blocking.unblock_jids([aioxmpp.JID.fromstr(jid)])
 
     async def blocked(self):
-        return {str(jid) for jid in self.blocking.blocklist}
+        # Its own list follows pushes, some time after the answer; the server's is what counts.
+        question = aioxmpp.IQ(type_=aioxmpp.IQType.GET, payload=aioxmpp.blocking.xso.BlockList())
+        return {str(jid) for jid in (await self.stream.send(question)).items}
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Story:
         command = ["profanity", "--log", "DEBUG", "--logfile", str(self.log)]
         self.screen = Screen(command, folders | {"SSL_CERT_FILE": server["trusted"]})
         self.expected = set()
+        self.bookmark = False
 
     @property
     def desk(self):
@@ -134,6 +135,34 @@ class Story:
         await self.screen.shows(r"me: Guten Abend, Grace")
         await self.screen.shows(r"Grace.*: Good evening, Ada")
 
+    async def announced(self, feature):
+        if feature not in await self.grace.features(self.domain):
+            raise story.Lacking(feature)
+
+    async def ada_blocks_grace(self):
+        await self.announced(story.BLOCKING)
+        grace = self.grace_account[0]
+        await self.command(f"/blocked add {grace}")
+        await self.grace.sees(self.desk, "unavailable")
+        await self.command_until("/blocked", re.escape(grace))
+        self.grace.say(self.ada, "are you cross?")
+        back = await self.grace.until("message", lambda message: message.error)
+        story.expect(back.error == "service-unavailable", f"got {back}")
+        await self.command(f"/blocked remove {grace}")
+        await self.grace.sees(self.desk)
+        story.expect("are you cross?" not in "\n".join(self.screen.seen), "a blocked message came")
+
+    async def ada_keeps_a_bookmark(self):
+        # In private storage (XEP-0048, 0049); the next login reads it.
+        await self.announced(story.PRIVATE)
+        await self.command("/bookmark add room@conference.localhost", "Bookmark added")
+        self.bookmark = True
+
+    async def the_bookmark_is_still_there(self):
+        if not self.bookmark:
+            raise story.Lacking(story.PRIVATE)
+        await self.command_until("/bookmark list", "room@conference.localhost")
+
     async def ada_sets_a_vcard(self):
         raise story.Cannot("read or set a vCard: this version has no command for it")
 
@@ -208,8 +237,11 @@ class Story:
         they_chat_both_ways,
         ada_sets_a_vcard,
         ada_has_a_phone_too,
+        ada_blocks_grace,
+        ada_keeps_a_bookmark,
         grace_leaves_and_a_message_waits_for_her,
         ada_disconnects_and_a_message_waits_for_her,
+        the_bookmark_is_still_there,
         another_desk_takes_her_place,
         ada_quits,
     ]

@@ -165,7 +165,7 @@ class Slixmpp(story.Person):
 
     async def blocked(self):
         answer = await self.stream.plugin["xep_0191"].get_blocked()
-        return {str(jid) for jid in answer["blocklist"]["items"]}
+        return {item.get("jid") for item in answer.xml.iter("{%s}item" % story.BLOCKING)}
 
 
 async def log_in_with(told, mechanism):

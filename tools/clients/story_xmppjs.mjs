@@ -105,6 +105,9 @@ class Person {
   }
 }
 
+/** The server does not announce what a step needs. */
+class Lacking extends Error {}
+
 function expect(condition, what) {
   if (!condition) throw new Error(what);
 }
@@ -250,7 +253,13 @@ class Story {
     expect(read.getChildText("FN") === name, `read ${read}`);
   }
 
+  async announced(feature) {
+    const info = await this.ada.get(xml("query", { xmlns: DISCO }), this.ada.xmpp.jid.domain);
+    if (!info.getChildren("feature").some((has) => has.attrs.var === feature)) throw new Lacking(feature);
+  }
+
   async adaStoresANoteForHerself() {
+    await this.announced(PRIVATE);
     const text = "meet <Grace> & Charles";
     await this.ada.set(xml("query", { xmlns: PRIVATE }, xml("note", { xmlns: NOTE }, text)));
     const read = await this.ada.get(xml("query", { xmlns: PRIVATE }, xml("note", { xmlns: NOTE })));
@@ -290,6 +299,7 @@ class Story {
   }
 
   async adaBlocksGrace() {
+    await this.announced(BLOCKING);
     const [ada, grace] = [this.accounts.ada[0], this.accounts.grace[0]];
     const item = xml("item", { jid: grace });
     const list = () => this.ada.get(xml("blocklist", { xmlns: BLOCKING }));
@@ -362,8 +372,10 @@ const STEPS = [
   "aChangeOfPresenceIsSeen",
   "theyChatBothWays",
   "graceReadsTheVcardOfAda",
+  "adaStoresANoteForHerself",
   "adaHasAPhoneToo",
   "oneResourceTwiceIsAConflict",
+  "adaBlocksGrace",
   "graceLogsOutAndAdaSeesIt",
   "aMessageWaitsForGrace",
   "itWaitsOnlyOnce",
@@ -393,6 +405,10 @@ async function tell(server, ada, grace) {
       const remark = await deadline(story[step]());
       console.log(`ok ${title}${remark ? ` # ${remark}` : ""}`);
     } catch (error) {
+      if (error instanceof Lacking) {
+        console.log(`# @xmpp/client ${server.transport}: left out, the server does not announce ${error.message}`);
+        continue;
+      }
       failed = true;
       console.log(`not ok ${title}\n  # ${error}`);
       for (const person of [story.ada, story.grace]) {

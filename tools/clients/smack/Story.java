@@ -199,9 +199,10 @@ public final class Story {
         String run() throws Exception;
     }
 
-    private static final class Cannot extends Exception {
-        Cannot(String what) {
-            super(what);
+    /** The server does not announce what a step needs. */
+    private static final class Lacking extends Exception {
+        Lacking(String feature) {
+            super(feature);
         }
     }
 
@@ -239,8 +240,8 @@ public final class Story {
         try {
             String remark = step.run();
             System.out.println("ok " + title + (remark == null ? "" : " # " + remark));
-        } catch (Cannot what) {
-            System.out.println("# Smack " + transport + " cannot: " + what.getMessage() + " (" + words + ")");
+        } catch (Lacking what) {
+            System.out.println("# Smack " + transport + ": left out, the server does not announce " + what.getMessage());
         } catch (Exception error) {
             failed = true;
             System.out.println("not ok " + title + "\n  # " + error.toString().replace("\n", "\n  # "));
@@ -378,7 +379,14 @@ public final class Story {
         return null;
     }
 
+    private void announced(String feature) throws Exception {
+        if (!ServiceDiscoveryManager.getInstanceFor(ada.connection).serverSupportsFeature(feature)) {
+            throw new Lacking(feature);
+        }
+    }
+
     private String store() throws Exception {
+        announced("jabber:iq:private");
         PrivateDataManager storage = PrivateDataManager.getInstanceFor(ada.connection);
         DefaultPrivateData note = new DefaultPrivateData("note", NOTE);
         // It writes values as they are.
@@ -428,7 +436,7 @@ public final class Story {
 
     private String block() throws Exception {
         BlockingCommandManager blocking = BlockingCommandManager.getInstanceFor(ada.connection);
-        expect(blocking.isSupportedByServer(), "blocking is not announced");
+        announced("urn:xmpp:blocking");
         blocking.blockContacts(List.of(graceJid));
         grace.sees(ada.full(), Presence.Type.unavailable);
         expect(ada.blocked().equals(Set.of(graceJid)), "the list is " + ada.blocked());
@@ -492,8 +500,10 @@ public final class Story {
         step("a change of presence is seen", this::away);
         step("they chat both ways", this::chat);
         step("grace reads the vcard of ada", this::vcard);
+        step("ada stores a note for herself", this::store);
         step("ada has a phone too", this::phone);
         step("one resource twice is a conflict", this::conflict);
+        step("ada blocks grace", this::block);
         step("grace logs out and ada sees it", this::leaves);
         step("a message waits for grace", this::waits);
         step("it waits only once", this::once);
