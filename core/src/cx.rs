@@ -350,6 +350,38 @@ impl Cx<'_> {
         );
     }
 
+    /// Reads something of the account that is about to be written: it is busy meanwhile, so that no
+    /// other change comes between. `then` writes, if it will.
+    pub fn read_then_write(
+        &mut self,
+        key: AccountKey,
+        ask: Ask,
+        then: impl FnOnce(&mut Cx<'_>, Answer) + Send + 'static,
+    ) {
+        let Some(account) = self.account_mut(key) else { return };
+        if account.moved.is_some() {
+            return then(self, Answer::Refused(Refusal::Fenced));
+        }
+        debug_assert_eq!(account.state, State::Ready);
+        account.state = State::Writing;
+        let slot = account.slot;
+        self.ask(
+            slot,
+            ask,
+            Box::new(move |cx, answer| {
+                if let Some(account) = cx.account_mut(key) {
+                    account.state = State::Ready;
+                }
+                if let Answer::Failed(error) = &answer {
+                    let cause = error.to_string();
+                    cx.event(Event::StorageFailed { doing: "read what is to be changed", cause });
+                }
+                then(cx, answer);
+                cx.drain(key);
+            }),
+        );
+    }
+
     /// Has keys derived off the shard; `then` runs with the answer.
     pub fn derive(&mut self, task: Task, then: ThenDerived) {
         let id = self.shard.next_derivation;

@@ -6,8 +6,8 @@ use crate::forms::Info;
 use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
-    blocking, disco, entity_time, forms, last_activity, legacy_session, ping, register, roster, server_info, vcard,
-    version,
+    blocking, disco, entity_time, forms, jid_escaping, last_activity, legacy_session, ping, private_storage, register,
+    roster, server_info, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -23,8 +23,10 @@ pub const ALL: &[&Feature] = &[
     &entity_time::FEATURE,
     &forms::FEATURE,
     &forms::FIELD_NAMES,
+    &jid_escaping::FEATURE,
     &last_activity::FEATURE,
     &ping::FEATURE,
+    &private_storage::FEATURE,
     &register::NEW_ACCOUNTS,
     &register::FEATURE,
     &roster::FEATURE,

@@ -8,7 +8,7 @@ use crate::reply;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
 use crate::subscription::state::Half;
-use crate::{disco, last_activity, roster, vcard};
+use crate::{disco, last_activity, private_storage, roster, vcard};
 use hearth_wire::StanzaCondition;
 use hearth_wire::jid;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaType};
@@ -73,9 +73,9 @@ impl Waiting {
         send(cx, self.asker, self.origin, reply::result(&self.stanza.view(), payload));
     }
 
-    /// Answers with an error that does not repeat the question.
-    pub fn refuse_bare(self, cx: &mut Cx<'_>, condition: StanzaCondition) {
-        send(cx, self.asker, self.origin, reply::bare_error(&self.stanza.view(), condition));
+    /// Answers with an error that does not repeat the question, and a text for people.
+    pub fn refuse_bare(self, cx: &mut Cx<'_>, condition: StanzaCondition, text: Option<&str>) {
+        send(cx, self.asker, self.origin, reply::bare_error(&self.stanza.view(), condition, text));
     }
 
     /// Answers with an error.
@@ -159,7 +159,7 @@ pub fn answer_absent(cx: &mut Cx<'_>, stanza: &SharedStanza, origin: Option<Orig
             return send(cx, None, origin, reply::result(&view, &tree.finish()));
         }
         Some((disco::ITEMS | disco::INFO, StanzaType::Set)) => StanzaCondition::NotAllowed,
-        Some((last_activity::NS | roster::NS, _)) => StanzaCondition::Forbidden,
+        Some((last_activity::NS | private_storage::NS | roster::NS, _)) => StanzaCondition::Forbidden,
         Some((vcard::NS, StanzaType::Set)) => StanzaCondition::Forbidden,
         _ => StanzaCondition::ServiceUnavailable,
     };

@@ -204,6 +204,12 @@ pub const VCARD_BYTES_MAX: usize = 256 * 1024;
 /// Fields of a submitted data form (XEP-0004); ours have a handful. More: `bad-request`.
 pub const FORM_FIELDS_MAX: usize = 64;
 
+/// Bytes of one element of private storage (XEP-0049) as a tree, of all of an account, and how many
+/// elements. Reached: `policy-violation`. What is kept is read and written as one.
+pub const PRIVATE_ELEMENT_BYTES_MAX: usize = 64 * 1024;
+pub const PRIVATE_BYTES_MAX: usize = 256 * 1024;
+pub const PRIVATE_ELEMENTS_MAX: usize = 64;
+
 /// Accounts one IPv4 address or IPv6 /64 may ask for in-band (XEP-0077 §3.1), the refused for
 /// conflict among them, within [`REGISTRATIONS_WINDOW_MS`], unless the domain says otherwise.
 /// Reached: `resource-constraint`, wait.

@@ -57,9 +57,9 @@ pub fn blocked(stanza: &Stanza<'_>) -> Option<SharedStanza> {
 
 /// As [`error`], without the original payload: for requests that carry a password. The stanza is a
 /// request.
-pub fn bare_error(iq: &Stanza<'_>, condition: StanzaCondition) -> SharedStanza {
+pub fn bare_error(iq: &Stanza<'_>, condition: StanzaCondition, text: Option<&str>) -> SharedStanza {
     let mut tree = Builder::new();
-    error_element(&mut tree, condition, None);
+    error_element(&mut tree, condition, text);
     let answer = Stanza { id: iq.id, to: iq.from, from: iq.to, ..Stanza::new(iq.kind, StanzaType::Error) };
     SharedStanza::new(&Stanza { payload: &tree.finish(), ..answer })
 }

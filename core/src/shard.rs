@@ -136,6 +136,8 @@ pub struct Shard {
     pub rekeying: BTreeSet<BareJid>,
     /// Registrations of late, by source.
     pub registrations: Tally<Prefix>,
+    /// The same, by domain.
+    pub domain_registrations: Tally<Box<str>>,
     /// Serial number of the next SASL exchange.
     pub next_attempt: u64,
     pub accounts: Accounts,
@@ -187,6 +189,7 @@ impl Shard {
             plain_failures: Tally::new(login::PLAIN_BOUNDS),
             rekeying: BTreeSet::new(),
             registrations: Tally::new(crate::register::BOUNDS),
+            domain_registrations: Tally::new(crate::register::BOUNDS),
             next_attempt: 0,
             sessions: Slab::default(),
             by_socket: hashbrown::HashMap::default(),

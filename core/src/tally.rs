@@ -11,6 +11,15 @@ use std::net::IpAddr;
 pub struct Prefix(u64);
 
 impl Prefix {
+    /// As [`Prefix::of`], but one address of IPv4: for what people do once, where many of them share a
+    /// network.
+    pub fn of_host(address: IpAddr) -> Prefix {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Prefix(u64::from(v4.to_bits()) | 1 << 32),
+            IpAddr::V6(_) => Prefix::of(address),
+        }
+    }
+
     /// The network of an address; an IPv4 address in IPv6 clothes is taken as what it is.
     pub fn of(address: IpAddr) -> Prefix {
         match address.to_canonical() {
@@ -56,6 +65,11 @@ impl<K: Ord + Clone> Tally<K> {
     /// Whether this key has not used up what its window allows.
     pub fn may(&self, key: &K, now_ms: u64) -> bool {
         self.rows.get(key).is_none_or(|row| row.events < self.bounds.events_max || self.is_past(row, now_ms))
+    }
+
+    /// How often it happened within its window.
+    pub fn events(&self, key: &K, now_ms: u64) -> u32 {
+        self.rows.get(key).filter(|row| !self.is_past(row, now_ms)).map_or(0, |row| row.events)
     }
 
     /// It happened once more.
@@ -109,6 +123,11 @@ mod tests {
         assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
         assert_ne!(of("::1"), of("0.0.0.1"));
         assert_ne!(of("::1"), of("127.0.0.1"));
+        let host = |text: &str| Prefix::of_host(text.parse().unwrap());
+        assert_ne!(host("192.0.2.1"), host("192.0.2.2"));
+        assert_eq!(host("192.0.2.1"), host("::ffff:192.0.2.1"));
+        assert_eq!(host("2001:db8:0:1::1"), host("2001:db8:0:1::2"));
+        assert_ne!(host("2001:db8:0:1::1"), host("2001:db8:0:2::1"));
     }
 
     #[test]

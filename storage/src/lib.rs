@@ -203,6 +203,8 @@ impl Change {
 pub enum Blob {
     /// XEP-0054, the `<vCard/>` element as an encoded tree.
     VCard,
+    /// XEP-0049, a forest of elements.
+    Private,
 }
 
 /// The answer to one question.

@@ -106,6 +106,7 @@ fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
     let mut key = account_prefix(slot, account);
     key.push(match blob {
         Blob::VCard => 1,
+        Blob::Private => 2,
     });
     key
 }
@@ -491,6 +492,7 @@ mod tests {
         assert_eq!(section_key(slot, &account, SECTION_LAST_SEEN, ""), b"\x02\x03a@b\x00\x07");
         assert_eq!(section_key(slot, &account, SECTION_BLOCKED, "c@d/e"), b"\x02\x03a@b\x00\x09c@d/e");
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
+        assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(

@@ -70,6 +70,7 @@ transcripts! {
     presence_errors,
     presence_own_resources,
     presence_probes,
+    private_storage,
     roster_errors,
     roster_get_and_set,
     roster_remove,

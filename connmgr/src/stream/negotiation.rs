@@ -360,14 +360,12 @@ impl Negotiation {
     /// XEP-0077 §3.1: the only stanza before authentication, where the domain offers it.
     fn on_registration(&mut self, iq: &Element<'_>, out: &mut Vec<Output>) {
         let ty = StanzaType::parse(StanzaKind::Iq, iq.attr("type"));
-        let query = iq.child(REGISTER_NS, "query");
-        let (StanzaType::Get | StanzaType::Set, Some(query), Some(domain)) = (ty, query, self.domain.clone()) else {
+        let query = iq.child(REGISTER_NS, "query").is_some();
+        let (StanzaType::Get | StanzaType::Set, true, Some(domain)) = (ty, query, self.domain.clone()) else {
             return self.fault(StreamCondition::NotAuthorized, "", out);
         };
-        let username = query.child(REGISTER_NS, "username").map(|name| name.text());
-        let entity = username
-            .and_then(|name| jid::prepare_localpart(&name).ok())
-            .map_or_else(|| domain.to_string(), |name| format!("{name}@{domain}"));
+        // It begins at the domain, which counts them, wherever the account will live.
+        let entity = domain.to_string();
         let stanza = Stanza { id: iq.attr("id"), payload: iq.content(), ..Stanza::new(StanzaKind::Iq, ty) }.encode();
         self.state = State::Registering;
         self.ask(Question::Register { at: At::Entity(entity), domain, protection: self.protection, stanza }, out);

@@ -536,7 +536,7 @@ fn registration_only_where_it_is_offered() {
     rig.says("<iq type='result' id='r'/>");
     rig.send(set);
     let Question::Register { at, .. } = rig.asks() else { panic!() };
-    assert_eq!(at, At::Entity("new@a.example".to_owned()));
+    assert_eq!(at, At::Entity("a.example".to_owned()));
     rig.input(Input::LinkLost);
     rig.ends_with("remote-connection-failed");
     let mut rig = Rig::secured();

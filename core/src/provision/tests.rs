@@ -12,10 +12,10 @@ use std::net::IpAddr;
 
 const ADA: &str = "ada@example.org";
 
-/// Ada at two desks, her password `pencil`.
+/// Ada at two desks, her password `graphite pencil`.
 fn core() -> (Core, Client, Client) {
     let mut core = Core::new(2);
-    core.account_with_password(ADA, "pencil");
+    core.account_with_password(ADA, "graphite pencil");
     let desk = core.login("ada@example.org/desk");
     let phone = core.login("ada@example.org/phone");
     (core, desk, phone)
@@ -65,42 +65,42 @@ fn tries(core: &mut Core, counter: u64, password: &str) -> Result<(), SaslCondit
 #[test]
 fn a_new_password_ends_the_other_streams() {
     let (mut core, desk, phone) = core();
-    assert!(enters(&mut core, 1, "pencil"));
-    core.send(desk, &change("c", "brush"));
+    assert!(enters(&mut core, 1, "graphite pencil"));
+    core.send(desk, &change("c", "broad brush"));
     assert_eq!(core.take(desk), ["<iq type='result' id='c' from='example.org' to='ada@example.org/desk'/>"]);
     assert_eq!((core.closed(desk), core.closed(phone)), (None, Some(Some(StreamCondition::NotAuthorized))));
     let closed = std::mem::take(&mut core.sockets);
     assert!(matches!(ToEdge::decode(&closed[0]), Ok(Some(ToEdge::Close(close)))
         if close.counter == SOCKETS + 1 && close.condition == Some(StreamCondition::NotAuthorized)));
     assert_eq!(core.unsettled(desk), 0);
-    assert!(!enters(&mut core, 2, "pencil"));
-    assert!(enters(&mut core, 3, "brush"));
+    assert!(!enters(&mut core, 2, "graphite pencil"));
+    assert!(enters(&mut core, 3, "broad brush"));
     // And it is stored: another shard of memory knows it too.
-    core.send(desk, &change("d", "pencil"));
-    assert!(enters(&mut core, 4, "pencil") && core.closed(desk).is_none());
+    core.send(desk, &change("d", "graphite pencil"));
+    assert!(enters(&mut core, 4, "graphite pencil") && core.closed(desk).is_none());
 }
 
 /// An error never shows the password again.
 #[test]
 fn errors_keep_the_password_to_themselves() {
     let (mut core, desk, phone) = core();
-    let named = |name: &str| change("c", "brush").replace(">ada<", &format!(">{name}<"));
+    let named = |name: &str| change("c", "broad brush").replace(">ada<", &format!(">{name}<"));
     for (request, condition) in [
         (named("grace"), "<error type='cancel'><not-allowed"),
         (change("c", ""), "<error type='modify'><bad-request"),
         (change("c", "\u{ad}"), "<error type='modify'><not-acceptable"),
-        (change("c", "brush").replace("username>", "name>"), "<error type='modify'><bad-request"),
+        (change("c", "broad brush").replace("username>", "name>"), "<error type='modify'><bad-request"),
     ] {
         core.send(desk, &request);
         let answer = core.take(desk).pop().unwrap();
         assert!(answer.contains(condition) && !answer.contains("query"), "{answer}");
     }
     core.failing = true;
-    core.send(desk, &change("c", "brush"));
+    core.send(desk, &change("c", "broad brush"));
     let answer = core.take(desk).pop().unwrap();
-    assert!(answer.contains("<error type='wait'><resource-constraint") && !answer.contains("brush"), "{answer}");
+    assert!(answer.contains("<error type='wait'><resource-constraint") && !answer.contains("broad brush"), "{answer}");
     core.failing = false;
-    assert!(enters(&mut core, 1, "pencil") && core.closed(phone).is_none(), "nothing was changed");
+    assert!(enters(&mut core, 1, "graphite pencil") && core.closed(phone).is_none(), "nothing was changed");
 }
 
 /// Two changes at a time could end in either order: the second waits for the client to ask again.
@@ -108,13 +108,13 @@ fn errors_keep_the_password_to_themselves() {
 fn one_change_at_a_time() {
     let (mut core, desk, _) = core();
     core.holding = true;
-    core.send(desk, &(change("c", "brush") + &change("d", "chalk")));
+    core.send(desk, &(change("c", "broad brush") + &change("d", "white chalk")));
     let answers = core.take(desk);
     assert!(answers[0].contains("id='d'") && answers[0].contains("resource-constraint"), "{answers:?}");
     while core.derive_one() || core.answer_one() {}
     assert_eq!(core.take(desk), ["<iq type='result' id='c' from='example.org' to='ada@example.org/desk'/>"]);
     core.holding = false;
-    assert!(enters(&mut core, 1, "brush"));
+    assert!(enters(&mut core, 1, "broad brush"));
     assert!(core.shards.iter().all(|shard| shard.rekeying.is_empty()));
 }
 
@@ -135,7 +135,7 @@ fn what_is_on_file() {
 fn a_removed_account_is_gone() {
     let (mut core, desk, phone) = core();
     let grace = core.login("grace@example.org/lab");
-    assert!(enters(&mut core, 1, "pencil"));
+    assert!(enters(&mut core, 1, "graphite pencil"));
     core.send(
         desk,
         "<iq type='set' id='x'><query xmlns='jabber:iq:register'><remove/><username>ada</username></query></iq>",
@@ -149,7 +149,7 @@ fn a_removed_account_is_gone() {
     let jid = BareJid::parse(ADA).unwrap();
     assert!(matches!(core.ask_store(&jid, Ask::Load { account: jid.clone() }), Answer::Loaded(None)));
     core.sockets.clear();
-    assert!(!enters(&mut core, 2, "pencil"));
+    assert!(!enters(&mut core, 2, "graphite pencil"));
     core.send(grace, "<message to='ada@example.org' type='chat' id='m'><body>there?</body></message>");
     assert!(core.take(grace)[0].contains("service-unavailable"));
     core.advance(limits::ACCOUNT_IDLE_MS + limits::MARKS_STORE_MS);
@@ -157,7 +157,7 @@ fn a_removed_account_is_gone() {
     assert!(core.shards.iter().all(|shard| shard.accounts.len() <= 1), "only grace is in memory");
     // Somebody else may take the name and finds nothing of it.
     core.account_with_password(ADA, "chalk");
-    assert!(!enters(&mut core, 3, "pencil") && enters(&mut core, 4, "chalk"));
+    assert!(!enters(&mut core, 3, "graphite pencil") && enters(&mut core, 4, "chalk"));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_removal_that_fails_removes_nothing() {
     assert!(core.take(desk)[0].contains("<error type='wait'><resource-constraint"));
     core.failing = false;
     assert_eq!((core.closed(desk), core.closed(phone)), (None, None));
-    assert!(enters(&mut core, 1, "pencil"));
+    assert!(enters(&mut core, 1, "graphite pencil"));
 }
 
 /// What was under way for the account when it went is answered and refers to nobody else's.
@@ -199,10 +199,10 @@ fn the_operator_does_the_same() {
     let done = |what: &str| Reply::Ok(Done::did(ADA, what));
     let refused = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::Exists);
     assert!(refused(command(&mut core, "user add", Some("chalk"))));
-    assert_eq!(command(&mut core, "user password", Some("brush")), done("password changed"));
+    assert_eq!(command(&mut core, "user password", Some("broad brush")), done("password changed"));
     let ended = Some(Some(StreamCondition::NotAuthorized));
     assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
-    assert!(enters(&mut core, 1, "brush") && !enters(&mut core, 2, "pencil"));
+    assert!(enters(&mut core, 1, "broad brush") && !enters(&mut core, 2, "graphite pencil"));
     assert_eq!(command(&mut core, "user delete", None), done("deleted"));
     let absent = |reply| matches!(reply, Reply::Error(refused) if refused.kind == RefusedKind::NotFound);
     assert!(absent(command(&mut core, "user delete", None)));
@@ -221,30 +221,30 @@ fn operator(core: &mut Core, name: &str, more: &[(&str, &str)]) -> Reply {
 #[test]
 fn a_disabled_account_lets_nobody_in() {
     let (mut core, desk, phone) = core();
-    core.account_with_password("grace@example.org", "pencil");
-    assert!(enters(&mut core, 1, "pencil"));
+    core.account_with_password("grace@example.org", "graphite pencil");
+    assert!(enters(&mut core, 1, "graphite pencil"));
     assert_eq!(operator(&mut core, "user disable", &[("reason", "left")]), Reply::Ok(Done::did(ADA, "disabled")));
     let ended = Some(Some(StreamCondition::NotAuthorized));
     assert_eq!((core.closed(desk), core.closed(phone)), (ended, ended));
     let closed = std::mem::take(&mut core.sockets);
     assert!(matches!(ToEdge::decode(&closed[0]), Ok(Some(ToEdge::Close(close)))
         if close.counter == SOCKETS + 1 && close.text == "account disabled"));
-    assert_eq!(tries(&mut core, 2, "pencil"), Err(SaslCondition::AccountDisabled));
-    assert_eq!(tries(&mut core, 3, "brush"), Err(SaslCondition::NotAuthorized));
+    assert_eq!(tries(&mut core, 2, "graphite pencil"), Err(SaslCondition::AccountDisabled));
+    assert_eq!(tries(&mut core, 3, "broad brush"), Err(SaslCondition::NotAuthorized));
     // A change of the password is not what enables it.
     assert_eq!(
-        operator(&mut core, "user password", &[("password", "brush")]),
+        operator(&mut core, "user password", &[("password", "broad brush")]),
         Reply::Ok(Done::did(ADA, "password changed"))
     );
-    assert_eq!(tries(&mut core, 4, "brush"), Err(SaslCondition::AccountDisabled));
+    assert_eq!(tries(&mut core, 4, "broad brush"), Err(SaslCondition::AccountDisabled));
     // It is stored: so does a core that knows the account from its disk only.
     core.advance(limits::ACCOUNT_IDLE_MS + limits::MARKS_STORE_MS);
     core.advance(limits::MARKS_STORE_MS);
     assert!(core.loaded(ADA).is_none());
-    assert_eq!(tries(&mut core, 5, "brush"), Err(SaslCondition::AccountDisabled));
+    assert_eq!(tries(&mut core, 5, "broad brush"), Err(SaslCondition::AccountDisabled));
     assert_eq!(core.stored(ADA).disabled.and_then(|disabled| disabled.reason).as_deref(), Some("left"));
     assert_eq!(operator(&mut core, "user enable", &[]), Reply::Ok(Done::did(ADA, "enabled")));
-    assert!(enters(&mut core, 6, "brush") && core.stored(ADA).disabled.is_none());
+    assert!(enters(&mut core, 6, "broad brush") && core.stored(ADA).disabled.is_none());
     assert_eq!(operator(&mut core, "user enable", &[]), Reply::Ok(Done::did(ADA, "enabled")), "it is already");
 }
 
@@ -277,7 +277,7 @@ fn disabling_that_fails_and_disabling_twice() {
     let failed = operator(&mut core, "user disable", &[]);
     assert!(matches!(failed, Reply::Error(refused) if refused.kind == RefusedKind::Unavailable));
     core.failing = false;
-    assert!(core.closed(desk).is_none() && enters(&mut core, 1, "pencil"));
+    assert!(core.closed(desk).is_none() && enters(&mut core, 1, "graphite pencil"));
     operator(&mut core, "user disable", &[("reason", "spam")]);
     let first = core.stored(ADA).disabled.unwrap();
     core.advance(1000);
@@ -305,7 +305,7 @@ fn a_login_under_way_does_not_slip_in() {
         security: Security::Tls13,
         binding: ChannelBinding { tls_exporter: None, tls_server_end_point: None },
         mechanism: "PLAIN",
-        initial: Some(b"\0ada\0pencil"),
+        initial: Some(b"\0ada\0graphite pencil"),
     };
     core.frame(shard, &ToCore::Authenticate(frame));
     core.run();

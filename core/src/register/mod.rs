@@ -4,6 +4,7 @@
 //! A request with a password in it is never sent back with its error (§3.3).
 
 mod query;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +18,14 @@ use crate::provision::{self, Outcome};
 use crate::reply;
 use crate::route::bare;
 use crate::slots::handover;
-use crate::tally::{Bounds, Prefix};
+use crate::tally::Bounds;
 use hearth_wire::stanza::{SharedStanza, Stanza};
 use hearth_wire::to_core::{PreAuthIq, Security};
 use hearth_wire::to_edge::{Moved, PreAuthReply, ToEdge};
 use hearth_wire::tree::{self, Builder};
 use hearth_wire::{BareJid, StanzaCondition};
 pub use query::{Request, Submitted, write_feature, write_fields};
+pub use rules::Refusal;
 
 /// Namespace of the questions.
 pub const NS_REGISTER: &str = "jabber:iq:register";
@@ -33,34 +35,7 @@ pub const NS_FEATURE: &str = "http://jabber.org/features/iq-register";
 /// Whether a domain takes them.
 pub const REGISTRATION: Switch =
     Switch { name: "registration", default: false, help: "anybody may create an account (XEP-0077)" };
-/// Names that people take for those who run a domain (RFC 2142 among them), which nobody registers
-/// unless the domain has a list of its own.
-pub const RESERVED: &[&str] = &[
-    "abuse",
-    "admin",
-    "administrator",
-    "help",
-    "hostmaster",
-    "info",
-    "master",
-    "moderator",
-    "news",
-    "noc",
-    "noreply",
-    "operator",
-    "postmaster",
-    "registrar",
-    "root",
-    "sales",
-    "security",
-    "staff",
-    "support",
-    "system",
-    "webmaster",
-    "xmpp",
-];
-
-/// Of [`crate::shard::Shard::registrations`].
+/// Of [`crate::shard::Shard::registrations`]; how many is the domain's to say.
 pub const BOUNDS: Bounds = Bounds {
     events_max: limits::REGISTRATIONS_MAX,
     window_ms: limits::REGISTRATIONS_WINDOW_MS,
@@ -83,7 +58,7 @@ fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
     let Some((session, generation, own)) = asker else { return Err(StanzaCondition::NotAllowed) };
     if iq.stanza.to.is_some_and(|to| bare(to) != own.as_str() && to != own.domainpart()) {
         // Another domain of this server has no account of the asker.
-        iq.wait(cx).refuse_bare(cx, StanzaCondition::NotAllowed);
+        iq.wait(cx).refuse_bare(cx, StanzaCondition::NotAllowed, None);
         return Ok(());
     }
     match Request::parse(iq.is_set(), &iq.question) {
@@ -94,19 +69,22 @@ fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
         }
         Ok(Request::Submit(submitted)) => {
             let waiting = iq.wait(cx);
-            match submitted.into_password(&own) {
+            let password = submitted.into_password(&own).map_err(Refusal::from);
+            let checked = password
+                .and_then(|password| rules::check_password(&cx.shard.domains, &own, &password).map(|()| password));
+            match checked {
                 Ok(password) => {
                     let then = Box::new(move |cx: &mut Cx<'_>, outcome| settle(cx, waiting, &outcome));
                     provision::set_password(cx, own, password, Some((session, generation)), then);
                 }
-                Err(condition) => waiting.refuse_bare(cx, condition),
+                Err(refusal) => waiting.refuse_bare(cx, refusal.condition, refusal.text.as_deref()),
             }
         }
         Ok(Request::Remove) => {
             let waiting = iq.wait(cx);
             provision::remove(cx, own, Box::new(move |cx, outcome| settle(cx, waiting, &outcome)));
         }
-        Err(condition) => iq.wait(cx).refuse_bare(cx, condition),
+        Err(condition) => iq.wait(cx).refuse_bare(cx, condition, None),
     }
     Ok(())
 }
@@ -114,18 +92,21 @@ fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
 fn settle(cx: &mut Cx<'_>, waiting: Waiting, outcome: &Outcome) {
     match refusal(outcome) {
         None => waiting.reply(cx, &[]),
-        Some(condition) => waiting.refuse_bare(cx, condition),
+        Some(refusal) => waiting.refuse_bare(cx, refusal.condition, refusal.text.as_deref()),
     }
 }
 
-fn refusal(outcome: &Outcome) -> Option<StanzaCondition> {
-    match outcome {
-        Outcome::Done => None,
-        Outcome::Exists => Some(StanzaCondition::Conflict),
-        Outcome::NoAccount => Some(StanzaCondition::RegistrationRequired),
+fn refusal(outcome: &Outcome) -> Option<Refusal> {
+    let (condition, text) = match outcome {
+        Outcome::Done => return None,
+        Outcome::Exists => (StanzaCondition::Conflict, "This name is taken. Please choose another."),
+        Outcome::NoAccount => (StanzaCondition::RegistrationRequired, "There is no such account."),
         // Both may go better later: type `wait`.
-        Outcome::Busy | Outcome::Failed(_) => Some(StanzaCondition::ResourceConstraint),
-    }
+        Outcome::Busy | Outcome::Failed(_) => {
+            (StanzaCondition::ResourceConstraint, "The server is busy. Please try again in a moment.")
+        }
+    };
+    Some(Refusal::new(condition, text))
 }
 
 /// An iq before authentication came (§3.1): from anybody, so every step is bounded.
@@ -138,7 +119,7 @@ pub fn on_pre_auth_iq(cx: &mut Cx<'_>, link: LinkId, frame: &PreAuthIq<'_>) {
     let answered = match pre_auth(cx, link, frame, &stanza) {
         Ok(Some(payload)) => Some(reply::result(&stanza, &payload)),
         Ok(None) => None,
-        Err(condition) => Some(reply::bare_error(&stanza, condition)),
+        Err(refusal) => Some(reply::bare_error(&stanza, refusal.condition, refusal.text.as_deref())),
     };
     if let Some(answer) = answered {
         send(cx, link, counter, &answer);
@@ -155,14 +136,14 @@ fn pre_auth(
     link: LinkId,
     frame: &PreAuthIq<'_>,
     stanza: &Stanza<'_>,
-) -> Result<Option<Vec<u8>>, StanzaCondition> {
+) -> Result<Option<Vec<u8>>, Refusal> {
     let open = cx.shard.domains.is_on(frame.domain, &REGISTRATION);
     let question = reply::question(stanza)?;
     if !open || !question.is(NS_REGISTER, "query") || stanza.to.is_some_and(|to| to != frame.domain) {
-        return Err(StanzaCondition::ServiceUnavailable);
+        return Err(StanzaCondition::ServiceUnavailable.into());
     }
     if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
-        return Err(StanzaCondition::NotAuthorized);
+        return Err(StanzaCondition::NotAuthorized.into());
     }
     match Request::parse(stanza.ty == hearth_wire::stanza::StanzaType::Set, &question)? {
         Request::Fields => {
@@ -171,9 +152,11 @@ fn pre_auth(
             Ok(Some(fields.finish()))
         }
         // §3.2: there is nobody yet who could leave.
-        Request::Remove => Err(StanzaCondition::UnexpectedRequest),
+        Request::Remove => Err(StanzaCondition::UnexpectedRequest.into()),
         Request::Submit(submitted) => {
             let (account, password) = submitted.into_account(frame.domain)?;
+            rules::check_name(&cx.shard.domains, &account)?;
+            rules::check_password(&cx.shard.domains, &account, &password)?;
             register(cx, link, frame, stanza, account, password).map(|()| None)
         }
     }
@@ -186,16 +169,13 @@ fn register(
     stanza: &Stanza<'_>,
     account: BareJid,
     password: crate::sasl::crypto::Secret,
-) -> Result<(), StanzaCondition> {
-    let (source, now_ms, counter) = (Prefix::of(frame.peer), cx.now.mono_ms, frame.counter);
-    if !cx.shard.registrations.may(&source, now_ms) {
-        return Err(StanzaCondition::ResourceConstraint);
-    }
-    cx.shard.registrations.count(source, now_ms);
+) -> Result<(), Refusal> {
+    let counter = frame.counter;
+    rules::count(cx, frame.domain, frame.peer)?;
     let slot = cx.shard.settings.slot_key.slot(account.as_str());
     let owner = cx.shard.slot_owner(slot);
     if !handover::is_known(owner) {
-        return Err(StanzaCondition::ResourceConstraint);
+        return Err(StanzaCondition::ResourceConstraint.into());
     }
     if owner != cx.shard.settings.index {
         cx.out.frame(link, &ToEdge::Moved(Moved { counter, slot }));
@@ -210,7 +190,7 @@ fn register(
         Box::new(move |cx, outcome| {
             let answer = match refusal(&outcome) {
                 None => reply::result(&envelope.view(), &[]),
-                Some(condition) => reply::bare_error(&envelope.view(), condition),
+                Some(refusal) => reply::bare_error(&envelope.view(), refusal.condition, refusal.text.as_deref()),
             };
             send(cx, link, counter, &answer);
         }),
