@@ -2,18 +2,16 @@
 
 use crate::account::{State, Work};
 use crate::cx::Cx;
-use crate::features;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
-use crate::register;
-use crate::sasl::{self, Offer};
+use crate::sasl::Offer;
 use crate::session::SessionKey;
 use crate::slots::handover;
+use crate::stream_features;
 use hearth_storage::DomainRecord;
 use hearth_wire::ids::Generation;
 use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
 use hearth_wire::to_edge::{Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
-use hearth_wire::tree::Builder;
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
@@ -144,20 +142,10 @@ fn greeted(cx: &Cx<'_>) -> Vec<LinkId> {
 fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
     let clear_login = cx.shard.settings.clear_login;
     let before = |security: Security, exporter: bool, end_point: bool| {
-        let mut tree = Builder::new();
-        sasl::features(Offer { security, exporter, end_point }, &mut tree);
-        if register::REGISTRATION.is_on(domain) {
-            register::write_feature(&mut tree);
-        }
-        tree.finish()
+        stream_features::before_login(domain, Offer { security, exporter, end_point })
     };
     let clear = if clear_login { before(Security::ClearLoopback, false, false) } else { Vec::new() };
     let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
-    let mut after = Builder::new();
-    after.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
-    for add in features::of(domain).filter_map(|feature| feature.stream_features) {
-        add(domain, &mut after);
-    }
     let frame = ToEdge::Domain(Domain {
         domain: &domain.domain,
         features_clear: &clear,
@@ -165,7 +153,7 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
         features_tls_end_point: &tls(false, true),
         features_tls_exporter: &tls(true, false),
         features_tls_bound: &tls(true, true),
-        features_authenticated: &after.finish(),
+        features_authenticated: &stream_features::after_login(domain),
     });
     for link in links {
         cx.out.frame(*link, &frame);

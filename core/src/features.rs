@@ -1,5 +1,8 @@
 //! The features: one file each, one line here. The list also yields the disco replies.
 
+#[cfg(test)]
+mod tests;
+
 use crate::cx::Cx;
 use crate::domain::Switch;
 use crate::forms::Info;

@@ -152,7 +152,9 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
 /// account did, so that nobody learns which there are.
 pub fn answer_absent(cx: &mut Cx<'_>, stanza: &SharedStanza, origin: Option<Origin>) {
     let view = stanza.view();
+    let resource = view.to.is_some_and(|to| to.contains('/'));
     let condition = match reply::question(&view).ok().map(|question| (question.ns(), view.ty)) {
+        Some((ns, _)) if resource && ns != last_activity::NS => StanzaCondition::ServiceUnavailable,
         Some((disco::ITEMS, StanzaType::Get)) => {
             let mut tree = Builder::new();
             tree.open(Some(disco::ITEMS), "query").close();

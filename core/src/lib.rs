@@ -60,6 +60,7 @@ pub mod session;
 pub mod shard;
 pub mod slab;
 pub mod slots;
+pub mod stream_features;
 pub mod subscription;
 pub mod tally;
 #[cfg(test)]
