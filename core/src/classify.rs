@@ -43,14 +43,14 @@ pub fn classify(message: &Stanza<'_>) -> Class {
         return Class::EPHEMERAL;
     }
     let mut class = tree::children(message.payload).map(|element| of(&element)).fold(Class::EPHEMERAL, Class::or);
-    for hint in tree::children(message.payload).filter(|element| element.ns() == "urn:xmpp:hints") {
-        match hint.name() {
-            "no-store" | "no-permanent-store" => class = Class { log: false, push: false, ..class },
-            "store" => class.log = true,
-            "no-copy" => class.carbon = false,
-            _ => {}
-        }
+    let hint = |name| tree::child(message.payload, "urn:xmpp:hints", name).is_some();
+    class.log |= hint("store");
+    // The stronger wish wins. The log is archive and offline store in one, so that what may not be stored for
+    // good is not stored at all; where nobody is there its sender is told.
+    if hint("no-store") || hint("no-permanent-store") {
+        class = Class { log: false, push: false, ..class };
     }
+    class.carbon &= !hint("no-copy");
     if tree::child(message.payload, "urn:xmpp:carbons:2", "private").is_some() {
         class.carbon = false;
     }
@@ -134,6 +134,34 @@ mod tests {
                 "type='chat'",
                 "<composing xmlns='http://jabber.org/protocol/chatstates'/><store xmlns='urn:xmpp:hints'/>",
                 Class::KEPT,
+            ),
+            // Whatever the order of contradicting hints.
+            (
+                "type='chat'",
+                "<body>x</body><no-store xmlns='urn:xmpp:hints'/><store xmlns='urn:xmpp:hints'/>",
+                no_store,
+            ),
+            (
+                "type='chat'",
+                "<body>x</body><store xmlns='urn:xmpp:hints'/><no-store xmlns='urn:xmpp:hints'/>",
+                no_store,
+            ),
+            ("type='headline'", "<body>x</body><store xmlns='urn:xmpp:hints'/>", Class::EPHEMERAL),
+            ("type='error'", "<body>x</body><store xmlns='urn:xmpp:hints'/>", Class::EPHEMERAL),
+            // XEP-0085: each state alone.
+            ("type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>", Class::STATE),
+            ("type='chat'", "<paused xmlns='http://jabber.org/protocol/chatstates'/><thread>t</thread>", Class::STATE),
+            ("type='chat'", "<gone xmlns='http://jabber.org/protocol/chatstates'/>", Class::STATE),
+            ("", "<inactive xmlns='http://jabber.org/protocol/chatstates'/>", Class::STATE),
+            // XEP-0184, XEP-0333: asking for one is no message, giving one is.
+            ("", "<received xmlns='urn:xmpp:receipts' id='1'/>", Class::KEPT),
+            ("type='chat'", "<body>x</body><request xmlns='urn:xmpp:receipts'/>", Class::READ),
+            ("type='chat'", "<markable xmlns='urn:xmpp:chat-markers:0'/>", Class::EPHEMERAL),
+            ("type='chat'", "<received xmlns='urn:xmpp:chat-markers:0' id='1'/>", Class::KEPT),
+            (
+                "type='chat'",
+                "<received xmlns='urn:xmpp:receipts' id='1'/><no-store xmlns='urn:xmpp:hints'/>",
+                Class { log: false, ..Class::KEPT },
             ),
             ("", "<event xmlns='http://jabber.org/protocol/pubsub#event'/>", Class::EPHEMERAL),
             ("type='chat'", "<request xmlns='urn:xmpp:receipts'/>", Class::EPHEMERAL),
