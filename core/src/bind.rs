@@ -5,7 +5,7 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
-use crate::session::{Inbound, Outbound, Session, SessionKey};
+use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
 use hearth_wire::ids::StreamId;
 use hearth_wire::to_core::Bind;
 use hearth_wire::to_edge::{BindRefused, Bound, ToEdge};
@@ -84,6 +84,7 @@ fn bind(
         outbound: Outbound::new(credit),
         presence: None,
         priority: 0,
+        visibility: Visibility::Visible,
         interested: false,
         blocklist_asked: false,
         directed: None,

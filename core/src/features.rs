@@ -9,8 +9,8 @@ use crate::forms::Info;
 use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
-    blocking, disco, entity_time, forms, jid_escaping, last_activity, legacy_session, ping, private_storage, register,
-    roster, server_info, vcard, version,
+    blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
+    register, roster, server_info, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -26,6 +26,7 @@ pub const ALL: &[&Feature] = &[
     &entity_time::FEATURE,
     &forms::FEATURE,
     &forms::FIELD_NAMES,
+    &invisible::FEATURE,
     &jid_escaping::FEATURE,
     &last_activity::FEATURE,
     &ping::FEATURE,

@@ -32,6 +32,7 @@ pub mod edges;
 pub mod entity_time;
 pub mod features;
 pub mod forms;
+pub mod invisible;
 pub mod iq;
 pub mod jid_escaping;
 pub mod last_activity;

@@ -22,9 +22,9 @@ use crate::last_activity;
 use crate::limits;
 use crate::offline;
 use crate::route::bare;
-use crate::session::{Origin, Session, SessionKey};
+use crate::session::{Origin, Session, SessionKey, Visibility};
 use crate::subscription::{self, state::Action, state::Half};
-use fanout::{Want, available, sight};
+use fanout::{Want, receiving, sight};
 use hearth_storage::LastSeen;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
 use hearth_wire::tree::{self, Builder, CLIENT};
@@ -92,6 +92,14 @@ fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result
     let presence = SharedStanza::new(stanza);
     let Some(session) = cx.session_mut(key) else { return Ok(()) };
     let (initial, received) = (!session.available(), session.receives_bare());
+    if session.visibility != Visibility::Visible {
+        session.priority = priority;
+        session.visibility = Visibility::Invisible;
+        if !received && priority >= 0 {
+            offline::on_available(cx, key);
+        }
+        return Ok(());
+    }
     session.presence = Some(presence.clone());
     session.priority = priority;
     let account = session.account;
@@ -112,8 +120,8 @@ fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result
 /// Everybody is subscribed to their own resources, the one that speaks included.
 fn tell_own(cx: &mut Cx<'_>, key: AccountKey, presence: &SharedStanza, also: Option<SessionKey>) {
     let Some(account) = cx.account(key) else { return };
-    let mut sessions = available(cx, account);
-    sessions.extend(also);
+    let mut sessions = receiving(cx, account);
+    sessions.extend(also.filter(|also| !sessions.contains(also)));
     let to = account.jid.clone();
     cx.multicast(&sessions, presence, &Overlay { to: Some(to.as_str()), ..Overlay::default() }, None);
 }
@@ -136,6 +144,9 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
     let was_available = session.presence.take().is_some();
     let directed = session.directed.take();
     session.priority = 0;
+    if session.visibility == Visibility::Invisible {
+        session.visibility = Visibility::InvisibleAway;
+    }
     let account = session.account;
     if was_available {
         tell_own(cx, account, stanza, alive.then_some(key));
@@ -162,6 +173,39 @@ fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, a
 /// Whether broadcasts of the account reach this bare JID.
 fn sees(account: &Account, address: &str) -> bool {
     address == account.jid.as_str() || account.contact(address).is_some_and(|contact| contact.sees_us())
+}
+
+/// XEP-0186 §3.1: unavailable for all who see the session; it hears as before, or from now on.
+pub fn become_invisible(cx: &mut Cx<'_>, key: SessionKey, probe: bool) {
+    let Some(session) = cx.session(key) else { return };
+    let (account, priority) = (session.account, session.priority);
+    let (heard, received) = (session.receives_presence(), session.receives_bare());
+    if session.available() {
+        let gone = fanout::unavailable(session.jid.as_str());
+        become_unavailable(cx, key, &gone, true);
+    }
+    if let Some(session) = cx.session_mut(key) {
+        session.visibility = Visibility::Invisible;
+        session.priority = priority;
+    }
+    if !heard {
+        see_own(cx, account, key);
+        subscription::deliver_requests(cx, key);
+    }
+    if probe {
+        fanout::probe_all(cx, key);
+    }
+    if !received && priority >= 0 {
+        offline::on_available(cx, key);
+    }
+}
+
+/// XEP-0186 §3.3: as before initial presence; whom the session told directly is told of its end.
+pub fn end_invisibility(cx: &mut Cx<'_>, key: SessionKey) {
+    if let Some(session) = cx.session_mut(key).filter(|session| session.visibility != Visibility::Visible) {
+        session.visibility = Visibility::Visible;
+        session.priority = 0;
+    }
 }
 
 /// The session ends: tells whoever was told that it is available (§4.5, §4.6.3).
@@ -232,7 +276,7 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, stanza: &SharedStanza) {
     let view = stanza.view();
     let (Some(to), Some(account)) = (view.to, cx.account(key)) else { return };
-    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
+    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { receiving(cx, account) };
     if view.ty == StanzaType::Unavailable
         && let Some(from) = view.from
     {

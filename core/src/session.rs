@@ -40,6 +40,7 @@ pub struct Session {
     /// Last broadcast available presence, `from` stamped; `None` while not available (RFC 6121 §4.2).
     pub presence: Option<SharedStanza>,
     pub priority: i8,
+    pub visibility: Visibility,
     /// Asked for the roster (RFC 6121 §2.2): gets pushes.
     pub interested: bool,
     /// Asked for the block list (XEP-0191 §3.2): gets pushes.
@@ -75,10 +76,26 @@ impl Session {
         taken
     }
 
+    /// Gets presence and requests sent to the bare JID: it is available, or hears as if it were (XEP-0186 §3.2).
+    pub fn receives_presence(&self) -> bool {
+        self.available() || self.visibility == Visibility::Invisible
+    }
+
     /// Gets messages sent to the bare JID (RFC 6121 §8.5.2.1.1).
     pub fn receives_bare(&self) -> bool {
-        self.available() && self.priority >= 0
+        self.receives_presence() && self.priority >= 0
     }
+}
+
+/// What a session's undirected presence does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visibility {
+    /// It is broadcast.
+    Visible,
+    /// It is not (XEP-0186); the session hears as an available one does.
+    Invisible,
+    /// As `Invisible`, and the client said that it is not available: it hears nothing.
+    InvisibleAway,
 }
 
 /// Stanzas from the client: received, and settled in order.

@@ -285,7 +285,7 @@ impl Received {
             // A request is for whom the user can be asked at (§3.1.3), what changes the roster for who
             // watches the roster, ahead of the push (§3.1.6).
             let recipients = match action {
-                Action::Subscribe => fanout::available(cx, account),
+                Action::Subscribe => fanout::receiving(cx, account),
                 Action::Subscribed | Action::Unsubscribe | Action::Unsubscribed => roster::interested(cx, account),
             };
             let overlay = Overlay { to: Some(own.as_str()), ..Overlay::default() };

@@ -55,6 +55,7 @@ transcripts! {
     disco,
     entity_time,
     invisible_by_directed_presence,
+    invisible_command,
     iq_errors,
     last_activity,
     login_and_bind,

@@ -108,6 +108,11 @@ pub struct Due {
     probe: bool,
 }
 
+/// The account's resources that get its presence: those that are available, and the invisible ones.
+pub fn receiving(cx: &Cx<'_>, account: &Account) -> Vec<SessionKey> {
+    account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.receives_presence())).collect()
+}
+
 /// The account's available resources.
 pub fn available(cx: &Cx<'_>, account: &Account) -> Vec<SessionKey> {
     account.sessions.iter().copied().filter(|key| cx.session(*key).is_some_and(|s| s.available())).collect()
@@ -122,7 +127,7 @@ pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, pr
     let Some((key, available)) = cx.session(session).map(|session| (session.account, session.available())) else {
         return;
     };
-    for (shard, recipients) in (0..).zip(contacts(cx, key, probe)) {
+    for (shard, recipients) in (0..).zip(contacts(cx, key, true, probe)) {
         if recipients.is_empty() {
             continue;
         }
@@ -138,12 +143,22 @@ pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, pr
     }
 }
 
+/// Asks all contacts that the account sees for their presence, and tells them nothing (XEP-0186 §3.1).
+pub fn probe_all(cx: &mut Cx<'_>, session: SessionKey) {
+    let Some((key, asking)) = cx.session(session).map(|s| (s.account, unavailable(s.jid.as_str()))) else { return };
+    for (shard, recipients) in (0..).zip(contacts(cx, key, false, true)) {
+        if !recipients.is_empty() {
+            send(cx, shard, &asking, recipients);
+        }
+    }
+}
+
 /// The account's contacts by shard.
-fn contacts(cx: &Cx<'_>, key: AccountKey, probe: bool) -> Vec<Recipients> {
+fn contacts(cx: &Cx<'_>, key: AccountKey, notify: bool, probe: bool) -> Vec<Recipients> {
     let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
     let Some(account) = cx.account(key) else { return by_shard };
     for contact in account.roster.iter().filter(|contact| !account.blocks(contact.address())) {
-        let Some(want) = Want::of(contact.sees_us(), probe && contact.seen_by_us()) else { continue };
+        let Some(want) = Want::of(notify && contact.sees_us(), probe && contact.seen_by_us()) else { continue };
         let shard = cx.shard.slot_owner(contact.slot());
         if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
             recipients.push(want, contact.address());
@@ -250,7 +265,7 @@ pub fn end_due(cx: &mut Cx<'_>, session: SessionKey, say: bool) {
 fn send_one_due(cx: &mut Cx<'_>, shard: ShardIndex, session: SessionKey, whatever_room: bool) -> bool {
     let Some(due) = cx.shard.presence_due.get(&(shard, session)).cloned() else { return true };
     let account = cx.session(session).map(|session| session.account);
-    let recipients = account.and_then(|key| contacts(cx, key, due.probe).into_iter().nth(usize::from(shard)));
+    let recipients = account.and_then(|key| contacts(cx, key, true, due.probe).into_iter().nth(usize::from(shard)));
     let recipients = recipients.unwrap_or_default();
     let bytes = (due.stanza.bytes().len() as u64).saturating_add(recipients.bytes() as u64);
     if !whatever_room && !cx.shard.outbox_has_room(shard, bytes) {
@@ -290,7 +305,8 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
                 targets.extend(cx.session_of(key, to).map(|session| (session, to)));
             }
             Want::Notify | Want::Exchange => {
-                let sessions = account.sessions.iter().filter(|key| cx.session(**key).is_some_and(|s| s.available()));
+                let sessions =
+                    account.sessions.iter().filter(|key| cx.session(**key).is_some_and(|s| s.receives_presence()));
                 targets.extend(sessions.map(|key| (*key, to)));
             }
         }
@@ -322,7 +338,7 @@ pub fn sight(account: &Account, asker: &str) -> Half {
 
 /// The account's resource of this address, if it is connected but not available.
 fn hidden(cx: &Cx<'_>, account: AccountKey, full_jid: &str) -> Option<SessionKey> {
-    cx.session_of(account, full_jid).filter(|key| cx.session(*key).is_some_and(|session| !session.available()))
+    cx.session_of(account, full_jid).filter(|key| cx.session(*key).is_some_and(|session| !session.receives_presence()))
 }
 
 /// Behind what the account already waits for, in order.
@@ -371,7 +387,7 @@ pub fn answer(cx: &mut Cx<'_>, asker: ShardIndex, to: &str, presences: Vec<Share
 pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
     let Some(key) = cx.shard.accounts.find(bare(to)) else { return };
     let Some(account) = cx.account(key) else { return };
-    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { available(cx, account) };
+    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { receiving(cx, account) };
     let overlay = Overlay { to: Some(to), ..Overlay::default() };
     for presence in presences {
         if presence.view().from.is_some_and(|from| cx.account(key).is_some_and(|account| account.blocks(from))) {
