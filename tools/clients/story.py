@@ -378,8 +378,9 @@ class Story:
     async def a_message_waits_for_grace(self):
         before = datetime.datetime.now(datetime.timezone.utc)
         self.ada.say(self.grace_account[0], "Are you there?")
-        # The answer to a ping sent behind it proves that the server has handled the message.
-        await self.ada.ping()
+        # Messages are stored in order: when one to herself arrives, that before it waits for Grace.
+        self.ada.say(self.ada_account[0], "note to self")
+        await self.ada.hears("note to self")
         await self.grace_returns()
         late = await self.grace.hears("Are you there?")
         expect(late.sender == self.ada.full and late.sent, f"got {late}")

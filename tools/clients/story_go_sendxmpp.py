@@ -75,6 +75,7 @@ class Story:
         await self.grace.log_out()
         code, said = await self.send("Are you there?")
         story.expect(code == 0, f"exit code {code}: {said}")
+        await asyncio.sleep(story.SILENCE_SECONDS)  # to store it
         self.grace = Slixmpp(self.server, *self.grace_account)
         await self.grace.log_in()
         await self.grace.roster()

@@ -187,8 +187,9 @@ class Story:
         await self.screen.shows(r"-- Grace .*is offline")
         self.screen.type("/msg Grace Are you there?")
         await self.screen.shows("me: Are you there")
-        # The ping behind it proves that the server has handled the message.
+        # Time to store it.
         await self.command("/ping", "Ping response from server")
+        await asyncio.sleep(story.SILENCE_SECONDS)
         self.grace = Slixmpp(self.server, *self.grace_account)
         await self.grace.log_in()
         await self.grace.roster()

@@ -461,7 +461,9 @@ public final class Story {
     private String waits() throws Exception {
         long before = System.currentTimeMillis();
         ada.say(graceAccount[0], "Are you there?");
-        ada.ping();
+        // Messages are stored in order: when one to herself arrives, that before it waits for Grace.
+        ada.say(adaAccount[0], "note to self");
+        ada.hears("note to self");
         grace = new Person(graceAccount, null, port);
         grace.logIn();
         DelayInformation delay = DelayInformation.from(grace.hears("Are you there?"));
