@@ -4,6 +4,7 @@
 # anything.
 #
 #   benches/compare.sh                                   everything: an hour or two
+#   benches/compare.sh --middle                          a tenth of it
 #   benches/compare.sh --quick                           small numbers, to see that it works
 #   benches/compare.sh --servers "hearth ejabberd" --rows "login chat" --out FOLDER
 #
@@ -25,6 +26,7 @@ while [ $# -gt 0 ]; do
         --rows) rows="$2"; shift 2 ;;
         --out) out="$2"; shift 2 ;;
         --built) built=yes; shift ;;
+        --middle) users=4000 friends=520 logins=2000 wait=10 seconds=6; shift ;;
         --quick) users=2000 friends=520 from=500 logins=1000 wait=3 seconds=5; shift ;;
         *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
     esac
@@ -59,7 +61,8 @@ trap finish EXIT
 trap 'exit 130' INT TERM
 
 await_port() {
-    for _ in $(seq 300); do
+    # ejabberd takes seconds, on a busy machine a minute.
+    for _ in $(seq 1500); do
         if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then return 0; fi
         sleep 0.1
     done
