@@ -2,6 +2,7 @@
 //! there and one back, and says what came of it.
 
 mod args;
+mod complete;
 mod connection;
 mod dns;
 mod help;
@@ -74,6 +75,14 @@ impl fmt::Display for Failure {
 /// Runs the command line `arguments` (without the program's name).
 pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) -> Exit {
     let as_json = arguments.iter().take_while(|argument| *argument != "--").any(|argument| argument == "--json");
+    if let [flag, line] = arguments
+        && flag == "--complete"
+    {
+        for candidate in complete::candidates(line, &|kind| known_names(line, kind)) {
+            let _ = writeln!(out, "{candidate}");
+        }
+        return Exit::Done;
+    }
     match read(arguments).and_then(|(line, socket)| match line {
         Line::Help(text) => {
             // Nobody may be reading any more, here and below (`hearthctl user list | head -1`).
@@ -165,6 +174,10 @@ fn here(
 ) -> Result<(), Failure> {
     let arguments = Arguments::parse(command, parameters)?;
     let (rows, right) = match command.name {
+        "completion" => {
+            let _ = write!(out, "{}", complete::script(arguments.text("shell")?)?);
+            return Ok(());
+        }
         "dns" => dns::run(&arguments)?,
         other => return Err(Failure::new(Exit::Failed, format!("`{other}` is not in this hearthctl"), "report this")),
     };
@@ -177,6 +190,18 @@ fn here(
     }
     let message = "not every record is right";
     Err(Failure::new(Exit::NotFound, message, "put the lines above into the domain's zone, and ask again in a while"))
+}
+
+/// Domains or accounts, for completion of a line: none if no core answers.
+fn known_names(line: &str, kind: Kind) -> Vec<String> {
+    let words: Vec<String> = line.split_whitespace().skip(1).map(str::to_owned).collect();
+    let Ok(core) = args::parse(&words).map_err(|_| ()).and_then(|args| Core::find(args.socket()).map_err(|_| ()))
+    else {
+        return Vec::new();
+    };
+    let (command, field) = if kind == Kind::Domain { ("domain list", "domain") } else { ("user list", "account") };
+    let Ok(Done::Rows(page)) = core.ask(&Request::new(command, Map::new())) else { return Vec::new() };
+    page.rows.iter().filter_map(|row| row.get(field).and_then(Json::as_str).map(str::to_owned)).collect()
 }
 
 /// What a command is about: its first parameter.

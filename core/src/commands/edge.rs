@@ -140,3 +140,22 @@ pub(crate) fn store(cx: &mut Cx<'_>, id: ControlId, edge: EdgeRecord) {
     };
     cx.ask(slot, Ask::Apply { changes: vec![Change::PutEdge { edge }] }, Box::new(then));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::Reply;
+    use crate::testing::Core;
+
+    /// Whatever its name hashes to, and however many shards there are.
+    #[test]
+    fn any_edge_can_be_stored() {
+        let mut core = Core::new(4);
+        for name in ["paris", "oslo", "rome", "lima", "bern", "cairo"] {
+            let edge = EdgeRecord { name: name.to_owned(), key: vec![1], added_ms: 1, revoked_ms: None };
+            core.with_cx(0, |cx| store(cx, 0, edge));
+            core.run();
+            assert!(matches!(core.replies.pop(), Some((0, Reply::Ok(_)))), "{name}");
+        }
+    }
+}

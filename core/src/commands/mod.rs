@@ -12,6 +12,7 @@
 
 mod arguments;
 mod audit;
+mod completion;
 mod dns;
 mod domain;
 pub(crate) mod edge;
@@ -53,6 +54,7 @@ pub const GROUPS: &[&Group] = &[
     &limits::GROUP,
     &log::GROUP,
     &audit::GROUP,
+    &completion::GROUP,
 ];
 
 /// Commands with a first word in common, or a single command of one word.
