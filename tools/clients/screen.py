@@ -25,6 +25,8 @@ class Screen:
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         language = {"TERM": "linux", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+        # Without its terminal a client may spin for ever: it dies with the story, however that ends.
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
         self.program = subprocess.Popen(
             command, stdin=its, stdout=its, stderr=its, start_new_session=True, env=os.environ | language | environment
         )
