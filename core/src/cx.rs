@@ -193,7 +193,8 @@ impl Cx<'_> {
             | Answer::Blob(_)
             | Answer::Appended(_)
             | Answer::Records(_)
-            | Answer::Accounts(_) => self.forget(key, &Absent::NoAccount),
+            | Answer::Accounts(_)
+            | Answer::Found(_) => self.forget(key, &Absent::NoAccount),
         }
     }
 

@@ -205,9 +205,12 @@ fn outcome(answer: &Answer) -> Outcome {
         Answer::Refused(Refusal::NoAccount) => Outcome::NoAccount,
         Answer::Refused(Refusal::Fenced) => Outcome::Busy,
         Answer::Failed(error) => Outcome::Failed(error.to_string()),
-        Answer::Loaded(_) | Answer::Blob(_) | Answer::Appended(_) | Answer::Records(_) | Answer::Accounts(_) => {
-            Outcome::Failed("an answer to another question".to_owned())
-        }
+        Answer::Loaded(_)
+        | Answer::Blob(_)
+        | Answer::Appended(_)
+        | Answer::Records(_)
+        | Answer::Accounts(_)
+        | Answer::Found(_) => Outcome::Failed("an answer to another question".to_owned()),
     }
 }
 

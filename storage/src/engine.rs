@@ -93,9 +93,11 @@ impl Storage {
         let answer = match ask {
             Ask::Apply { changes } => first(self.apply(&[ChangeSet { slot, epoch, changes }], self.log.head())),
             Ask::Append { record } => first(self.append(&[Append { slot, epoch, record }])),
-            read @ (Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. }) => {
-                self.read(slot, &read)
-            }
+            read @ (Ask::Load { .. }
+            | Ask::LoadBlob { .. }
+            | Ask::ReadLog { .. }
+            | Ask::ListAccounts { .. }
+            | Ask::Search { .. }) => self.read(slot, &read),
         };
         Answered { id, answer }
     }
@@ -127,6 +129,7 @@ impl Storage {
             Ask::ListAccounts { domain, after, limit } => {
                 self.small.list_accounts(domain, after.as_ref(), *limit).map(Answer::Accounts)
             }
+            Ask::Search { search } => self.small.search(search).map(Answer::Found),
             Ask::Apply { .. } | Ask::Append { .. } => {
                 debug_assert!(false, "a write among the reads");
                 Err(StoreError::Busy)

@@ -1,6 +1,7 @@
 //! Any store, failing where a test says. [`DiskFaults`](crate::DiskFaults) does the same one level
 //! below, to the files of the stores on disk.
 
+use crate::listing::{Found, Search};
 use crate::store::{Append, ChangeSet, Denied, LogStore, SmallStore};
 use crate::{Blob, Boot, LogId, LogRecord, Snapshot, StoreError};
 use hearth_wire::BareJid;
@@ -16,6 +17,7 @@ pub enum Point {
     Load,
     LoadBlob,
     ListAccounts,
+    Search,
     Append,
     ReadLog,
 }
@@ -131,6 +133,10 @@ impl<S: SmallStore> SmallStore for FaultySmall<S> {
     }
     fn list_accounts(&self, domain: &str, after: Option<&BareJid>, limit: u32) -> Result<Vec<BareJid>, StoreError> {
         self.faults.pass(Point::ListAccounts, || self.inner.list_accounts(domain, after, limit))
+    }
+
+    fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        self.faults.pass(Point::Search, || self.inner.search(search))
     }
     fn close(&self) -> Result<(), StoreError> {
         self.inner.close()

@@ -17,6 +17,7 @@
 //!  runtime.rs  the threads, group commit    redb.rs     small state on disk, hearth.redb
 //!  tables.rs   keys, tables, changes        log/        messages on disk, segments
 //!  record.rs   what lies in the tables      faulty.rs   any of them, failing where told
+//!  listing.rs  who may be found, by what
 //! ```
 //!
 //! Driving it:
@@ -38,6 +39,7 @@ pub mod disk;
 mod engine;
 pub mod faulty;
 pub mod limits;
+mod listing;
 pub mod log;
 pub mod memory;
 mod record;
@@ -49,6 +51,7 @@ mod tables;
 pub use self::redb::RedbConfig;
 pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
+pub use listing::{Found, ListedField, Listing, Search, fold};
 pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
@@ -92,6 +95,8 @@ pub enum Ask {
     ReadLog { account: BareJid, after: LogId, limit: u32 },
     /// Accounts of a domain with address > `after`, in order, at most `limit` → `Accounts`.
     ListAccounts { domain: String, after: Option<BareJid>, limit: u32 },
+    /// → `Found`.
+    Search { search: Search },
 }
 
 /// One change of small state.
@@ -114,7 +119,7 @@ pub enum Change {
         account: BareJid,
         disabled: Option<Disabled>,
     },
-    /// Removes everything stored of the account, log marks and blobs included.
+    /// Removes everything stored of the account, log marks, blobs and listing included.
     DeleteAccount {
         account: BareJid,
     },
@@ -163,6 +168,11 @@ pub enum Change {
         blob: Blob,
         bytes: Option<Vec<u8>>,
     },
+    /// What others may find the account by; `None` takes it out of the directory.
+    PutListing {
+        account: BareJid,
+        listing: Option<Listing>,
+    },
     PutDomain {
         domain: DomainRecord,
     },
@@ -192,7 +202,8 @@ impl Change {
             | Change::PutDisabled { account, .. }
             | Change::PutBlocked { account, .. }
             | Change::RemoveBlocked { account, .. }
-            | Change::PutBlob { account, .. } => Some(account),
+            | Change::PutBlob { account, .. }
+            | Change::PutListing { account, .. } => Some(account),
             Change::PutDomain { .. } | Change::RemoveDomain { .. } | Change::PutEdge { .. } => None,
         }
     }
@@ -224,6 +235,7 @@ pub enum Answer {
     Appended(LogId),
     Records(Vec<LogRecord>),
     Accounts(Vec<BareJid>),
+    Found(Found),
     /// Nothing was changed, as far as the store can know: where a device fails within a commit and
     /// stays away, that commit may be found when it comes back, so what is held of the account
     /// is loaded anew before it is changed again. The message is for the operator; the sender gets a

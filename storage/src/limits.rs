@@ -51,6 +51,17 @@ pub const STANZA_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of one blob: a vCard of 256 KiB of XML as a tree. Longer ones fail with `TooLarge`.
 pub const BLOB_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes of one field that somebody may be found by; the shard's own limit is lower. Longer ones fail with
+/// `TooLarge`.
+pub const LISTED_FIELD_BYTES_MAX: usize = 1024;
+
+/// Entries of the directory that one search looks at, a millisecond or two. Reached: those found so far are
+/// the answer.
+pub const SEARCH_KEYS_MAX: u32 = 2_000;
+
+/// Accounts in one answer to `Search`, whatever was asked.
+pub const FOUND_MAX: u32 = 100;
+
 /// Bytes of a last status; the shard's own limit is lower. Longer ones fail with `TooLarge`.
 pub const STATUS_BYTES_MAX: usize = 16 * 1024;
 

@@ -1,6 +1,7 @@
 //! Both stores in memory: for the simulator, whose disk this is, and for tests. Clones share one
 //! store, so what a "crashed" owner left is there for the next.
 
+use crate::listing::{self, Found, Search};
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
 use crate::tables::{self, Table, Tables, TablesMut, Visit};
 use crate::{Blob, Boot, LogId, LogRecord, Refusal, Snapshot, StoreError, limits};
@@ -66,6 +67,10 @@ impl SmallStore for MemorySmall {
         tables::list_accounts(&mut self.lock().tables, domain, after, limit)
     }
 
+    fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        listing::search(&mut self.lock().tables, search)
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -73,13 +78,14 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, edges, slots, meta] = &mut self.0;
+        let [accounts, blobs, directory, domains, edges, listings, slots, meta] = &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,
+            Table::Listings => listings,
             Table::Slots => slots,
             Table::Meta => meta,
         }

@@ -105,7 +105,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 mod tests {
     use super::*;
     use crate::{Contacts, RegistrationRules};
-    use crate::{Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, ScramKeys};
+    use crate::{Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, Listing, LogId, LogMarks, ScramKeys};
     use proptest::prelude::*;
 
     fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
@@ -152,6 +152,8 @@ mod tests {
         check(&RosterItemRecord::of(&item), "01010341646102017802797a020100");
         check(&RequestRecord::of(&request), "01ac02020908");
         check(&BlobRecord { bytes: vec![1, 2, 3] }, "0103010203");
+        let listing = Listing { first: Some("a".into()), nick: Some("bc".into()), ..Listing::default() };
+        check(&listing, "01010161000102626300");
         check(
             &StoreRecord { slot_key: [1; 16], secret: [2; 32], store_id: [3; 16] },
             "0101010101010101010101010101010101020202020202020202020202020202020202020202020202020202020202020203030303030303030303030303030303",
@@ -191,6 +193,7 @@ mod tests {
                 let _ = decode::<BlobRecord>("test", &bytes);
                 let _ = decode::<StoreRecord>("test", &bytes);
                 let _ = decode::<DomainRecord>("test", &bytes);
+                let _ = decode::<Listing>("test", &bytes);
                 let _ = decode::<EdgeRecord>("test", &bytes);
                 bytes.insert(0, RECORD_VERSION);
             }

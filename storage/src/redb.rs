@@ -20,6 +20,7 @@ mod tests;
 mod views;
 
 use crate::disk::{Disk, io_error};
+use crate::listing::{self, Found, Search};
 use crate::store::{ChangeSet, Denied, Fences, Fresh, SmallStore};
 use crate::tables;
 use crate::{Blob, Boot, LogId, Snapshot, StoreError, limits};
@@ -304,6 +305,10 @@ impl SmallStore for RedbSmall {
 
     fn list_accounts(&self, domain: &str, after: Option<&BareJid>, limit: u32) -> Result<Vec<BareJid>, StoreError> {
         self.read(|tables| tables::list_accounts(tables, domain, after, limit))
+    }
+
+    fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        self.read(|tables| listing::search(tables, search))
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@
 
 use crate::engine::Storage;
 use crate::store::{Append, ChangeSet};
-use crate::{Answer, Answered, Ask, Change, LogId, Question, QuestionId, StoreError, limits};
+use crate::{Answer, Answered, Ask, Change, ListedField, LogId, Question, QuestionId, StoreError, limits};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use hearth_wire::ids::ShardIndex;
 use std::collections::VecDeque;
@@ -102,7 +102,11 @@ impl StorageHandle {
         let (mut reads, mut writes, mut appends) = (Vec::new(), Vec::new(), Vec::new());
         for question in questions {
             match &question.ask {
-                Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. } => {
+                Ask::Load { .. }
+                | Ask::LoadBlob { .. }
+                | Ask::ReadLog { .. }
+                | Ask::ListAccounts { .. }
+                | Ask::Search { .. } => {
                     reads.push(question);
                 }
                 Ask::Apply { .. } => writes.push(question),
@@ -221,7 +225,11 @@ fn weight(question: &Question) -> usize {
     let more = match &question.ask {
         Ask::Append { record } => record.stanza.bytes().len(),
         Ask::Apply { changes } => changes.iter().map(change_weight).fold(0, usize::saturating_add),
-        Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. } => 0,
+        Ask::Load { .. }
+        | Ask::LoadBlob { .. }
+        | Ask::ReadLog { .. }
+        | Ask::ListAccounts { .. }
+        | Ask::Search { .. } => 0,
     };
     more.saturating_add(size_of::<Question>())
 }
@@ -229,6 +237,7 @@ fn weight(question: &Question) -> usize {
 fn change_weight(change: &Change) -> usize {
     let more = match change {
         Change::PutBlob { bytes: Some(bytes), .. } => bytes.len(),
+        Change::PutListing { listing: Some(listing), .. } => listing.longest().saturating_mul(ListedField::ALL.len()),
         Change::PutRequest { request, .. } => request.stanza.len(),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
@@ -244,6 +253,7 @@ fn change_weight(change: &Change) -> usize {
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
         | Change::PutBlob { bytes: None, .. }
+        | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }
         | Change::PutEdge { .. } => 0,

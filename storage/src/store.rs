@@ -1,5 +1,6 @@
 //! What an engine must do. Calls block; the runtime makes them on threads of their own.
 
+use crate::listing::{Found, Search};
 use crate::{Blob, Boot, Change, LogId, LogRecord, NewRecord, Refusal, Snapshot, StoreError};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
@@ -67,6 +68,9 @@ pub trait SmallStore: Send + Sync + 'static {
 
     /// Accounts of a domain with address > `after`, in order, at most `limit`.
     fn list_accounts(&self, domain: &str, after: Option<&BareJid>, limit: u32) -> Result<Vec<BareJid>, StoreError>;
+
+    /// Who of a domain lists what begins so.
+    fn search(&self, search: &Search) -> Result<Found, StoreError>;
 
     /// Closes files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Result<(), StoreError>;

@@ -8,6 +8,8 @@
 //!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
 //!  domains     domain                                             DomainRecord
 //!  edges       name                                               EdgeRecord
+//!  listings    domain ‖ 00 ‖ 00 ‖ account                         Listing: who lets herself be found
+//!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!
@@ -26,6 +28,7 @@
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
 //! for it. A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
+use crate::listing;
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
@@ -60,12 +63,13 @@ pub(crate) enum Table {
     Directory,
     Domains,
     Edges,
+    Listings,
     Slots,
     Meta,
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 7;
+    pub(crate) const COUNT: usize = 8;
 }
 
 /// Called with key and value; answers whether to go on.
@@ -291,6 +295,9 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         if bytes <= bytes_max { Ok(()) } else { Err(StoreError::TooLarge { what, bytes_max }) }
     };
     match change {
+        Change::PutListing { listing: Some(listing), .. } => {
+            within("field of a listing", listing.longest(), limits::LISTED_FIELD_BYTES_MAX)
+        }
         Change::PutBlob { bytes: Some(bytes), .. } => within("blob", bytes.len(), limits::BLOB_BYTES_MAX),
         Change::PutRequest { request, .. } => {
             within("subscription request", request.stanza.len(), limits::STANZA_BYTES_MAX)
@@ -315,6 +322,7 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
         | Change::PutBlob { bytes: None, .. }
+        | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }
         | Change::PutEdge { .. } => Ok(()),
@@ -346,6 +354,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::DeleteAccount { account } => {
             remove_all(tables, Accounts, &account_prefix(slot, account))?;
             remove_all(tables, Blobs, &account_prefix(slot, account))?;
+            listing::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
         Change::PutRosterItem { account, item } => {
@@ -389,6 +398,8 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             tables.put(Blobs, &blob_key(slot, account, *blob), &record::encode(&blob_record))
         }
         Change::PutBlob { account, blob, bytes: None } => tables.remove(Blobs, &blob_key(slot, account, *blob)),
+        Change::PutListing { account, listing: Some(listing) } => listing::put(tables, account, listing),
+        Change::PutListing { account, listing: None } => listing::remove(tables, account),
         Change::PutDomain { domain } => tables.put(Domains, domain.domain.as_bytes(), &record::encode(domain)),
         Change::RemoveDomain { domain } => tables.remove(Domains, domain.as_bytes()),
         Change::PutEdge { edge } => tables.put(Edges, edge.name.as_bytes(), &record::encode(edge)),

@@ -157,7 +157,8 @@ impl Writer {
                     | Answer::Blob(_)
                     | Answer::Appended(_)
                     | Answer::Records(_)
-                    | Answer::Accounts(_)) => return Err(format!("user{id}: answered {other:?}")),
+                    | Answer::Accounts(_)
+                    | Answer::Found(_)) => return Err(format!("user{id}: answered {other:?}")),
                 }
             }
         }

@@ -14,6 +14,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Directory => "directory",
         Table::Domains => "domains",
         Table::Edges => "edges",
+        Table::Listings => "listings",
         Table::Slots => "slots",
         Table::Meta => "meta",
     })
@@ -82,13 +83,14 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, edges, slots, meta] = &mut self.open;
+        let [accounts, blobs, directory, domains, edges, listings, slots, meta] = &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,
+            Table::Listings => listings,
             Table::Slots => slots,
             Table::Meta => meta,
         };

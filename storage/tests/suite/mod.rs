@@ -1,8 +1,9 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, LastSeen, LogId, LogMarks, LogStore,
-    NewRecord, Refusal, RosterItem, ScramKeys, SmallStore, StoreError, StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, LastSeen, ListedField, Listing,
+    LogId, LogMarks, LogStore, NewRecord, Refusal, RosterItem, ScramKeys, Search, SmallStore, StoreError,
+    StoredRequest, Subscription, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, Slot, StreamId};
@@ -96,6 +97,9 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
         epochs_grow_over_restarts,
         domains_and_listing,
         blobs_are_bounded,
+        listed_are_found_by_how_a_field_begins,
+        listings_go_with_their_account_or_alone,
+        searches_are_bounded,
         accounts_that_share_a_prefix_stay_apart,
     ];
     let log_cases: &[fn(&mut dyn Home)] = &[
@@ -306,6 +310,113 @@ fn blobs_are_bounded(home: &mut dyn Home) {
     assert!(matches!(refused, Err(Denied::Failed(StoreError::TooLarge { .. }))));
     let kept = store.load_blob(slot(1), &jid("a@b"), Blob::VCard).unwrap().unwrap();
     assert_eq!(kept.len(), limits::BLOB_BYTES_MAX);
+}
+
+fn list(account: &str, first: &str, last: &str, nick: &str) -> Vec<Change> {
+    let some = |text: &str| (!text.is_empty()).then(|| text.into());
+    let email = some(&format!("{nick}@mail.example"));
+    let listing = Some(Listing { first: some(first), last: some(last), nick: some(nick), email });
+    vec![create(account), Change::PutListing { account: jid(account), listing }]
+}
+
+/// Addresses found; `None`: the account to go on behind is not among them.
+fn find_from(
+    store: &dyn SmallStore,
+    terms: &[(ListedField, &str)],
+    after: Option<&str>,
+    limit: u32,
+) -> Option<Vec<String>> {
+    let terms = terms.iter().map(|(field, text)| (*field, (*text).to_owned())).collect();
+    let search = Search { domain: "example.org".to_owned(), terms, after: after.map(jid), limit };
+    let found = store.search(&search).unwrap()?;
+    Some(found.into_iter().map(|(account, _)| account.localpart().unwrap_or_default().to_owned()).collect())
+}
+
+fn find(store: &dyn SmallStore, terms: &[(ListedField, &str)]) -> Vec<String> {
+    find_from(store, terms, None, 100).unwrap()
+}
+
+fn listed_are_found_by_how_a_field_begins(home: &mut dyn Home) {
+    use ListedField::{Email, First, Last, Nick};
+    let (store, log) = home.open();
+    for changes in [
+        list("ada@example.org", "Ada  Augusta", "Lovelace", "countess"),
+        list("adam@example.org", "Adam", "Smith", "Wealth"),
+        list("emilie@example.org", "Émilie", "du Châtelet", "emy"),
+        list("emmy@example.org", "Emmy", "Noether", "emy"),
+        list("ada@example.org.other", "Ada", "Elsewhere", ""),
+        list("hidden@example.net", "Ada", "Lovelace", "countess"),
+        vec![create("adele@example.org")],
+    ] {
+        apply(&*store, changes).unwrap();
+    }
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    let none: [&str; 0] = [];
+    assert_eq!(find(&*store, &[(First, "ad")]), ["ada", "adam"]);
+    assert_eq!(find(&*store, &[(First, "ADA AUG")]), ["ada"]);
+    assert_eq!(find(&*store, &[(First, "émi")]), ["emilie"]);
+    assert_eq!(find(&*store, &[(First, "augusta")]), none, "not where a field begins");
+    assert_eq!(find(&*store, &[(Nick, "emy")]), ["emilie", "emmy"]);
+    assert_eq!(find(&*store, &[(Nick, "emy"), (Last, "n")]), ["emmy"]);
+    assert_eq!(find(&*store, &[(Last, "n"), (First, "Ada")]), none);
+    assert_eq!(find(&*store, &[(Email, "wealth@mail.example")]), ["adam"]);
+    assert_eq!(find(&*store, &[(Email, "wealth@mail.example.org")]), none);
+    for empty in [&[][..], &[(First, "")], &[(First, " \0"), (Last, " ")]] {
+        assert_eq!(find(&*store, empty), none, "{empty:?}");
+    }
+    let search = Search { domain: "example.org".to_owned(), terms: vec![(Last, "love".into())], after: None, limit: 1 };
+    let found = store.search(&search).unwrap().unwrap();
+    let listing = &found[0].1;
+    assert_eq!(
+        (listing.first.as_deref(), listing.email.as_deref()),
+        (Some("Ada  Augusta"), Some("countess@mail.example"))
+    );
+}
+
+fn listings_go_with_their_account_or_alone(home: &mut dyn Home) {
+    use ListedField::{First, Nick};
+    let (store, _log) = home.open();
+    let none: [&str; 0] = [];
+    let unlist = |account: &str| Change::PutListing { account: jid(account), listing: None };
+    assert_eq!(apply(&*store, vec![unlist("ada@example.org")]), REFUSED_NO_ACCOUNT);
+    apply(&*store, list("ada@example.org", "Ada", "", "countess")).unwrap();
+    // Another listing takes the place of the first in every index.
+    apply(&*store, list("ada@example.org", "Augusta", "", "countess").split_off(1)).unwrap();
+    assert_eq!(find(&*store, &[(First, "ada")]), none);
+    assert_eq!(find(&*store, &[(First, "aug")]), ["ada"]);
+    apply(&*store, vec![unlist("ada@example.org"), unlist("ada@example.org")]).unwrap();
+    assert_eq!((find(&*store, &[(First, "a")]), find(&*store, &[(Nick, "c")])), (vec![], vec![]));
+    apply(&*store, list("ada@example.org", "Ada", "", "countess").split_off(1)).unwrap();
+    apply(&*store, vec![Change::DeleteAccount { account: jid("ada@example.org") }]).unwrap();
+    assert_eq!((find(&*store, &[(First, "a")]), find(&*store, &[(Nick, "c")])), (vec![], vec![]));
+    apply(&*store, vec![create("ada@example.org")]).unwrap();
+    assert_eq!(find(&*store, &[(First, "a")]), none, "a later account of the name");
+    let refused = apply(&*store, list("b@example.org", &"x".repeat(limits::LISTED_FIELD_BYTES_MAX + 1), "", ""));
+    assert!(matches!(refused, Err(Denied::Failed(StoreError::TooLarge { .. }))));
+}
+
+fn searches_are_bounded(home: &mut dyn Home) {
+    use ListedField::{First, Last};
+    let (store, _log) = home.open();
+    let many = limits::SEARCH_KEYS_MAX + 10;
+    let changes = (0..many).flat_map(|n| list(&format!("a{n:05}@example.org"), "Ada", &format!("{n:05}"), ""));
+    apply(&*store, changes.collect()).unwrap();
+    let ada: &[_] = &[(First, "ada")];
+    assert_eq!(find_from(&*store, ada, None, 2).unwrap(), ["a00000", "a00001"]);
+    assert_eq!(find_from(&*store, ada, Some("a00001@example.org"), 2).unwrap(), ["a00002", "a00003"]);
+    assert_eq!(find_from(&*store, ada, Some(&format!("a{:05}@example.org", many - 1)), 2).unwrap(), [""; 0]);
+    assert_eq!(find_from(&*store, ada, None, 0).unwrap(), [""; 0]);
+    assert_eq!(find_from(&*store, ada, None, u32::MAX).unwrap().len(), usize::try_from(limits::FOUND_MAX).unwrap());
+    for gone in ["b@example.org", "a00001@example.net"] {
+        assert_eq!(find_from(&*store, ada, Some(gone), 2), None);
+    }
+    assert_eq!(find_from(&*store, &[(First, "ada"), (Last, "1")], Some("a00001@example.org"), 2), None);
+    // The index walked is that of the longest term; what lies beyond the entries looked at is not found.
+    assert_eq!(find(&*store, &[(Last, "02"), (First, "ada")]), [""; 0]);
+    assert_eq!(find(&*store, &[(First, "ada"), (Last, "0200")]).len(), 10);
 }
 
 fn accounts_that_share_a_prefix_stay_apart(home: &mut dyn Home) {

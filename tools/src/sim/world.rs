@@ -415,7 +415,11 @@ impl World {
             let lane = match question.ask {
                 Ask::Apply { .. } => 1,
                 Ask::Append { .. } => 2,
-                Ask::Load { .. } | Ask::LoadBlob { .. } | Ask::ReadLog { .. } | Ask::ListAccounts { .. } => 0,
+                Ask::Load { .. }
+                | Ask::LoadBlob { .. }
+                | Ask::ReadLog { .. }
+                | Ask::ListAccounts { .. }
+                | Ask::Search { .. } => 0,
             };
             let lane = (3, lane, shard);
             if self.options.tight && self.lanes.get(&lane).is_some_and(|waiting| waiting.len() >= QUESTIONS_TIGHT) {
