@@ -14,6 +14,7 @@
 //! | line | meaning |
 //! |---|---|
 //! | `# …` | comment; the first is the title |
+//! | `with: switch` | the domains have this switch on; two or more spaces part several |
 //! | `name: jid (flags)` | declares a session; two or more spaces part several on one line |
 //! | `name > xml` | it sends this, as written |
 //! | `name < xml` | the next thing it hears matches this |
@@ -50,6 +51,8 @@ pub const PASSWORD: &str = "secret";
 #[derive(Debug)]
 pub struct Transcript {
     pub title: String,
+    /// What is switched on at the domains.
+    pub with: Vec<String>,
     pub sessions: Vec<Session>,
     pub steps: Vec<Step>,
 }
@@ -130,7 +133,7 @@ impl Transcript {
     /// Reads a file's text.
     pub fn parse(text: &str) -> Result<Transcript, Failure> {
         let title = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default().to_owned();
-        let mut transcript = Transcript { title, sessions: Vec::new(), steps: Vec::new() };
+        let mut transcript = Transcript { title, with: Vec::new(), sessions: Vec::new(), steps: Vec::new() };
         if transcript.title.is_empty() {
             return Err(Failure { line: 1, why: "the first line is the title: # RFC …".to_owned() });
         }
@@ -148,6 +151,11 @@ impl Transcript {
         if text.chars().nth(name.chars().count()) == Some(':') {
             if !self.steps.is_empty() {
                 return Err("sessions are declared before the first step".to_owned());
+            }
+            if name == "with" {
+                let switches = rest.split("  ").map(str::trim).filter(|switch| !switch.is_empty());
+                self.with.extend(switches.map(str::to_owned));
+                return Ok(());
             }
             return self.declare(text);
         }

@@ -61,7 +61,7 @@ pub(crate) fn account(name: &str) -> BareJid {
 }
 
 fn against_machines(cases: &[Case]) {
-    let mut world = Machines::new(&["example.org"]).expect("the memory store opens");
+    let mut world = Machines::new(&["example.org"], &[]).expect("the memory store opens");
     cases.iter().flat_map(Case::changes).for_each(|changes| world.store(changes));
     play_all(cases, &mut world);
 }

@@ -98,6 +98,10 @@ fn over_sockets(name: &str) {
     let hearth = Hearth::start(&Options::default());
     let accounts: BTreeSet<&str> = transcript.sessions.iter().map(|session| session.account.as_str()).collect();
     accounts.iter().for_each(|account| hearth.add(account));
+    for switch in &transcript.with {
+        let done = hearth.ctl(&["domain", "set", "example.org", switch, "on"], "");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
     if let Err(failure) = play(&transcript, &mut Clients::of(&hearth)) {
         panic!("core/transcripts/{name}.txt over sockets, {failure}");
     }
@@ -106,7 +110,7 @@ fn over_sockets(name: &str) {
 fn against_machines(name: &str) {
     let transcript = read(name);
     let domains: BTreeSet<&str> = transcript.sessions.iter().map(Session::domain).collect();
-    let mut world = Machines::new(&Vec::from_iter(domains)).expect("the memory store opens");
+    let mut world = Machines::new(&Vec::from_iter(domains), &transcript.with).expect("the memory store opens");
     transcript.sessions.iter().for_each(|session| world.add(&session.account));
     if let Err(failure) = play(&transcript, &mut world) {
         panic!("core/transcripts/{name}.txt against the machines, {failure}");

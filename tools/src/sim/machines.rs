@@ -40,10 +40,15 @@ struct SimClient {
 }
 
 impl Machines {
-    /// A core that serves `domains`.
-    pub fn new(domains: &[&str]) -> Result<Machines, StoreError> {
+    /// A core that serves `domains`, with these switches on.
+    pub fn new(domains: &[&str], with: &[String]) -> Result<Machines, StoreError> {
         let (storage, boot) = Storage::memory()?;
-        let domains = Domains::new(domains.iter().map(|domain| DomainRecord::new(*domain)).collect());
+        let record = |domain: &&str| {
+            let mut record = DomainRecord::new(*domain);
+            with.iter().for_each(|switch| record.set(switch, true));
+            record
+        };
+        let domains = Domains::new(domains.iter().map(record).collect());
         let shards = (0..SHARDS).map(|index| {
             let settings = Settings {
                 index,
