@@ -10,7 +10,7 @@ use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
     blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
-    register, roster, server_info, vcard, version,
+    register, result_sets, roster, search, server_info, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -33,7 +33,9 @@ pub const ALL: &[&Feature] = &[
     &private_storage::FEATURE,
     &register::NEW_ACCOUNTS,
     &register::FEATURE,
+    &result_sets::FEATURE,
     &roster::FEATURE,
+    &search::FEATURE,
     &server_info::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,

@@ -241,6 +241,27 @@ pub const REGISTRATIONS_WINDOW_MS: u64 = 60 * 60 * 1000;
 /// makes room.
 pub const REGISTRATIONS_ROWS_MAX: usize = 4 * 1024;
 
+/// Bytes of one field that a vCard lists in the directory (XEP-0055): a name, not a story. A longer one is left
+/// out.
+pub const LISTED_BYTES_MAX: usize = 256;
+
+/// Bytes of one term of a search. Reached: `policy-violation`; nothing that long is listed.
+pub const SEARCH_TERM_BYTES_MAX: usize = LISTED_BYTES_MAX;
+
+/// Accounts in one answer to a search. There may be more: the next page (XEP-0059) or a narrower search
+/// shows them.
+pub const SEARCH_RESULTS_MAX: u32 = 50;
+
+/// Searches of one account, each page for itself, within [`SEARCHES_WINDOW_MS`]: more than a person types,
+/// too few to read out a large directory. Reached: `resource-constraint`, wait.
+pub const SEARCHES_MAX: u32 = 60;
+
+/// How long a search counts, milliseconds from the first of them.
+pub const SEARCHES_WINDOW_MS: u64 = 10 * 60 * 1000;
+
+/// Accounts that searched of late, per shard. Reached: the one that began longest ago makes room.
+pub const SEARCHES_ROWS_MAX: usize = 4 * 1024;
+
 /// Bytes of one text among a command's parameters: the longest address, a long password. Reached:
 /// the command is refused.
 pub const COMMAND_TEXT_BYTES_MAX: usize = 4 * 1024;

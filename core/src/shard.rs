@@ -138,6 +138,8 @@ pub struct Shard {
     pub registrations: Tally<Prefix>,
     /// The same, by domain.
     pub domain_registrations: Tally<Box<str>>,
+    /// Searches of late, by who searched.
+    pub searches: Tally<BareJid>,
     /// Serial number of the next SASL exchange.
     pub next_attempt: u64,
     pub accounts: Accounts,
@@ -190,6 +192,7 @@ impl Shard {
             rekeying: BTreeSet::new(),
             registrations: Tally::new(crate::register::BOUNDS),
             domain_registrations: Tally::new(crate::register::BOUNDS),
+            searches: Tally::new(crate::search::BOUNDS),
             next_attempt: 0,
             sessions: Slab::default(),
             by_socket: hashbrown::HashMap::default(),

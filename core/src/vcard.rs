@@ -1,9 +1,11 @@
-//! vcard-temp: kept as it came, shown to whoever asks.
+//! vcard-temp: kept as it came, shown to whoever asks; what of it can be found by others is up to its owner
+//! (`search.rs`).
 
 use crate::cx::Cx;
 use crate::features::{Feature, IqHandler, Scope, Spec};
 use crate::iq::Iq;
 use crate::limits;
+use crate::search;
 use hearth_storage::{Answer, Ask, Blob, Change};
 use hearth_wire::StanzaCondition;
 use hearth_wire::tree::Builder;
@@ -57,7 +59,9 @@ fn set(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
     }
     let bytes = iq.question.children().next().is_some().then(|| vcard.to_vec());
     let waiting = iq.wait(cx);
-    cx.write(key, vec![Change::PutBlob { account, blob: Blob::VCard, bytes }], move |cx, answer| match answer {
+    let listed = Change::PutListing { account: account.clone(), listing: search::listing(&iq.question) };
+    let changes = vec![Change::PutBlob { account, blob: Blob::VCard, bytes }, listed];
+    cx.write(key, changes, move |cx, answer| match answer {
         Answer::Applied => waiting.reply(cx, &[]),
         _ => waiting.refuse(cx, StanzaCondition::ResourceConstraint),
     });

@@ -75,6 +75,7 @@ transcripts! {
     roster_errors,
     roster_get_and_set,
     roster_remove,
+    search,
     subscription_approved,
     subscription_denied,
     subscription_ended,

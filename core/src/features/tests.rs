@@ -5,13 +5,25 @@ use super::*;
 use crate::testing::Core;
 
 /// Advertised without a handler of their own, and why.
-const NO_HANDLER: &[(&str, &str)] = &[("http://jabber.org/protocol/caps", "announced in the stream features")];
+const NO_HANDLER: &[(&str, &str)] = &[
+    ("http://jabber.org/protocol/caps", "announced in the stream features"),
+    ("http://jabber.org/protocol/rsm", "a part of other questions"),
+];
 
 /// Handled without being advertised, and why.
 const NOT_ADVERTISED: &[(&str, &str)] = &[
     ("jabber:iq:roster", "RFC 6121 §2: every server of an account has it"),
     ("urn:ietf:params:xml:ns:xmpp-session", "a stream feature of old"),
 ];
+
+/// A core whose domain has what can be switched on.
+fn with_every_feature(shards: u16) -> Core {
+    let mut domain = DomainRecord::new("example.org");
+    for switch in ALL.iter().filter_map(|feature| feature.switch) {
+        domain.set(switch.name, true);
+    }
+    Core::with_domains(shards, &[domain])
+}
 
 fn handlers() -> impl Iterator<Item = &'static IqHandler> {
     ALL.iter().flat_map(|feature| feature.iq)
@@ -43,7 +55,7 @@ fn what_is_served_is_advertised() {
 /// Each handler is reached where its scopes say, and nowhere else.
 #[test]
 fn handlers_answer_where_they_are_said_to() {
-    let mut core = Core::new(2);
+    let mut core = with_every_feature(2);
     let ada = core.login("ada@example.org/desk");
     for handler in handlers() {
         for (scope, to) in [(Scope::Server, "example.org"), (Scope::Account, "ada@example.org")] {
@@ -66,7 +78,7 @@ fn handlers_answer_where_they_are_said_to() {
 /// XEP-0030 §8 and others: to a stranger an account is as one that does not exist.
 #[test]
 fn strangers_do_not_learn_which_accounts_there_are() {
-    let mut core = Core::new(2);
+    let mut core = with_every_feature(2);
     let (eve, _bob) = (core.login("eve@example.org/x"), core.login("bobby@example.org/phone"));
     for handler in handlers() {
         for (ty, resource) in [("get", ""), ("set", ""), ("get", "/phone"), ("get", "/gone")] {
