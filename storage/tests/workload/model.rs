@@ -1,7 +1,7 @@
 //! What must be in the store.
 
-use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, slot_of};
-use hearth_storage::{Answer, Ask, Blob, Boot, LogId, LogMarks, Question, Storage};
+use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, nick, slot_of};
+use hearth_storage::{Answer, Ask, Blob, Boot, ListedField, LogId, LogMarks, Question, Search, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Small state.
@@ -19,6 +19,8 @@ pub(crate) struct Account {
     version: u64,
     marks: LogMarks,
     blob: Option<Vec<u8>>,
+    /// By what it is found.
+    nicks: Vec<String>,
 }
 
 impl Small {
@@ -61,8 +63,8 @@ impl Small {
                         account.version = value;
                     }
                     What::Marks => account.marks = marks(value),
-                    What::Blob => account.blob = Some(blob(value)),
-                    What::Unblob => account.blob = None,
+                    What::Blob => (account.blob, account.nicks) = (Some(blob(value)), vec![nick(value)]),
+                    What::Unblob => (account.blob, account.nicks) = (None, Vec::new()),
                     _ => {}
                 }
             }
@@ -90,8 +92,17 @@ impl Small {
                 version: snapshot.roster_version,
                 marks,
                 blob,
+                nicks: Vec::new(),
             };
             small.accounts.insert(number, account);
+        }
+        let terms = vec![(ListedField::Nick, "nick".to_owned())];
+        let search = Search { domain: "example.org".to_owned(), terms, after: None, limit: u32::MAX };
+        let Answer::Found(Some(found)) = ask(storage, 0, Ask::Search { search }) else { panic!("nobody is searched") };
+        for (jid, listing) in found {
+            let number = (0..ACCOUNTS).find(|number| account(*number) == jid).unwrap();
+            let account = small.accounts.get_mut(&number).unwrap_or_else(|| panic!("{jid} is listed and not there"));
+            account.nicks.extend(listing.nick.map(String::from));
         }
         small.domains = boot.domains.iter().map(|record| record.domain.clone()).collect();
         small

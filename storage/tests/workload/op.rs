@@ -1,7 +1,7 @@
 //! What the child asks, as a line of text between the processes.
 
 use crate::suite::{credentials, item, jid, message, slot};
-use hearth_storage::{Answer, Ask, Blob, Change, DomainRecord, LogId, LogMarks, NewRecord, Question, Refusal};
+use hearth_storage::{Answer, Ask, Blob, Change, DomainRecord, Listing, LogId, LogMarks, NewRecord, Question, Refusal};
 use hearth_wire::BareJid;
 
 pub(crate) const ACCOUNTS: u64 = 9;
@@ -83,6 +83,11 @@ pub(crate) fn blob(value: u64) -> Vec<u8> {
     vec![u8::try_from(value % 251).unwrap(); usize::try_from(value % 40_000).unwrap()]
 }
 
+/// What a blob comes with in the directory.
+pub(crate) fn nick(value: u64) -> String {
+    format!("nick{value}")
+}
+
 /// Above every place of the log, so that what is stored is what was put.
 pub(crate) fn marks(value: u64) -> LogMarks {
     let low = 1 << 60 | value;
@@ -117,9 +122,17 @@ impl Op {
             }
             What::Marks => vec![Change::PutMarks { account: account(), marks: marks(value) }],
             What::Blob => {
-                vec![Change::PutBlob { account: account(), blob: Blob::VCard, bytes: Some(blob(value)) }]
+                let bytes = Some(blob(value));
+                let listing = Some(Listing { nick: Some(nick(value).into()), ..Listing::default() });
+                vec![
+                    Change::PutBlob { account: account(), blob: Blob::VCard, bytes },
+                    Change::PutListing { account: account(), listing },
+                ]
             }
-            What::Unblob => vec![Change::PutBlob { account: account(), blob: Blob::VCard, bytes: None }],
+            What::Unblob => vec![
+                Change::PutBlob { account: account(), blob: Blob::VCard, bytes: None },
+                Change::PutListing { account: account(), listing: None },
+            ],
             What::Domain => vec![Change::PutDomain { domain: DomainRecord::new(domain(value % 5)) }],
             What::Undomain => vec![Change::RemoveDomain { domain: domain(value % 5) }],
             What::Take => Vec::new(),
