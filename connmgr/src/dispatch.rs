@@ -101,8 +101,14 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
                 client.input(Input::CoreClose { condition: f.condition, text: f.text }, cx);
             }
         }),
-        // For a later release: a core that restarts does not adopt sessions yet.
-        ToEdge::Capsule(_) => {}
+        // Of link version 2, which is not spoken yet.
+        ToEdge::Capsule(_)
+        | ToEdge::SmEnabled(_)
+        | ToEdge::Resumed(_)
+        | ToEdge::ResumeFailed(_)
+        | ToEdge::Attached(_)
+        | ToEdge::DeliverLogged(_)
+        | ToEdge::MulticastLogged(_) => {}
     }
     Ok(())
 }

@@ -161,6 +161,7 @@ impl Cx<'_> {
         let condition = match fault {
             Some(StanzaFault::JidMalformed) => Some(StanzaCondition::JidMalformed),
             Some(StanzaFault::BadRequest) => Some(StanzaCondition::BadRequest),
+            Some(StanzaFault::Answered) => return,
             None if stanza.ty == StanzaType::Unknown => Some(StanzaCondition::BadRequest),
             None => None,
         };

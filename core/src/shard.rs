@@ -328,6 +328,8 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
                 edges::on_socket_closed(cx, key, if frame.clean { "stream closed" } else { "connection lost" });
             }
         }
+        // Of link version 2, which is not spoken yet.
+        ToCore::StanzaAgain(_) | ToCore::SmEnable(_) | ToCore::Resume(_) | ToCore::Attach(_) | ToCore::AllSent(_) => {}
         ToCore::Drained(frame) => {
             if let Some(link) = cx.shard.links.get_mut(&link) {
                 link.draining = frame.draining;

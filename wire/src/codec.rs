@@ -1,7 +1,10 @@
 //! Length-prefixed frames and the errors of decoding.
 
-use serde::{Deserialize, Serialize};
+use crate::limits::ELEMENTS_UNSEEN_MAX;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
+use std::marker::PhantomData;
 
 pub use crate::limits::FRAME_BYTES_MAX;
 
@@ -91,6 +94,32 @@ pub(crate) fn append<T: Serialize>(out: &mut Vec<u8>, kind: u8, body: &T) {
 /// Decodes the struct at the start of `body`; trailing bytes belong to a later release.
 pub(crate) fn body<'a, T: Deserialize<'a>>(kind: u8, body: &'a [u8]) -> Result<T, WireError> {
     postcard::take_from_bytes(body).map(|(value, _)| value).map_err(|_| WireError::Malformed { kind })
+}
+
+/// Reads a list without believing the count in front of it: serde would set aside a megabyte for a frame
+/// of ten bytes. More than `MAX` elements do not decode.
+pub(crate) fn bounded<'de, T: Deserialize<'de>, D: Deserializer<'de>, const MAX: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Bounded<T, const MAX: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Bounded<T, MAX> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MAX}")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let count = seq.size_hint().unwrap_or(0);
+            if count > MAX {
+                return Err(A::Error::custom("too many elements"));
+            }
+            let mut list = Vec::with_capacity(count.min(ELEMENTS_UNSEEN_MAX));
+            while let Some(element) = seq.next_element()? {
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_seq(Bounded::<T, MAX>(PhantomData))
 }
 
 /// Declares the frames of one direction: the enum, `encode` and `decode`.

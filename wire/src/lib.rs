@@ -51,13 +51,19 @@
 //! | 10 | [`Closed`](to_core::ToCore::Closed) | 10 | [`Moved`](to_edge::ToEdge::Moved) |
 //! | 11 | [`PreAuthIq`](to_core::ToCore::PreAuthIq) | 11 | [`Bound`](to_edge::ToEdge::Bound) |
 //! | 12 | [`Drained`](to_core::ToCore::Drained) | 12 | [`BindRefused`](to_edge::ToEdge::BindRefused) |
-//! | | | 13 | [`Settled`](to_edge::ToEdge::Settled) |
-//! | | | 14 | [`Deliver`](to_edge::ToEdge::Deliver) |
-//! | | | 15 | [`Multicast`](to_edge::ToEdge::Multicast) |
-//! | | | 16 | [`Close`](to_edge::ToEdge::Close) |
-//! | | | 17 | [`PreAuthReply`](to_edge::ToEdge::PreAuthReply) |
+//! | 13 | [`StanzaAgain`](to_core::ToCore::StanzaAgain) | 13 | [`Settled`](to_edge::ToEdge::Settled) |
+//! | 14 | [`SmEnable`](to_core::ToCore::SmEnable) | 14 | [`Deliver`](to_edge::ToEdge::Deliver) |
+//! | 15 | [`Resume`](to_core::ToCore::Resume) | 15 | [`Multicast`](to_edge::ToEdge::Multicast) |
+//! | 16 | [`Attach`](to_core::ToCore::Attach) | 16 | [`Close`](to_edge::ToEdge::Close) |
+//! | 17 | [`AllSent`](to_core::ToCore::AllSent) | 17 | [`PreAuthReply`](to_edge::ToEdge::PreAuthReply) |
 //! | | | 18 | [`Capsule`](to_edge::ToEdge::Capsule) |
 //! | | | 19 | [`Refused`](to_edge::ToEdge::Refused) |
+//! | | | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
+//! | | | 21 | [`Resumed`](to_edge::ToEdge::Resumed) |
+//! | | | 22 | [`ResumeFailed`](to_edge::ToEdge::ResumeFailed) |
+//! | | | 23 | [`Attached`](to_edge::ToEdge::Attached) |
+//! | | | 24 | [`DeliverLogged`](to_edge::ToEdge::DeliverLogged) |
+//! | | | 25 | [`MulticastLogged`](to_edge::ToEdge::MulticastLogged) |
 //!
 //! A published frame kind never changes: what is new is a new kind, or bytes after the body that
 //! an older reader ignores. Unknown kinds are skipped by their length.

@@ -35,6 +35,14 @@ pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// With long addresses fewer fit ([`FRAME_BYTES_MAX`], [`Target::bytes_max`](crate::to_edge::Target::bytes_max)).
 pub const MULTICAST_TARGETS_MAX: usize = 4096;
 
-/// Targets that a frame may make its reader allocate room for before it has shown one: what a frame
-/// says of itself is not yet true.
-pub const TARGETS_UNSEEN_MAX: usize = 16;
+/// Logged entries of one session that its edge has sent on and the client has not acknowledged: the core holds
+/// back what would be more. A frame with more does not decode.
+pub const UNWRITTEN_MAX: usize = 4096;
+
+/// Log ids of one session that an edge remembers as written: what a client reads within the seconds for which
+/// the core may not have stored it. A frame with more does not decode.
+pub const RECENT_MAX: usize = 64;
+
+/// Elements of a list that a frame may make its reader allocate room for before it has shown one: what a
+/// frame says of itself is not yet true.
+pub const ELEMENTS_UNSEEN_MAX: usize = 16;

@@ -238,4 +238,7 @@ pub enum StanzaFault {
     JidMalformed,
     /// An iq without id, or a get or set without exactly one child (RFC 6120 §8.2.3).
     BadRequest,
+    /// A question that is sent again and whose answer the client has: there is nothing left to do but to
+    /// settle it. Only with `StanzaAgain`.
+    Answered,
 }

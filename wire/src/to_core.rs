@@ -1,9 +1,10 @@
 //! Frames an edge sends to a shard.
 
-use crate::codec::frames;
-use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch};
+use crate::codec::{bounded, frames};
+use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, StreamId};
+use crate::limits::{RECENT_MAX, UNWRITTEN_MAX};
 use crate::stanza::StanzaFault;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
 
 /// First bytes on a fresh link connection, before any frame: magic, then the shard it is for.
@@ -15,6 +16,8 @@ pub const PREAMBLE_BYTES: usize = 8;
 /// Link protocol versions this build speaks, oldest and newest.
 pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 1;
+/// From this version on sessions outlive their link: kinds 13 to 17 to the core, 20 to 25 to the edge.
+pub const VERSION_ATTACH: u16 = 2;
 
 frames! {
     /// Edge to shard.
@@ -31,6 +34,12 @@ frames! {
         10 => Closed(Closed),
         11 => PreAuthIq(PreAuthIq<'a>),
         12 => Drained(Drained),
+        /// As `Stanza`, of a session that was attached anew: its effects may have happened already.
+        13 => StanzaAgain(StanzaIn<'a>),
+        14 => SmEnable(SmEnable),
+        15 => Resume(Resume<'a>),
+        16 => Attach(Attach<'a>),
+        17 => AllSent(AllSent),
     }
 }
 
@@ -176,3 +185,79 @@ pub struct PreAuthIq<'a> {
 pub struct Drained {
     pub draining: bool,
 }
+
+/// `<enable/>` (XEP-0198 §3) of a bound session. Answered by `SmEnabled`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SmEnable {
+    pub counter: u64,
+    pub generation: Generation,
+    /// Number of the last stanza before it: the client counts those behind it.
+    pub number: u64,
+    /// The client wants to be able to resume, and for how many seconds at most.
+    pub resume: bool,
+    pub max_s: Option<u32>,
+}
+
+/// `<resume/>` (XEP-0198 §5) of an authenticated socket, sent to the shard that authenticated it. Answered by
+/// `Resumed` or `ResumeFailed`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resume<'a> {
+    pub counter: u64,
+    pub previd: &'a str,
+    /// Stanzas the client handled, modulo 2^32.
+    pub h: u32,
+    /// Absolute bytes of delivered stanzas that the core may send to this session.
+    pub credit: u64,
+}
+
+/// A bound session whose link was lost, or whose core: the edge has its socket still, or had it until some
+/// moment of the outage. Answered by `Attached`, else by `Close`. Sent before anything else of the session, to
+/// the owner of its account's slot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attach<'a> {
+    pub counter: u64,
+    pub stream: StreamId,
+    /// Of the attachment that was lost.
+    pub generation: Generation,
+    /// The last [`Capsule`](crate::to_edge::Capsule), verbatim.
+    #[serde(with = "serde_bytes")]
+    pub sealed: &'a [u8],
+    /// Inbound: the settled mark as the edge has it, and the number of its last stanza.
+    pub settled: u64,
+    pub number: u64,
+    /// Outbound: the last entry the edge has, and the last that is written (with XEP-0198: acknowledged).
+    pub entry: u64,
+    pub written: u64,
+    /// Bytes of all stanzas up to `entry`, and how many the core may send in all.
+    pub delivered_bytes: u64,
+    pub credit: u64,
+    /// The greatest log id among the entries up to `entry`; 0 if there was none.
+    pub log: u64,
+    /// Entries behind `written` that lie in the log.
+    #[serde(deserialize_with = "unwritten")]
+    pub unwritten: Vec<LoggedEntry>,
+    /// Log ids that were written of late: the core that is gone may not have stored that.
+    #[serde(deserialize_with = "recent")]
+    pub recent: Vec<u64>,
+    /// The socket has ended since; whether by the client's closing tag (RFC 6120 §4.4).
+    pub closed: Option<bool>,
+}
+
+/// An outbound entry that is a record of the account's log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LoggedEntry {
+    pub entry: u64,
+    pub log: u64,
+}
+
+fn unwritten<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LoggedEntry>, D::Error> {
+    bounded::<LoggedEntry, D, UNWRITTEN_MAX>(deserializer)
+}
+
+fn recent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    bounded::<u64, D, RECENT_MAX>(deserializer)
+}
+
+/// Every session that the edge has of an earlier link to this shard's slots has been attached on this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AllSent {}

@@ -1,13 +1,10 @@
 //! Frames a shard sends to an edge.
 
-use crate::codec::frames;
+use crate::codec::{bounded, frames};
 use crate::condition::{SaslCondition, StanzaCondition, StreamCondition};
 use crate::ids::{Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
-use crate::limits::TARGETS_UNSEEN_MAX;
 use crate::stanza::Overlay;
-use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::fmt;
 
 pub use crate::limits::MULTICAST_TARGETS_MAX;
 pub use crate::to_core::{Counter, Heartbeat, LinkCredit};
@@ -34,6 +31,12 @@ frames! {
         17 => PreAuthReply(PreAuthReply<'a>),
         18 => Capsule(Capsule<'a>),
         19 => Refused(Refused<'a>),
+        20 => SmEnabled(SmEnabled<'a>),
+        21 => Resumed(Resumed<'a>),
+        22 => ResumeFailed(ResumeFailed),
+        23 => Attached(Attached),
+        24 => DeliverLogged(DeliverLogged<'a>),
+        25 => MulticastLogged(MulticastLogged<'a>),
     }
 }
 
@@ -208,28 +211,8 @@ pub struct Multicast<'a> {
     pub stanza: &'a [u8],
 }
 
-/// Reads targets without believing the count in front of them: serde would set aside a megabyte for
-/// a frame of ten bytes.
 fn targets<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Target<'a>>, D::Error> {
-    struct Targets;
-    impl<'de> Visitor<'de> for Targets {
-        type Value = Vec<Target<'de>>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("the targets of a multicast")
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Target<'de>>, A::Error> {
-            let count = seq.size_hint().unwrap_or(0);
-            if count > MULTICAST_TARGETS_MAX {
-                return Err(A::Error::custom("too many targets"));
-            }
-            let mut targets = Vec::with_capacity(count.min(TARGETS_UNSEEN_MAX));
-            while let Some(target) = seq.next_element()? {
-                targets.push(target);
-            }
-            Ok(targets)
-        }
-    }
-    deserializer.deserialize_seq(Targets)
+    bounded::<Target<'a>, D, MULTICAST_TARGETS_MAX>(deserializer)
 }
 
 /// Close the stream, with a stream error if there is a condition, behind all that was sent.
@@ -257,4 +240,74 @@ pub struct Capsule<'a> {
     pub generation: Generation,
     #[serde(with = "serde_bytes")]
     pub sealed: &'a [u8],
+}
+
+/// Answer to `SmEnable`: the edge writes `<enabled/>` (XEP-0198 §3).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SmEnabled<'a> {
+    pub counter: u64,
+    pub generation: Generation,
+    /// The last entry before it: the client counts those behind it.
+    pub entry: u64,
+    /// What names the session in `<resume/>`; `None` if it cannot be resumed.
+    pub previd: Option<&'a str>,
+    /// For so many seconds.
+    pub max_s: u32,
+}
+
+/// The session goes on at this socket (XEP-0198 §5). `<resumed/>` is the edge's to write; the entries that the
+/// client did not have follow.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resumed<'a> {
+    pub counter: u64,
+    pub stream: StreamId,
+    pub generation: Generation,
+    pub jid: &'a str,
+    /// Inbound: the last stanza that the core has, all of them settled, and the one its client counts from.
+    pub number: u64,
+    pub sm_number: u64,
+    /// Outbound: the last entry that the client has, and the one it counts from.
+    pub entry: u64,
+    pub sm_entry: u64,
+    /// Bytes of encoded stanzas that this session may send from now on.
+    pub credit: u64,
+}
+
+/// The session cannot be resumed (XEP-0198 §5); the client may bind a resource.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ResumeFailed {
+    pub counter: u64,
+    pub condition: StanzaCondition,
+    /// How many of the client's stanzas were handled, if that is still known.
+    pub h: Option<u32>,
+}
+
+/// Answer to `Attach`: frames of the session name this generation from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Attached {
+    pub counter: u64,
+    /// Of the attachment that was lost, as `Attach` had it.
+    pub before: Generation,
+    pub generation: Generation,
+    /// Inbound stanzas up to this one need not be sent again.
+    pub received: u64,
+    pub settled: u64,
+    /// Bytes of encoded stanzas behind `settled` that this session may have sent.
+    pub credit: u64,
+}
+
+/// [`Deliver`], of a record of the account's log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeliverLogged<'a> {
+    pub log: u64,
+    #[serde(borrow)]
+    pub deliver: Deliver<'a>,
+}
+
+/// [`Multicast`] to sessions of one account, of a record of its log.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MulticastLogged<'a> {
+    pub log: u64,
+    #[serde(borrow)]
+    pub multicast: Multicast<'a>,
 }

@@ -272,6 +272,10 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
             Seen::Heartbeat
         }
         ToCore::LinkCredit(_) => return None,
+        // Of link version 2.
+        ToCore::StanzaAgain(_) | ToCore::SmEnable(_) | ToCore::Resume(_) | ToCore::Attach(_) | ToCore::AllSent(_) => {
+            return None;
+        }
         ToCore::Drained(_) => Seen::Drained,
         ToCore::Authenticate(f) => {
             if rules.answer {

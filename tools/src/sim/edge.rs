@@ -358,6 +358,8 @@ impl EdgeLoop {
                 return self.wake_held();
             }
             ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) | ToEdge::Capsule(_) => return,
+            ToEdge::SmEnabled(_) | ToEdge::Resumed(_) | ToEdge::ResumeFailed(_) | ToEdge::Attached(_) => return,
+            ToEdge::DeliverLogged(_) | ToEdge::MulticastLogged(_) => return,
             ToEdge::AuthChallenge(f) => return self.answered(f.counter, Input::Challenge(f.data)),
             ToEdge::AuthSuccess(f) => {
                 return self.answered(f.counter, Input::Success { account: f.account, data: f.data });

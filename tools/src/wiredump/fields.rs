@@ -4,7 +4,7 @@ use hearth_wire::condition::{SaslCondition, StanzaCondition, StreamCondition};
 use hearth_wire::ids::{Generation, Slot, StreamId};
 use hearth_wire::stanza::{Carbon, Delay, StanzaFault, StanzaIdOverlay};
 use hearth_wire::to_core::{Security, ToCore};
-use hearth_wire::to_edge::{Target, ToEdge};
+use hearth_wire::to_edge::{Deliver, Multicast, Target, ToEdge};
 use std::net::IpAddr;
 
 /// Named values in order.
@@ -75,6 +75,7 @@ macro_rules! from {
 from! {
     u64 => |number| Value::Number(number);
     u16 => |number| Value::Number(number.into());
+    u32 => |number| Value::Number(number.into());
     bool => |flag| Value::Flag(flag);
     &'a str => |text| Value::Text(text);
     &'a [u8] => |bytes| Value::Bytes(bytes);
@@ -123,11 +124,25 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
         ToCore::AuthResponse(f) => fields!(f; counter, data),
         ToCore::AuthAbort(f) => fields!(f; counter),
         ToCore::Bind(f) => fields!(f; counter, resource, credit),
-        ToCore::Stanza(f) => fields!(f; counter, generation, number, fault, stanza as Stanza),
+        ToCore::Stanza(f) | ToCore::StanzaAgain(f) => fields!(f; counter, generation, number, fault, stanza as Stanza),
         ToCore::Written(f) => fields!(f; counter, generation, entry, credit),
         ToCore::Closed(f) => fields!(f; counter, generation, clean),
         ToCore::PreAuthIq(f) => fields!(f; counter, slot, epoch, domain, peer, security, stanza as Stanza),
         ToCore::Drained(f) => fields!(f; draining),
+        ToCore::SmEnable(f) => fields!(f; counter, generation, number, resume, max_s),
+        ToCore::Resume(f) => fields!(f; counter, previd, h, credit),
+        ToCore::Attach(f) => {
+            let mut fields = fields!(
+                f; counter, stream, generation, sealed, settled, number, entry, written, delivered_bytes, credit, log,
+                closed
+            );
+            let unwritten = f.unwritten.iter().map(|logged| fields!(logged; entry, log)).collect();
+            fields.0.push(("unwritten", Value::List(unwritten)));
+            let recent = f.recent.iter().map(|log| Fields(vec![("log", Value::Number(*log))])).collect();
+            fields.0.push(("recent", Value::List(recent)));
+            fields
+        }
+        ToCore::AllSent(_) => Fields(Vec::new()),
     }
 }
 
@@ -150,20 +165,37 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         ToEdge::Bound(f) => fields!(f; counter, stream, generation, jid, credit),
         ToEdge::BindRefused(f) => fields!(f; counter, condition),
         ToEdge::Settled(f) => fields!(f; counter, generation, number, credit),
-        ToEdge::Deliver(f) => {
-            let mut fields = target(&f.target);
-            fields.0.push(("stanza", Value::Stanza(f.stanza)));
-            fields
-        }
-        ToEdge::Multicast(f) => Fields(vec![
-            ("targets", Value::List(f.targets.iter().map(target).collect())),
-            ("stanza", Value::Stanza(f.stanza)),
-        ]),
+        ToEdge::Deliver(f) => deliver(f),
+        ToEdge::Multicast(f) => multicast(f),
         ToEdge::Close(f) => fields!(f; counter, generation, condition, text),
         ToEdge::PreAuthReply(f) => fields!(f; counter, stanza as Stanza),
         ToEdge::Capsule(f) => fields!(f; counter, generation, sealed),
         ToEdge::Refused(f) => fields!(f; reason),
+        ToEdge::SmEnabled(f) => fields!(f; counter, generation, entry, previd, max_s),
+        ToEdge::Resumed(f) => {
+            fields!(f; counter, stream, generation, jid, number, sm_number, entry, sm_entry, credit)
+        }
+        ToEdge::ResumeFailed(f) => fields!(f; counter, condition, h),
+        ToEdge::Attached(f) => fields!(f; counter, before, generation, received, settled, credit),
+        ToEdge::DeliverLogged(f) => logged(f.log, deliver(&f.deliver)),
+        ToEdge::MulticastLogged(f) => logged(f.log, multicast(&f.multicast)),
     }
+}
+
+fn deliver<'a>(frame: &Deliver<'a>) -> Fields<'a> {
+    let mut fields = target(&frame.target);
+    fields.0.push(("stanza", Value::Stanza(frame.stanza)));
+    fields
+}
+
+fn multicast<'a>(frame: &Multicast<'a>) -> Fields<'a> {
+    let targets = Value::List(frame.targets.iter().map(target).collect());
+    Fields(vec![("targets", targets), ("stanza", Value::Stanza(frame.stanza))])
+}
+
+fn logged(log: u64, mut frame: Fields<'_>) -> Fields<'_> {
+    frame.0.push(("log", log.into()));
+    frame
 }
 
 fn target<'a>(target: &Target<'a>) -> Fields<'a> {

@@ -82,6 +82,50 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
             "290000000b0700030b6578616d706c652e6f72670120010db800000000000000000000000100067374616e7a61",
         ),
         (ToCore::Drained(Drained { draining: true }), "020000000c01"),
+        (
+            ToCore::StanzaAgain(StanzaIn {
+                counter: 7,
+                generation: GENERATION,
+                number: 1,
+                fault: Some(StanzaFault::Answered),
+                stanza: b"stanza",
+            }),
+            "0f0000000d0703ac02010102067374616e7a61",
+        ),
+        (
+            ToCore::SmEnable(SmEnable {
+                counter: 7,
+                generation: GENERATION,
+                number: 2,
+                resume: true,
+                max_s: Some(300),
+            }),
+            "0a0000000e0703ac02020101ac02",
+        ),
+        (
+            ToCore::Resume(Resume { counter: 7, previd: "abc", h: u32::MAX, credit: 65_536 }),
+            "0e0000000f0703616263ffffffff0f808004",
+        ),
+        (
+            ToCore::Attach(Attach {
+                counter: 7,
+                stream: StreamId([0xcd; 16]),
+                generation: GENERATION,
+                sealed: b"sealed",
+                settled: 1,
+                number: 2,
+                entry: 300,
+                written: 4,
+                delivered_bytes: 5,
+                credit: 65_536,
+                log: 6,
+                unwritten: vec![LoggedEntry { entry: 300, log: 6 }],
+                recent: vec![300],
+                closed: Some(true),
+            }),
+            "2f0000001007cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd03ac02067365616c65640102ac0204058080040601ac020601ac020101",
+        ),
+        (ToCore::AllSent(AllSent {}), "0100000011"),
     ]
 }
 
@@ -93,6 +137,7 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
         carbon: Some(Carbon { sent: true, from: "a@b", to: "c@d" }),
     };
     let target = Target { counter: 7, generation: GENERATION, entry: 2, overlay };
+    let short = Target { overlay: Overlay::default(), ..target.clone() };
     let plain = Target { counter: 8, overlay: Overlay::default(), ..target.clone() };
     vec![
         (
@@ -166,6 +211,59 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             "0c000000120703ac02067365616c6564",
         ),
         (ToEdge::Refused(Refused { reason: "no" }), "0400000013026e6f"),
+        (
+            ToEdge::SmEnabled(SmEnabled {
+                counter: 7,
+                generation: GENERATION,
+                entry: 2,
+                previd: Some("abc"),
+                max_s: 300,
+            }),
+            "0d000000140703ac02020103616263ac02",
+        ),
+        (
+            ToEdge::Resumed(Resumed {
+                counter: 7,
+                stream: StreamId([0xcd; 16]),
+                generation: GENERATION,
+                jid: "ada@example.org/desk",
+                number: 1,
+                sm_number: 2,
+                entry: 3,
+                sm_entry: 4,
+                credit: 65_536,
+            }),
+            "310000001507cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd03ac0214616461406578616d706c652e6f72672f6465736b01020304808004",
+        ),
+        (
+            ToEdge::ResumeFailed(ResumeFailed { counter: 7, condition: StanzaCondition::ItemNotFound, h: Some(300) }),
+            "0600000016070601ac02",
+        ),
+        (
+            ToEdge::Attached(Attached {
+                counter: 7,
+                before: GENERATION,
+                generation: Generation { epoch: 4, counter: 1 },
+                received: 2,
+                settled: 1,
+                credit: 65_536,
+            }),
+            "0c000000170703ac0204010201808004",
+        ),
+        (
+            ToEdge::DeliverLogged(DeliverLogged {
+                log: 300,
+                deliver: Deliver { target: short.clone(), stanza: b"stanza" },
+            }),
+            "1300000018ac020703ac020200000000067374616e7a61",
+        ),
+        (
+            ToEdge::MulticastLogged(MulticastLogged {
+                log: 300,
+                multicast: Multicast { targets: vec![short], stanza: b"stanza" },
+            }),
+            "1400000019ac02010703ac020200000000067374616e7a61",
+        ),
     ]
 }
 
@@ -247,7 +345,8 @@ fn places_of_variants() {
     let errors = [E::Auth, E::Cancel, E::Continue, E::Modify, E::Wait];
     check(&errors, |e| e.attribute().to_owned(), "auth cancel continue modify wait");
     check(&[K::Message, K::Presence, K::Iq], |k| k.element().to_owned(), "message presence iq");
-    check(&[F::JidMalformed, F::BadRequest], |f| format!("{f:?}"), "JidMalformed BadRequest");
+    let faults = [F::JidMalformed, F::BadRequest, F::Answered];
+    check(&faults, |f| format!("{f:?}"), "JidMalformed BadRequest Answered");
     check(&[S::ClearLoopback, S::Tls12, S::Tls13], |s| format!("{s:?}"), "ClearLoopback Tls12 Tls13");
     let types = [
         [T::Normal, T::Chat, T::Groupchat, T::Headline],

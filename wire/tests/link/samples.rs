@@ -136,6 +136,38 @@ impl Material {
             }),
             ToCore::PreAuthIq(PreAuthIq { counter, slot, epoch, domain, peer, security, stanza: self.bytes(1) }),
             ToCore::Drained(Drained { draining: self.pick(&[true, false], 9) }),
+            ToCore::StanzaAgain(StanzaIn {
+                counter,
+                generation,
+                number,
+                fault: self.maybe(StanzaFault::Answered, 10),
+                stanza: self.bytes(1),
+            }),
+            ToCore::SmEnable(SmEnable {
+                counter,
+                generation,
+                number,
+                resume: self.pick(&[true, false], 11),
+                max_s: self.maybe(u32::from(self.short()), 12),
+            }),
+            ToCore::Resume(Resume { counter, previd: self.text(2), h: u32::from(self.short()), credit }),
+            ToCore::Attach(Attach {
+                counter,
+                stream: StreamId([7; 16]),
+                generation,
+                sealed: self.bytes(2),
+                settled: epoch,
+                number,
+                entry: number,
+                written: epoch,
+                delivered_bytes: counter,
+                credit,
+                log: number,
+                unwritten: (0..self.choices % 70).map(|entry| LoggedEntry { entry, log: number }).collect(),
+                recent: (0..self.choices % 7).collect(),
+                closed: self.maybe(self.pick(&[true, false], 13), 14),
+            }),
+            ToCore::AllSent(AllSent {}),
         ]
     }
 
@@ -179,6 +211,45 @@ impl Material {
             ToEdge::PreAuthReply(PreAuthReply { counter, stanza: self.bytes(0) }),
             ToEdge::Capsule(Capsule { counter, generation, sealed: self.bytes(3) }),
             ToEdge::Refused(Refused { reason: self.text(0) }),
+            ToEdge::SmEnabled(SmEnabled {
+                counter,
+                generation,
+                entry: number,
+                previd: self.maybe(self.text(1), 7),
+                max_s: u32::from(shard),
+            }),
+            ToEdge::Resumed(Resumed {
+                counter,
+                stream: StreamId([9; 16]),
+                generation,
+                jid: self.text(2),
+                number,
+                sm_number: epoch,
+                entry: counter,
+                sm_entry: number,
+                credit,
+            }),
+            ToEdge::ResumeFailed(ResumeFailed {
+                counter,
+                condition: self.pick(StanzaCondition::ALL, 8),
+                h: self.maybe(u32::from(shard), 9),
+            }),
+            ToEdge::Attached(Attached {
+                counter,
+                before: Generation { epoch, counter: number },
+                generation,
+                received: number,
+                settled: epoch,
+                credit,
+            }),
+            ToEdge::DeliverLogged(DeliverLogged {
+                log: number,
+                deliver: Deliver { target: self.target(counter), stanza: self.bytes(3) },
+            }),
+            ToEdge::MulticastLogged(MulticastLogged {
+                log: number,
+                multicast: Multicast { targets: (0..targets).map(|n| self.target(n)).collect(), stanza: self.bytes(0) },
+            }),
         ]
     }
 }
