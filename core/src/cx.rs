@@ -192,6 +192,7 @@ impl Cx<'_> {
             | Answer::Refused(_)
             | Answer::Blob(_)
             | Answer::Appended(_)
+            | Answer::Already(_)
             | Answer::Records(_)
             | Answer::Accounts(_)
             | Answer::Found(_) => self.forget(key, &Absent::NoAccount),

@@ -208,6 +208,7 @@ fn outcome(answer: &Answer) -> Outcome {
         Answer::Loaded(_)
         | Answer::Blob(_)
         | Answer::Appended(_)
+        | Answer::Already(_)
         | Answer::Records(_)
         | Answer::Accounts(_)
         | Answer::Found(_) => Outcome::Failed("an answer to another question".to_owned()),

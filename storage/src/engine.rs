@@ -6,7 +6,7 @@ use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
 use crate::redb::{RedbConfig, RedbSmall};
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
-use crate::{Answer, Answered, Ask, Boot, LogId, Question, StoreError};
+use crate::{Answer, Answered, Ask, Boot, LogId, Question, Refusal, StoreError};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotKey};
 use std::os::unix::fs::DirBuilderExt;
@@ -22,6 +22,13 @@ pub struct Storage {
     fences: Arc<Mutex<Fences>>,
     /// Of the data directory, if there is one.
     _lock: Option<Arc<DirLock>>,
+}
+
+/// An append of a batch.
+pub(crate) struct Wanted {
+    pub(crate) append: Append,
+    /// Only if the log does not hold the record yet.
+    pub(crate) again: bool,
 }
 
 /// Where a store lies and how it is kept.
@@ -90,9 +97,11 @@ impl Storage {
     pub fn answer(&self, question: Question) -> Answered {
         let Question { id, slot, epoch, ask } = question;
         let first = |answers: Vec<Answer>| answers.into_iter().next().unwrap_or(Answer::Failed(StoreError::Closed));
+        let append = |record, again| first(self.append(vec![Wanted { append: Append { slot, epoch, record }, again }]));
         let answer = match ask {
             Ask::Apply { changes } => first(self.apply(&[ChangeSet { slot, epoch, changes }], self.log.head())),
-            Ask::Append { record } => first(self.append(&[Append { slot, epoch, record }])),
+            Ask::Append { record } => append(record, false),
+            Ask::AppendAgain { record } => append(record, true),
             read @ (Ask::Load { .. }
             | Ask::LoadBlob { .. }
             | Ask::ReadLog { .. }
@@ -115,9 +124,45 @@ impl Storage {
         outcomes.into_iter().map(|outcome| answer(outcome.map(|()| Answer::Applied))).collect()
     }
 
-    /// Appends a batch with one sync.
-    pub(crate) fn append(&self, batch: &[Append]) -> Vec<Answer> {
-        self.log.append(batch).into_iter().map(|outcome| answer(outcome.map(Answer::Appended))).collect()
+    /// Appends a batch in order; one sync is enough, unless records of it may be the same.
+    pub(crate) fn append(&self, batch: Vec<Wanted>) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut run = Vec::with_capacity(batch.len());
+        for Wanted { append, again } in batch {
+            if again && run.iter().any(|earlier: &Append| earlier.record.ingest == append.record.ingest) {
+                self.append_run(&mut run, &mut answers);
+            }
+            match if again { self.held(&append) } else { None } {
+                None => run.push(append),
+                Some(held) => {
+                    self.append_run(&mut run, &mut answers);
+                    answers.push(held);
+                }
+            }
+        }
+        self.append_run(&mut run, &mut answers);
+        answers
+    }
+
+    fn append_run(&self, run: &mut Vec<Append>, answers: &mut Vec<Answer>) {
+        let outcomes = self.log.append(run);
+        answers.extend(outcomes.into_iter().map(|outcome| answer(outcome.map(Answer::Appended))));
+        run.clear();
+    }
+
+    /// The answer to an append that may have been made before; `None`: it was not.
+    fn held(&self, append: &Append) -> Option<Answer> {
+        let Append { slot, epoch, record } = append;
+        record.ingest?;
+        if *epoch < self.fences.lock().unwrap_or_else(PoisonError::into_inner).epoch(*slot) {
+            return Some(Answer::Refused(Refusal::Fenced));
+        }
+        // An earlier account of the name may have got it: this one has not.
+        let found = self.small.born_at(*slot, &record.account);
+        match found.and_then(|born_at| self.log.find(record, born_at.unwrap_or_default())) {
+            Ok(found) => found.map(Answer::Already),
+            Err(error) => Some(Answer::Failed(error)),
+        }
     }
 
     /// Answers a question that changes nothing.
@@ -130,7 +175,7 @@ impl Storage {
                 self.small.list_accounts(domain, after.as_ref(), *limit).map(Answer::Accounts)
             }
             Ask::Search { search } => self.small.search(search).map(Answer::Found),
-            Ask::Apply { .. } | Ask::Append { .. } => {
+            Ask::Apply { .. } | Ask::Append { .. } | Ask::AppendAgain { .. } => {
                 debug_assert!(false, "a write among the reads");
                 Err(StoreError::Busy)
             }

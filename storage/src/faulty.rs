@@ -3,7 +3,7 @@
 
 use crate::listing::{Found, Search};
 use crate::store::{Append, ChangeSet, Denied, LogStore, SmallStore};
-use crate::{Blob, Boot, LogId, LogRecord, Snapshot, StoreError};
+use crate::{Blob, Boot, LogId, LogRecord, NewRecord, Snapshot, StoreError};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
 use std::collections::VecDeque;
@@ -158,6 +158,9 @@ impl<L: LogStore> LogStore for FaultyLog<L> {
     }
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError> {
         self.faults.pass(Point::ReadLog, || self.inner.read(account, after, limit))
+    }
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+        self.faults.pass(Point::ReadLog, || self.inner.find(record, after))
     }
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {
         self.inner.any_above(account, mark)

@@ -89,6 +89,11 @@ pub enum Ask {
     LoadBlob { account: BareJid, blob: Blob },
     /// → `Appended`, once durable. Records of one account get growing ids in the order asked.
     Append { record: NewRecord },
+    /// An append that may have been made before a crash or the loss of a link → `Already` if the account's log
+    /// holds the record: the same ingest id and the same stanza, every append asked before included. Else, and
+    /// for a record without an ingest id, like `Append`. Looked for are the account's newest records, back to
+    /// [`limits::AGAIN_RECORDS_MAX`], [`limits::AGAIN_AGE_MS`] and [`limits::AGAIN_SEGMENTS_MAX`].
+    AppendAgain { record: NewRecord },
     /// Records of an account with id > `after`, oldest first, at most `limit` → `Records`. Fewer come
     /// back also where they would pass [`limits::READ_BYTES_MAX`]: only an empty answer is the end.
     /// Records of an earlier account of the same name are never among them.
@@ -233,6 +238,8 @@ pub enum Answer {
     Refused(Refusal),
     Blob(Option<Vec<u8>>),
     Appended(LogId),
+    /// The log holds the record, durably, under this id; nothing was appended.
+    Already(LogId),
     Records(Vec<LogRecord>),
     Accounts(Vec<BareJid>),
     Found(Found),

@@ -28,6 +28,19 @@ pub const APPEND_RECORDS_MAX: usize = 4_096;
 /// Bytes of appends in one write and sync of the log. Same consequence.
 pub const APPEND_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Records of an account that are looked through, newest first, for one that is appended again. Between an
+/// append and its being asked for again lies a restart or a lost link, and what the account received
+/// meanwhile: seconds' worth. Reached: it counts as not there, and is appended. Looked at is the head of each,
+/// some 20 ms for all of them.
+pub const AGAIN_RECORDS_MAX: usize = 10_000;
+
+/// Milliseconds that such a record may be older than the one appended again: a day, longer than any edge
+/// waits for its core. Same consequence.
+pub const AGAIN_AGE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Segments whose indexes are asked for it, 64 GiB of messages unless configured. Same consequence.
+pub const AGAIN_SEGMENTS_MAX: usize = 1_024;
+
 /// Milliseconds an append may be kept waiting for others to share its sync, and only while
 /// [`GATHER_RECORDS_MIN`] are expected within that time: a sync costs some 40 µs of CPU however
 /// many records it covers.

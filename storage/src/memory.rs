@@ -4,7 +4,7 @@
 use crate::listing::{self, Found, Search};
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
 use crate::tables::{self, Table, Tables, TablesMut, Visit};
-use crate::{Blob, Boot, LogId, LogRecord, Refusal, Snapshot, StoreError, limits};
+use crate::{Blob, Boot, LogId, LogRecord, NewRecord, Refusal, Snapshot, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
 use std::collections::{BTreeMap, HashMap};
@@ -174,6 +174,16 @@ impl LogStore for MemoryLog {
             page.records.push(record.clone());
         }
         Ok(page.records)
+    }
+
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+        let log = self.lock();
+        let since_ms = record.received_ms.saturating_sub(limits::AGAIN_AGE_MS);
+        let records = log.accounts.get(&record.account).map_or(&[][..], Vec::as_slice);
+        let newest = records.iter().rev().take(limits::AGAIN_RECORDS_MAX);
+        let mut recent = newest.take_while(|held| held.id > after && held.received_ms >= since_ms);
+        let found = recent.find(|held| held.ingest == record.ingest && held.stanza == record.stanza);
+        Ok(found.map(|held| held.id))
     }
 
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {

@@ -8,7 +8,7 @@
 //!
 //! Nothing here waits for a shard but `deliver`, and no shard waits for anything here.
 
-use crate::engine::Storage;
+use crate::engine::{Storage, Wanted};
 use crate::store::{Append, ChangeSet};
 use crate::{Answer, Answered, Ask, Change, ListedField, LogId, Question, QuestionId, StoreError, limits};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -110,7 +110,7 @@ impl StorageHandle {
                     reads.push(question);
                 }
                 Ask::Apply { .. } => writes.push(question),
-                Ask::Append { .. } => appends.push(question),
+                Ask::Append { .. } | Ask::AppendAgain { .. } => appends.push(question),
             }
         }
         // Appends first: a change that creates an account waits for the appends asked before it.
@@ -223,7 +223,7 @@ impl Gauge {
 /// Bytes a waiting question holds, about.
 fn weight(question: &Question) -> usize {
     let more = match &question.ask {
-        Ask::Append { record } => record.stanza.bytes().len(),
+        Ask::Append { record } | Ask::AppendAgain { record } => record.stanza.bytes().len(),
         Ask::Apply { changes } => changes.iter().map(change_weight).fold(0, usize::saturating_add),
         Ask::Load { .. }
         | Ask::LoadBlob { .. }
@@ -459,18 +459,21 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbo
         }
         let bytes = inbox.take(&turn, &mut batch);
         for (shard, Question { id, slot, epoch, ask }) in batch.drain(..) {
-            let Ask::Append { record } = ask else { continue };
-            appends.push(Append { slot, epoch, record });
+            let (record, again) = match ask {
+                Ask::Append { record } => (record, false),
+                Ask::AppendAgain { record } => (record, true),
+                _ => continue,
+            };
+            appends.push(Wanted { append: Append { slot, epoch, record }, again });
             asked.push((shard, id));
         }
         let count = asked.len();
         pace.took(count, Instant::now());
         if count > 0 {
-            let answers = storage.append(&appends);
+            let answers = storage.append(std::mem::take(&mut appends));
             for ((shard, id), answer) in asked.drain(..).zip(answers) {
                 outbox.push(shard, id, answer);
             }
-            appends.clear();
             outbox.flush();
             inbox.answered(count, bytes);
         }

@@ -92,6 +92,10 @@ pub trait LogStore: Send + Sync + 'static {
     /// [`READ_BYTES_MAX`](crate::limits::READ_BYTES_MAX) (but never to none).
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError>;
 
+    /// The account's record with id > `after` that has the ingest id and the stanza of `record`, if it is among
+    /// the newest, as [`Ask::AppendAgain`](crate::Ask::AppendAgain) bounds them.
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError>;
+
     /// Whether the account has a record with id > `mark`. May rarely say yes where there is none,
     /// never the other way round.
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError>;

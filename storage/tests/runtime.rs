@@ -98,6 +98,29 @@ fn what_waits_shares_a_commit_and_a_delivery() {
 }
 
 #[test]
+fn appends_under_way_are_seen_by_one_that_is_made_again() {
+    let rig = rig();
+    assert!(matches!(rig.ask(rig.apply(1, vec![create("a@b")])), Answer::Applied));
+    rig.faults.strike(Point::Append, 0, 1, Fault::Delay(Duration::from_millis(100)));
+    let record = |body: &str| append("a@b", body).record;
+    let first = |id, body| rig.question(id, Ask::Append { record: record(body) });
+    let again = |id, body| rig.question(id, Ask::AppendAgain { record: record(body) });
+    rig.handle.ask(0, vec![first(2, "held back")]).unwrap();
+    let batch = vec![again(3, "held back"), again(4, "x"), first(5, "y"), again(6, "y"), again(7, "x"), first(8, "z")];
+    rig.handle.ask(1, batch).unwrap();
+    let answers = rig.answers(7);
+    let id = |number: u64| match answers[&number] {
+        Answer::Appended(id) => (id, true),
+        Answer::Already(id) => (id, false),
+        ref other => panic!("{other:?}"),
+    };
+    let [held_back, x, y, z] = [2, 4, 5, 8].map(|number| id(number).0);
+    let expected = [(held_back, true), (held_back, false), (x, true), (y, true), (y, false), (x, false), (z, true)];
+    assert_eq!([2, 3, 4, 5, 6, 7, 8].map(id), expected);
+    assert!(held_back < x && x < y && y < z);
+}
+
+#[test]
 fn one_refused_set_does_not_spoil_its_batch() {
     let rig = rig();
     rig.handle.ask(0, (0..3).map(|id| rig.apply(id, vec![create("same@b")])).collect()).unwrap();

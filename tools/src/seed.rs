@@ -156,6 +156,7 @@ impl Writer {
                     other @ (Answer::Loaded(_)
                     | Answer::Blob(_)
                     | Answer::Appended(_)
+                    | Answer::Already(_)
                     | Answer::Records(_)
                     | Answer::Accounts(_)
                     | Answer::Found(_)) => return Err(format!("user{id}: answered {other:?}")),

@@ -511,7 +511,7 @@ impl Core {
     }
 
     fn answered(&self, question: Question) -> Answered {
-        let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
+        let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. } | Ask::AppendAgain { .. });
         if (self.failing && writes) || (self.unreadable && !writes) {
             return Answered { id: question.id, answer: Answer::Failed(hearth_storage::StoreError::Full) };
         }

@@ -20,6 +20,7 @@
 //! * **A damaged record** in the middle is skipped with an error in the operator's log; what follows
 //!   it is found again by its checksum and its id.
 
+mod again;
 mod index;
 mod latest;
 mod record;
@@ -31,7 +32,7 @@ mod tests;
 use crate::disk::{Disk, DiskFile, io_error};
 use crate::memory::{Page, check_append};
 use crate::store::{Append, Denied, Fences, LogStore};
-use crate::{LogId, LogRecord, StoreError, limits};
+use crate::{LogId, LogRecord, NewRecord, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
 use index::Place;
@@ -40,6 +41,7 @@ use record::{Keys, log_id, place};
 use sealed::Sealed;
 use segment::{Contents, HEADER_BYTES, Header};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -99,6 +101,28 @@ struct Active {
     number: u32,
     file: Arc<DiskFile>,
     contents: Contents,
+}
+
+/// Where an account's records lie.
+struct Mine {
+    hash: u64,
+    all: Arc<Vec<Arc<Sealed>>>,
+    /// Which of all segments may have some.
+    some: Range<usize>,
+    active: Option<(u32, Arc<DiskFile>, Vec<Place>)>,
+}
+
+impl Mine {
+    /// The segments that may have some, in order.
+    fn sealed(&self) -> &[Arc<Sealed>] {
+        self.all.get(self.some.clone()).unwrap_or_default()
+    }
+}
+
+/// The offset behind which a segment's records have ids > `after`.
+fn floor(after: LogId, segment: u32) -> u32 {
+    let (first, offset) = place(after);
+    if segment == first { offset } else { 0 }
 }
 
 /// A record of the batch in hand.
@@ -217,6 +241,23 @@ impl SegmentLog {
         Ok(())
     }
 
+    /// Where records of the account with id > `after` lie; of the active segment the first `limit` places.
+    fn mine(&self, account: &BareJid, after: LogId, limit: usize) -> Mine {
+        let hash = self.shared.keys.account(account.as_str());
+        let (first, _) = place(after);
+        let (all, newest, active) = {
+            let visible = self.visible();
+            let active = visible.active.as_ref().filter(|active| active.number >= first).map(|active| {
+                let places = active.contents.chains.after(hash, floor(after, active.number), limit);
+                (active.number, active.file.clone(), places)
+            });
+            (visible.sealed.clone(), visible.latest.segment(hash).unwrap_or(0), active)
+        };
+        let at = |segment| all.partition_point(|sealed| sealed.summary.segment < segment);
+        let some = at(first)..at(newest.saturating_add(1));
+        Mine { hash, all, some, active }
+    }
+
     fn page_from(
         &self,
         file: &DiskFile,
@@ -296,23 +337,11 @@ impl LogStore for SegmentLog {
     }
 
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError> {
-        let hash = self.shared.keys.account(account.as_str());
-        let (first, offset) = place(after);
-        let floor = |segment| if segment == first { offset } else { 0 };
         let mut page = Page::new(limit);
-        let (sealed, newest, active) = {
-            let visible = self.visible();
-            let active = visible.active.as_ref().filter(|active| active.number >= first).map(|active| {
-                let places = active.contents.chains.after(hash, floor(active.number), page.rest());
-                (active.number, active.file.clone(), places)
-            });
-            (visible.sealed.clone(), visible.latest.segment(hash).unwrap_or(0), active)
-        };
-        let start = sealed.partition_point(|sealed| sealed.summary.segment < first);
-        let rest = sealed.get(start..).unwrap_or_default();
-        for sealed in rest.iter().take_while(|sealed| sealed.summary.segment <= newest) {
+        let mine = self.mine(account, after, page.rest());
+        for sealed in mine.sealed() {
             let number = sealed.summary.segment;
-            let places = sealed.after(&self.shared, hash, floor(number), page.rest())?;
+            let places = sealed.after(&self.shared, mine.hash, floor(after, number), page.rest())?;
             if places.is_empty() {
                 continue;
             }
@@ -322,10 +351,14 @@ impl LogStore for SegmentLog {
                 return Ok(page.records);
             }
         }
-        if let Some((number, file, places)) = active {
-            self.page_from(&file, number, &places, account, &mut page)?;
+        if let Some((number, file, places)) = &mine.active {
+            self.page_from(file, *number, places, account, &mut page)?;
         }
         Ok(page.records)
+    }
+
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+        self.find_again(record, after)
     }
 
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {

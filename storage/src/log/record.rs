@@ -75,6 +75,30 @@ pub(super) struct Body<'a> {
     pub(super) stanza: &'a [u8],
 }
 
+/// Bytes before a record's stanza, the account's name not counted, at most: prefix, version, and the longest
+/// form of each number.
+pub(super) const HEAD_BYTES_MAX: usize = PREFIX_BYTES + 1 + 10 + 3 + 2 + (1 + 16 + 10) + 10;
+
+/// What of a [`Body`] stands before its stanza.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Head<'a> {
+    _id: u64,
+    _slot: Slot,
+    #[serde(borrow)]
+    _account: &'a str,
+    pub(super) ingest: Option<IngestId>,
+    pub(super) received_ms: u64,
+}
+
+/// Reads the first [`HEAD_BYTES_MAX`] and more bytes of a record, believing them: no checksum is known of a
+/// part. `None`: damaged.
+pub(super) fn head(bytes: &[u8]) -> Option<Head<'_>> {
+    let (_, rest) = bytes.split_first_chunk::<PREFIX_BYTES>()?;
+    let (version, fields) = rest.split_first()?;
+    let known = *version == VERSION;
+    postcard::take_from_bytes::<Head<'_>>(fields).ok().filter(|_| known).map(|(head, _)| head)
+}
+
 /// Appends a record that will lie at `id`; bytes it takes.
 pub(super) fn encode(keys: &Keys, id: LogId, slot: Slot, record: &NewRecord, out: &mut Vec<u8>) -> usize {
     let start = out.len();

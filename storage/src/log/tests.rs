@@ -73,6 +73,20 @@ fn stored_bytes_stay_what_they_are() {
     assert_eq!(file.len(), 64 + 4096);
 }
 
+#[test]
+fn head_is_read_of_the_longest_record() {
+    for (number, slot, domain) in [(u64::MAX, 4095, "d".repeat(63)), (0, 0, "b".to_owned())] {
+        let account = format!("{}@{domain}", "l".repeat(if number == 0 { 1 } else { 1_000 }));
+        let mut record = append(&account, &"x".repeat(500)).record;
+        record.ingest = Some(IngestId { stream: StreamId([255; 16]), number });
+        record.received_ms = number;
+        let mut bytes = Vec::new();
+        record::encode(&Keys::new(STORE), LogId(u64::MAX), Slot::new(slot).unwrap(), &record, &mut bytes);
+        let head = record::head(&bytes[..record::HEAD_BYTES_MAX + account.len()]).unwrap();
+        assert_eq!((head.ingest, head.received_ms), (record.ingest, number));
+    }
+}
+
 const LATEST: &str = "6865617274686c74010000000303030303030303030303030303030302000000010000002120e8150403020102000000";
 const RECORD: &str =
     "30000000e7244c9601b080808020a302036140620107070707070707070707070707070707ac0280d095ffbc310a00010102686900000000";
@@ -317,6 +331,7 @@ proptest! {
         // With a plausible start.
         let bytes = [&len.to_le_bytes()[..], &[0; 4], &[1], &bytes].concat();
         prop_assert!(!matches!(record::decode(&keys, LogId(7), &bytes), Decoded::Record(..)));
+        let _ = record::head(&bytes);
         prop_assert!(Latest::decode(STORE, &bytes).is_none());
         if let Some(header) = bytes.first_chunk::<48>() {
             prop_assert_eq!(Header::decode(header), Ok(None));

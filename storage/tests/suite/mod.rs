@@ -109,6 +109,9 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
         log_marks,
         log_fences,
         log_page_is_bounded_in_bytes,
+        log_finds_what_it_holds,
+        log_looks_back_so_far,
+        what_is_appended_again_is_there_once,
         later_account_of_a_name_does_not_see_the_earlier_ones_messages,
     ];
     for case in small_cases.iter().chain(log_cases) {
@@ -528,6 +531,100 @@ fn log_page_is_bounded_in_bytes(home: &mut dyn Home) {
     append_all(&*log, &[append("c@d", &whole), append("c@d", "next")]);
     let page = log.read(&jid("c@d"), LogId(0), 9).unwrap();
     assert!(!page.is_empty());
+}
+
+fn log_finds_what_it_holds(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let record = |account, number, body| {
+        let mut append = append(account, body);
+        append.record.ingest = Some(IngestId { stream: StreamId([4; 16]), number });
+        append
+    };
+    let batch = [record("a@b", 1, "one"), record("a@b", 2, "two"), record("c@d", 1, "one"), record("a@b", 3, "three")];
+    let ids = append_all(&*log, &batch);
+    let check = |log: &dyn LogStore| {
+        let find = |account, number, body, after| log.find(&record(account, number, body).record, after).unwrap();
+        assert_eq!(find("a@b", 1, "one", LogId(0)), Some(ids[0]));
+        assert_eq!(find("a@b", 2, "two", LogId(0)), Some(ids[1]));
+        assert_eq!(find("a@b", 2, "two", ids[0]), Some(ids[1]));
+        assert_eq!(find("a@b", 2, "two", ids[1]), None, "behind it");
+        assert_eq!(find("c@d", 1, "one", LogId(0)), Some(ids[2]));
+        assert_eq!(find("a@b", 1, "two", LogId(0)), None, "another stanza under its number");
+        assert_eq!(find("a@b", 4, "one", LogId(0)), None, "the same text said again");
+        assert_eq!(find("e@f", 1, "one", LogId(0)), None);
+    };
+    check(&*log);
+    append_all(&*log, &[record("c@d", 4, "four")]);
+    check(&*log);
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    check(&*home.open().1);
+}
+
+fn log_looks_back_so_far(home: &mut dyn Home) {
+    let (_small, log) = home.open();
+    let at = |received_ms, number, body: &str| {
+        let mut append = append("a@b", body);
+        append.record.received_ms = received_ms;
+        append.record.ingest = Some(IngestId { stream: StreamId([4; 16]), number });
+        append
+    };
+    let ids = append_all(&*log, &[at(1_000, 1, "old"), at(2_000, 2, "newer")]);
+    let find = |received_ms, number, body| log.find(&at(received_ms, number, body).record, LogId(0)).unwrap();
+    assert_eq!(find(1_000 + limits::AGAIN_AGE_MS, 1, "old"), Some(ids[0]));
+    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 1, "old"), None);
+    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 2, "newer"), Some(ids[1]));
+    // As many again as are looked at, of which "newer" is the first.
+    let count = u64::try_from(limits::AGAIN_RECORDS_MAX).unwrap();
+    let more: Vec<Append> = (3..count + 2).map(|number| at(2_000, number, "more")).collect();
+    append_all(&*log, &more);
+    assert_eq!(find(2_000, 2, "newer"), Some(ids[1]));
+    append_all(&*log, &[at(2_000, 1, "one too many")]);
+    assert_eq!(find(2_000, 2, "newer"), None);
+}
+
+fn what_is_appended_again_is_there_once(home: &mut dyn Home) {
+    use hearth_storage::{Answer, Ask, Question, Storage};
+    let (store, log) = home.open();
+    let (storage, boot) = Storage::new(store, log).unwrap();
+    let ask_at = |epoch, ask| storage.answer(Question { id: 1, slot: slot(1), epoch, ask }).answer;
+    let ask = |ask| ask_at(boot.epoch, ask);
+    let record = |number: Option<u64>, body: &str| {
+        let ingest = number.map(|number| IngestId { stream: StreamId([4; 16]), number });
+        NewRecord { ingest, ..append("ada@example.org", body).record }
+    };
+    let again = |number, body| ask(Ask::AppendAgain { record: record(number, body) });
+    let appended = |answer| match answer {
+        Answer::Appended(id) => id,
+        other => panic!("{other:?}"),
+    };
+    let already = |answer| match answer {
+        Answer::Already(id) => id,
+        other => panic!("{other:?}"),
+    };
+    let create = || assert!(matches!(ask(Ask::Apply { changes: vec![create("ada@example.org")] }), Answer::Applied));
+    create();
+    let one = appended(ask(Ask::Append { record: record(Some(1), "one") }));
+    let two = appended(again(Some(2), "two"));
+    assert_eq!(already(again(Some(1), "one")), one);
+    assert_eq!(already(again(Some(2), "two")), two);
+    let other = appended(again(Some(1), "other"));
+    assert_eq!((already(again(Some(1), "one")), already(again(Some(1), "other"))), (one, other));
+    // Nothing tells these apart from two that a client sent.
+    assert!(appended(again(None, "none")) < appended(again(None, "none")));
+    let stale = ask_at(boot.epoch - 1, Ask::AppendAgain { record: record(Some(1), "one") });
+    assert!(matches!(stale, Answer::Refused(Refusal::Fenced)), "whoever owns the slot now answers for it");
+    let read = || match ask(Ask::ReadLog { account: jid("ada@example.org"), after: LogId(0), limit: 9 }) {
+        Answer::Records(records) => records.iter().map(|r| r.stanza.view().id.unwrap().to_owned()).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(read(), ["one", "two", "other", "none", "none"]);
+    let changes = vec![Change::DeleteAccount { account: jid("ada@example.org") }];
+    assert!(matches!(ask(Ask::Apply { changes }), Answer::Applied));
+    create();
+    appended(again(Some(1), "one"));
+    assert_eq!(read(), ["one"], "what an earlier account got, this one has not");
 }
 
 fn later_account_of_a_name_does_not_see_the_earlier_ones_messages(home: &mut dyn Home) {

@@ -48,7 +48,7 @@ impl Small {
             What::Delete => drop(self.accounts.remove(&op.account)),
             What::Domain => drop(self.domains.insert(domain(value % 5))),
             What::Undomain => drop(self.domains.remove(&domain(value % 5))),
-            What::Take | What::Append => {}
+            What::Take | What::Append | What::Again => {}
             _ => {
                 let account = self.accounts.entry(op.account).or_default();
                 match op.what {
@@ -141,13 +141,22 @@ impl Log {
     pub(crate) fn appended(&mut self, op: &Op, id: u64) {
         let mine = self.0.entry(op.account).or_default();
         assert!(mine.last().is_none_or(|(last, _)| *last < id), "ids grow");
+        assert!(mine.iter().all(|(_, text)| *text != body(op)), "{op:?} is there twice");
         mine.push((id, body(op)));
     }
 
-    /// Everything acknowledged is found; what else is found was asked for, whole and in the order asked.
+    /// It was there, durably.
+    pub(crate) fn already(&self, op: &Op, id: u64) {
+        let mine = self.0.get(&op.account).map_or(&[][..], Vec::as_slice);
+        assert!(mine.contains(&(id, body(op))), "{op:?} was not there");
+    }
+
+    /// Everything acknowledged is found, nothing twice; what else is found was asked for, whole and in the order asked.
     pub(crate) fn check(&self, number: u64, found: &[(u64, String)], unanswered: &[Op]) {
-        let mut rest = unanswered.iter().filter(|op| op.what == What::Append && op.account == number);
+        let mut rest = unanswered.iter().filter(|op| op.is_append() && op.account == number);
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
+        let texts: BTreeSet<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(texts.len(), found.len(), "user{number} has a message twice");
         let known = self.0.get(&number).map_or(&[][..], Vec::as_slice);
         for message in known {
             assert!(found.contains(message), "user{number} lost {message:?}");

@@ -3,6 +3,7 @@
 use crate::suite::{credentials, item, jid, message, slot};
 use hearth_storage::{Answer, Ask, Blob, Change, DomainRecord, Listing, LogId, LogMarks, NewRecord, Question, Refusal};
 use hearth_wire::BareJid;
+use hearth_wire::ids::{IngestId, StreamId};
 
 pub(crate) const ACCOUNTS: u64 = 9;
 pub(crate) const SLOTS: u64 = 3;
@@ -15,6 +16,8 @@ pub(crate) struct Op {
     pub(crate) account: u64,
     pub(crate) epoch: u64,
     pub(crate) value: u64,
+    /// Of an append: the id it had when it was asked first.
+    pub(crate) first: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,9 +35,11 @@ pub(crate) enum What {
     Undomain,
     Take,
     Append,
+    /// Of a message that may be there.
+    Again,
 }
 
-pub(crate) const ALL: [What; 12] = [
+pub(crate) const ALL: [What; 13] = [
     What::Create,
     What::Rekey,
     What::Delete,
@@ -47,6 +52,7 @@ pub(crate) const ALL: [What; 12] = [
     What::Undomain,
     What::Take,
     What::Append,
+    What::Again,
 ];
 
 /// What came of it.
@@ -54,6 +60,7 @@ pub(crate) const ALL: [What; 12] = [
 pub(crate) enum Outcome {
     Applied,
     Appended(u64),
+    Already(u64),
     Exists,
     NoAccount,
     Fenced,
@@ -76,7 +83,7 @@ pub(crate) fn slot_of(account: u64) -> hearth_wire::ids::Slot {
 }
 
 pub(crate) fn body(op: &Op) -> String {
-    format!("{}.{} {}", op.value, op.id, "x".repeat(usize::try_from(op.value % 3_000).unwrap()))
+    format!("{}.{} {}", op.value, op.first, "x".repeat(usize::try_from(op.value % 3_000).unwrap()))
 }
 
 pub(crate) fn blob(value: u64) -> Vec<u8> {
@@ -95,14 +102,21 @@ pub(crate) fn marks(value: u64) -> LogMarks {
 }
 
 impl Op {
+    pub(crate) fn is_append(&self) -> bool {
+        matches!(self.what, What::Append | What::Again)
+    }
+
     pub(crate) fn question(&self) -> Question {
         let Op { id, account: number, epoch, value, .. } = *self;
         let account = || account(number);
         let changes = match self.what {
-            What::Append => {
-                let record =
-                    NewRecord { account: account(), ingest: None, received_ms: 1_000, stanza: message(&body(self)) };
-                return Question { id, slot: slot_of(number), epoch, ask: Ask::Append { record } };
+            What::Append | What::Again => {
+                let stream = StreamId([u8::try_from(value % 251).unwrap(); 16]);
+                let ingest = Some(IngestId { stream, number: self.first });
+                let record = NewRecord { account: account(), ingest, received_ms: 1_000, stanza: message(&body(self)) };
+                let again = self.what == What::Again;
+                let ask = if again { Ask::AppendAgain { record } } else { Ask::Append { record } };
+                return Question { id, slot: slot_of(number), epoch, ask };
             }
             What::Create => vec![Change::CreateAccount { account: account(), credentials: credentials(value) }],
             What::Rekey => vec![Change::SetCredentials { account: account(), credentials: credentials(value) }],
@@ -142,14 +156,14 @@ impl Op {
 
     pub(crate) fn line(&self) -> String {
         let what = ALL.iter().position(|what| *what == self.what).unwrap();
-        format!("q {} {what} {} {} {}", self.id, self.account, self.epoch, self.value)
+        format!("q {} {what} {} {} {} {}", self.id, self.account, self.epoch, self.value, self.first)
     }
 
     /// `None`: not a whole line of this kind.
     pub(crate) fn parse(line: &str) -> Option<Op> {
         let fields: Vec<u64> = line.strip_prefix("q ")?.split(' ').map_while(|field| field.parse().ok()).collect();
-        let [id, what, account, epoch, value] = fields[..] else { return None };
-        Some(Op { id, what: *ALL.get(usize::try_from(what).ok()?)?, account, epoch, value })
+        let [id, what, account, epoch, value, first] = fields[..] else { return None };
+        Some(Op { id, what: *ALL.get(usize::try_from(what).ok()?)?, account, epoch, value, first })
     }
 }
 
@@ -158,6 +172,7 @@ impl Outcome {
         match answer {
             Answer::Applied => Outcome::Applied,
             Answer::Appended(LogId(id)) => Outcome::Appended(*id),
+            Answer::Already(LogId(id)) => Outcome::Already(*id),
             Answer::Refused(Refusal::Exists) => Outcome::Exists,
             Answer::Refused(Refusal::NoAccount) => Outcome::NoAccount,
             Answer::Refused(Refusal::Fenced) => Outcome::Fenced,
@@ -169,6 +184,7 @@ impl Outcome {
         match self {
             Outcome::Applied => format!("a {id} applied 0"),
             Outcome::Appended(at) => format!("a {id} appended {at}"),
+            Outcome::Already(at) => format!("a {id} already {at}"),
             Outcome::Exists => format!("a {id} exists 0"),
             Outcome::NoAccount => format!("a {id} absent 0"),
             Outcome::Fenced => format!("a {id} fenced 0"),
@@ -181,6 +197,7 @@ impl Outcome {
         let outcome = match what {
             "applied" => Outcome::Applied,
             "appended" => Outcome::Appended(at.parse().ok()?),
+            "already" => Outcome::Already(at.parse().ok()?),
             "exists" => Outcome::Exists,
             "absent" => Outcome::NoAccount,
             "fenced" => Outcome::Fenced,

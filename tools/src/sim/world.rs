@@ -350,7 +350,7 @@ impl World {
                 if self.options.unfenced {
                     question.epoch = SlotEpoch::MAX;
                 }
-                let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. });
+                let writes = matches!(question.ask, Ask::Apply { .. } | Ask::Append { .. } | Ask::AppendAgain { .. });
                 let answered = if (writes && self.failing) || (!writes && self.unreadable) {
                     Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
                 } else {
@@ -414,7 +414,7 @@ impl World {
         for question in out.questions.drain(..) {
             let lane = match question.ask {
                 Ask::Apply { .. } => 1,
-                Ask::Append { .. } => 2,
+                Ask::Append { .. } | Ask::AppendAgain { .. } => 2,
                 Ask::Load { .. }
                 | Ask::LoadBlob { .. }
                 | Ask::ReadLog { .. }
