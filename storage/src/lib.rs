@@ -57,7 +57,7 @@ pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
 
 use hearth_wire::BareJid;
-use hearth_wire::ids::{IngestId, Slot, SlotEpoch, SlotKey};
+use hearth_wire::ids::{EdgeIncarnation, IngestId, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::SharedStanza;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -188,6 +188,14 @@ pub enum Change {
     PutEdge {
         edge: EdgeRecord,
     },
+    /// This run of an edge is linked; it takes the place of an earlier one.
+    PutEdgeRun {
+        run: EdgeRun,
+    },
+    /// No run of the edge is.
+    RemoveEdgeRun {
+        edge: String,
+    },
 }
 
 impl Change {
@@ -209,7 +217,11 @@ impl Change {
             | Change::RemoveBlocked { account, .. }
             | Change::PutBlob { account, .. }
             | Change::PutListing { account, .. } => Some(account),
-            Change::PutDomain { .. } | Change::RemoveDomain { .. } | Change::PutEdge { .. } => None,
+            Change::PutDomain { .. }
+            | Change::RemoveDomain { .. }
+            | Change::PutEdge { .. }
+            | Change::PutEdgeRun { .. }
+            | Change::RemoveEdgeRun { .. } => None,
         }
     }
 }
@@ -442,6 +454,14 @@ pub struct EdgeRecord {
     pub revoked_ms: Option<u64>,
 }
 
+/// One run of an edge that is or was linked: it may have sessions for the next core to adopt.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EdgeRun {
+    pub edge: String,
+    pub incarnation: EdgeIncarnation,
+    pub event_loops: u16,
+}
+
 /// What bounds registration and passwords where users choose them in-band (XEP-0077). `None` stands
 /// for the core's own default.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -478,6 +498,8 @@ pub struct Boot {
     pub epoch: SlotEpoch,
     pub domains: Vec<DomainRecord>,
     pub edges: Vec<EdgeRecord>,
+    /// Runs of edges that were linked to the core before this one.
+    pub edge_runs: Vec<EdgeRun>,
 }
 
 /// The world failed.

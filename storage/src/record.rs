@@ -105,7 +105,9 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 mod tests {
     use super::*;
     use crate::{Contacts, RegistrationRules};
-    use crate::{Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, Listing, LogId, LogMarks, ScramKeys};
+    use crate::{
+        Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, Listing, LogId, LogMarks, ScramKeys,
+    };
     use proptest::prelude::*;
 
     fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
@@ -165,6 +167,7 @@ mod tests {
         domain.set("x", true);
         let edge = EdgeRecord { name: "a".to_owned(), key: vec![7, 8], added_ms: 300, revoked_ms: Some(1) };
         check(&edge, "010161020708ac020101");
+        check(&EdgeRun { edge: "a".to_owned(), incarnation: 300, event_loops: 2 }, "010161ac0202");
         check(&domain, "0103612e62020178010179000000000000000000000000");
         let rules = RegistrationRules {
             per_address: Some(3),
@@ -195,6 +198,7 @@ mod tests {
                 let _ = decode::<DomainRecord>("test", &bytes);
                 let _ = decode::<Listing>("test", &bytes);
                 let _ = decode::<EdgeRecord>("test", &bytes);
+                let _ = decode::<EdgeRun>("test", &bytes);
                 bytes.insert(0, RECORD_VERSION);
             }
         }

@@ -256,7 +256,9 @@ fn change_weight(change: &Change) -> usize {
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }
-        | Change::PutEdge { .. } => 0,
+        | Change::PutEdge { .. }
+        | Change::PutEdgeRun { .. }
+        | Change::RemoveEdgeRun { .. } => 0,
     };
     more.saturating_add(size_of::<Change>())
 }

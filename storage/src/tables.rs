@@ -12,6 +12,7 @@
 //!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
+//!              "run" ‖ 00 ‖ name of an edge                       EdgeRun: it is linked, or was when the core ended
 //!
 //!  section     subkey    record
 //!  1 account             AccountRecord: the account exists if this does
@@ -32,8 +33,8 @@ use crate::listing;
 use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
-    Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, LastSeen, LogId, LogMarks, Refusal, Snapshot,
-    StoreError, limits,
+    Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, LogId, LogMarks, Refusal,
+    Snapshot, StoreError, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
@@ -55,6 +56,8 @@ const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
 const META_EPOCH: &[u8] = b"epoch";
 const META_COMMITS: &[u8] = b"commits";
+/// Followed by the edge's name; ends with 00.
+const META_RUN: &[u8] = b"run\x00";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Table {
@@ -113,6 +116,10 @@ fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
         Blob::Private => 2,
     });
     key
+}
+
+fn run_key(edge: &str) -> Vec<u8> {
+    [META_RUN, edge.as_bytes()].concat()
 }
 
 fn directory_key(domain: &str, account: &str) -> Vec<u8> {
@@ -325,7 +332,9 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
         | Change::RemoveDomain { .. }
-        | Change::PutEdge { .. } => Ok(()),
+        | Change::PutEdge { .. }
+        | Change::PutEdgeRun { .. }
+        | Change::RemoveEdgeRun { .. } => Ok(()),
     }
 }
 
@@ -403,6 +412,8 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::PutDomain { domain } => tables.put(Domains, domain.domain.as_bytes(), &record::encode(domain)),
         Change::RemoveDomain { domain } => tables.remove(Domains, domain.as_bytes()),
         Change::PutEdge { edge } => tables.put(Edges, edge.name.as_bytes(), &record::encode(edge)),
+        Change::PutEdgeRun { run } => tables.put(Table::Meta, &run_key(&run.edge), &record::encode(run)),
+        Change::RemoveEdgeRun { edge } => tables.remove(Table::Meta, &run_key(edge)),
     }
 }
 
@@ -482,8 +493,13 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         edges.push(record::decode::<EdgeRecord>("edge", value)?);
         Ok(true)
     })?;
+    let mut edge_runs = Vec::new();
+    tables.scan(Table::Meta, META_RUN, &range_end(META_RUN), &mut |_, value| {
+        edge_runs.push(record::decode::<EdgeRun>("edge run", value)?);
+        Ok(true)
+    })?;
     *fences = Fences { boot: epoch, taken: Default::default() };
-    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges })
+    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges, edge_runs })
 }
 
 #[cfg(test)]
@@ -505,6 +521,7 @@ mod tests {
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
+        assert_eq!(run_key("paris"), b"run\x00paris");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(
             (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS),

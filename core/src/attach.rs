@@ -1,0 +1,219 @@
+//! Sessions that outlive their link: an edge names those that it still has, on its next link to this core or to
+//! the next one.
+//!
+//! ```text
+//!  link lost          Attach: known here            marks and numbers of both sides are compared, each sends again
+//!  ──────────▶ lost ──────────────────────▶ attached    what the other did not get
+//!               │ AllSent, a later run, or the grace passed: parked if it may be resumed, else it ends
+//!
+//!  core lost          Attach: of an older epoch     the capsule says what the session was, the edge what it has;
+//!  ──────────▶  ──  ──────────────────────▶ adopted     nothing is broadcast
+//! ```
+
+use crate::account::{Absent, AccountKey};
+use crate::capsule::{self, Contents, Place};
+use crate::cx::Cx;
+use crate::limits;
+use crate::link::{Link, LinkId};
+use crate::offline;
+use crate::outputs::Event;
+use crate::recovery;
+use crate::session::{Entry, Inbound, Outbound, Session, SessionKey, Visibility};
+use crate::sm;
+use hearth_storage::LogId;
+use hearth_wire::StreamCondition;
+use hearth_wire::ids::Generation;
+use hearth_wire::to_core::{Attach, LoggedEntry};
+use hearth_wire::to_edge::{Attached, Close, ToEdge};
+
+#[cfg(test)]
+mod tests;
+
+/// What an edge says of a session of which this core knows nothing; owned, since its account may have to be loaded.
+struct Returned {
+    link: LinkId,
+    counter: u64,
+    generation: Generation,
+    contents: Vec<u8>,
+    settled: u64,
+    entry: u64,
+    written: u64,
+    delivered_bytes: u64,
+    credit: u64,
+    log: LogId,
+    unwritten: Vec<LoggedEntry>,
+    recent: Vec<u64>,
+}
+
+/// An edge has a session of a link that was lost.
+pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
+    let Some(this) = cx.shard.links.get(&link) else { return };
+    let lost = |(id, other): (&LinkId, &Link)| (!other.up && other.is_of(this)).then_some((*id, frame.counter));
+    let known = cx.shard.links.iter().filter_map(lost).find_map(|socket| cx.shard.by_socket.get(&socket).copied());
+    let same = |session: &Session| session.stream == frame.stream && session.generation == frame.generation;
+    match known.filter(|key| cx.session(*key).is_some_and(same)) {
+        Some(key) => attach(cx, link, key, frame),
+        None => adopt(cx, link, frame),
+    }
+}
+
+/// The link is another; the session is here.
+fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
+    let (counter, window) = (frame.counter, cx.shard.settings.limits.session_window_bytes);
+    let Some(account) = cx.session(key).map(|session| session.account) else { return };
+    let Some(slot) = cx.account(account).map(|account| account.slot) else { return };
+    let generation = cx.next_generation(slot);
+    let Some(session) = cx.session_mut(key) else { return };
+    let before = std::mem::replace(&mut session.generation, generation);
+    let old = (std::mem::replace(&mut session.link, link), counter);
+    session.outbound.waits_for_link = false;
+    session.inbound.count_bytes_anew();
+    let (received, settled) = (session.inbound.received(), session.inbound.settled());
+    let written = session.outbound.written(frame.written);
+    let gone = session.outbound.back_to(frame.entry);
+    session.outbound.log_waits |= !gone.is_empty();
+    (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
+    cx.shard.by_socket.remove(&old);
+    cx.shard.by_socket.insert((link, counter), key);
+    if let Some(account) = cx.account_mut(account) {
+        written.into_iter().for_each(|id| account.log.inflight_done(id, true));
+        gone.into_iter().for_each(|id| account.log.inflight_done(id, false));
+    }
+    let attached = Attached { counter, before, generation, received, settled, credit: window };
+    cx.out.frame(link, &ToEdge::Attached(attached));
+    capsule::changed(cx, key);
+    sm::back_again(cx, key);
+}
+
+/// The edge has named every session it has.
+pub fn on_all_sent(cx: &mut Cx<'_>, link: LinkId) {
+    recovery::on_all_sent(cx, link);
+    let Some(this) = cx.shard.links.get(&link) else { return };
+    let lost = |(_, other): &(&LinkId, &Link)| !other.up && other.lost_until_ms.is_some() && other.is_of(this);
+    let left: Vec<LinkId> = cx.shard.links.iter().filter(lost).map(|(id, _)| *id).collect();
+    left.into_iter().for_each(|id| crate::edges::give_up(cx, id));
+}
+
+fn refuse(cx: &mut Cx<'_>, link: LinkId, counter: u64, generation: Generation, condition: StreamCondition) {
+    let (generation, condition) = (Some(generation), Some(condition));
+    cx.out.frame(link, &ToEdge::Close(Close { counter, generation, condition, text: "" }));
+}
+
+/// The session was an earlier core's, if its capsule is good. What has ended here is not adopted.
+fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
+    let (counter, generation) = (frame.counter, frame.generation);
+    let Some(this) = cx.shard.links.get(&link) else { return };
+    let place = Place { edge: &this.edge, incarnation: this.incarnation, counter, generation };
+    let contents = capsule::open(&cx.shard.settings.secret, &place, frame.sealed);
+    let jid = contents.as_deref().and_then(Contents::read).and_then(|contents| contents.full_jid());
+    let (Some(contents), Some(jid)) = (contents, jid) else {
+        return refuse(cx, link, counter, generation, StreamCondition::Reset);
+    };
+    let slot = cx.shard.settings.slot_key.slot(jid.bare_str());
+    let ours = cx.shard.slots.owner(slot) == cx.shard.settings.index && generation.epoch < cx.shard.slots.epoch(slot);
+    let entries = frame.entry.saturating_sub(frame.written);
+    if !ours || entries > limits::ENTRIES_MAX as u64 {
+        return refuse(cx, link, counter, generation, StreamCondition::Reset);
+    }
+    let returned = Returned {
+        link,
+        counter,
+        generation,
+        contents,
+        settled: frame.settled,
+        entry: frame.entry,
+        written: frame.written,
+        delivered_bytes: frame.delivered_bytes,
+        credit: frame.credit,
+        log: LogId(frame.log),
+        unwritten: frame.unwritten.clone(),
+        recent: frame.recent.clone(),
+    };
+    if let Some(recovery) = &mut cx.shard.recovery {
+        recovery.adopting = recovery.adopting.saturating_add(1);
+    }
+    cx.with_account_or_why(&jid.bare(), move |cx, account| {
+        let (link, counter, generation) = (returned.link, returned.counter, returned.generation);
+        if let Err(condition) = adopt_into(cx, account, returned) {
+            refuse(cx, link, counter, generation, condition);
+        }
+        if let Some(recovery) = &mut cx.shard.recovery {
+            recovery.adopting = recovery.adopting.saturating_sub(1);
+        }
+    });
+}
+
+fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Returned) -> Result<(), StreamCondition> {
+    let account = account.map_err(|_| StreamCondition::Reset)?;
+    let contents = Contents::read(&returned.contents).ok_or(StreamCondition::Reset)?;
+    let jid = contents.full_jid().ok_or(StreamCondition::Reset)?;
+    let known = cx.account(account).ok_or(StreamCondition::Reset)?;
+    let slot = known.slot;
+    // Disabled or re-keyed since: whoever holds the socket proved something that does not hold any more.
+    if known.disabled.is_some() || known.credentials_generation != contents.credentials {
+        return Err(StreamCondition::NotAuthorized);
+    }
+    if !cx.shard.links.get(&returned.link).is_some_and(|link| link.up) {
+        return Err(StreamCondition::Reset);
+    }
+    if let Some(other) = cx.session_of(account, jid.as_str()) {
+        // Of two sockets for one full JID the later bind is meant.
+        if cx.session(other).is_some_and(|other| other.bound > contents.bound) {
+            return Err(StreamCondition::Conflict);
+        }
+        cx.close_session(other, Some(StreamCondition::Conflict), "replaced by a newer session");
+    }
+    let generation = cx.next_generation(slot);
+    let mut session = Session {
+        account,
+        jid: jid.clone(),
+        stream: contents.stream,
+        generation,
+        bound: contents.bound,
+        link: returned.link,
+        counter: returned.counter,
+        inbound: Inbound::adopted(returned.settled),
+        outbound: outbound(&returned),
+        sm: None,
+        capsule_due: false,
+        adopted_log: returned.log,
+        presence: None,
+        priority: 0,
+        visibility: Visibility::Visible,
+        interested: false,
+        blocklist_asked: false,
+        directed: None,
+    };
+    contents.restore(&mut session);
+    let key = SessionKey(cx.shard.sessions.insert(session));
+    cx.shard.by_socket.insert((returned.link, returned.counter), key);
+    if let Some(account) = cx.account_mut(account) {
+        account.sessions.push(key);
+        returned.recent.iter().for_each(|id| account.log.found_delivered(LogId(*id)));
+    }
+    for logged in &returned.unwritten {
+        cx.track_inflight(key, LogId(logged.log));
+    }
+    let (counter, before, settled) = (returned.counter, returned.generation, returned.settled);
+    let credit = cx.shard.settings.limits.session_window_bytes;
+    let attached = Attached { counter, before, generation, received: settled, settled, credit };
+    cx.out.frame(returned.link, &ToEdge::Attached(attached));
+    cx.event(Event::SessionAdopted { jid: jid.as_str().to_owned() });
+    capsule::changed(cx, key);
+    if cx.session(key).is_some_and(Session::receives_bare) {
+        offline::on_available(cx, key);
+    }
+    Ok(())
+}
+
+/// The outbound list as the edge has it: what is not written, of which only the log knows what it was.
+fn outbound(returned: &Returned) -> Outbound {
+    let mut outbound = Outbound::new(returned.credit);
+    outbound.sent_bytes = returned.delivered_bytes;
+    outbound.last = returned.entry;
+    let log = |entry| returned.unwritten.iter().find(|logged| logged.entry == entry);
+    let entries = returned.written.saturating_add(1)..=returned.entry;
+    outbound.entries =
+        entries.map(|entry| log(entry).map_or(Entry::Gone, |logged| Entry::Logged(LogId(logged.log)))).collect();
+    outbound
+}

@@ -1,0 +1,230 @@
+//! Capsules: all that the next core needs to have a session as it was, kept by the edge and returned verbatim.
+//!
+//! A capsule is sealed (AES-256-GCM) by a key derived from the store's secret, and bound to the edge's run, the
+//! socket's counter and the generation: an edge can neither read nor make one, nor pass one off for another
+//! session. It is sent anew when something in it changed, ahead of the settlement of the stanza that changed it.
+//!
+//! ```text
+//!  sealed   version: u8 ‖ nonce: 12 bytes ‖ ciphertext and tag      additional data: edge, run, counter, generation
+//! ```
+
+use crate::cx::Cx;
+use crate::limits;
+use crate::link::LinkId;
+use crate::session::{Session, SessionKey, Visibility};
+use crate::sm::{Sm, Token};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::hmac;
+use hearth_wire::FullJid;
+use hearth_wire::ids::{EdgeIncarnation, Generation, StreamId};
+use hearth_wire::stanza::SharedStanza;
+use hearth_wire::to_edge::{Capsule, ToEdge};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Of the contents below; a published version stays readable for one release.
+const VERSION: u8 = 1;
+
+/// What a capsule says; a shape of its own, so that sessions may change theirs.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contents<'a> {
+    pub jid: &'a str,
+    pub stream: StreamId,
+    pub bound: Generation,
+    /// [`hearth_storage::Credentials::generation`] when it was bound.
+    pub credentials: u64,
+    #[serde(borrow, with = "serde_bytes")]
+    presence: Option<&'a [u8]>,
+    priority: i8,
+    visibility: u8,
+    interested: bool,
+    blocklist_asked: bool,
+    #[serde(borrow)]
+    directed: Vec<&'a str>,
+    sm: Option<SmContents>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct SmContents {
+    token: Option<Token>,
+    max_s: u32,
+    number: u64,
+    entry: u64,
+}
+
+/// The socket that a capsule is of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Place<'a> {
+    pub edge: &'a str,
+    pub incarnation: EdgeIncarnation,
+    pub counter: u64,
+    pub generation: Generation,
+}
+
+impl<'a> Contents<'a> {
+    fn of(session: &'a Session, credentials: u64) -> Contents<'a> {
+        Contents {
+            jid: session.jid.as_str(),
+            stream: session.stream,
+            bound: session.bound,
+            credentials,
+            presence: session.presence.as_ref().map(SharedStanza::bytes),
+            priority: session.priority,
+            visibility: match session.visibility {
+                Visibility::Visible => 0,
+                Visibility::Invisible => 1,
+                Visibility::InvisibleAway => 2,
+            },
+            interested: session.interested,
+            blocklist_asked: session.blocklist_asked,
+            directed: session.directed.iter().flat_map(|directed| directed.iter().map(AsRef::as_ref)).collect(),
+            sm: session.sm.as_ref().map(|sm| SmContents {
+                token: sm.token,
+                max_s: sm.max_s,
+                number: sm.number,
+                entry: sm.entry,
+            }),
+        }
+    }
+
+    /// Reads what [`open`] gave.
+    pub fn read(text: &[u8]) -> Option<Contents<'_>> {
+        postcard::take_from_bytes(text).ok().map(|(contents, _)| contents)
+    }
+
+    /// Full JID of the session.
+    pub fn full_jid(&self) -> Option<FullJid> {
+        FullJid::parse(self.jid).ok()
+    }
+
+    /// Gives a session what the capsule holds.
+    pub fn restore(&self, session: &mut Session) {
+        session.presence = self.presence.and_then(|bytes| SharedStanza::from_bytes(bytes).ok());
+        session.priority = self.priority;
+        session.visibility = match self.visibility {
+            1 => Visibility::Invisible,
+            2 => Visibility::InvisibleAway,
+            _ => Visibility::Visible,
+        };
+        session.interested = self.interested;
+        session.blocklist_asked = self.blocklist_asked;
+        let directed: BTreeSet<Box<str>> = self.directed.iter().map(|to| (*to).into()).collect();
+        session.directed = (!directed.is_empty()).then(|| Box::new(directed));
+        session.sm = self.sm.map(|SmContents { token, max_s, number, entry }| {
+            Box::new(Sm { token, max_s, number, entry, resuming: None })
+        });
+    }
+}
+
+/// Something that the session's capsule holds has changed: the edge gets another with the end of the turn.
+pub fn changed(cx: &mut Cx<'_>, key: SessionKey) {
+    if let Some(session) = cx.session_mut(key).filter(|session| !session.capsule_due) {
+        session.capsule_due = true;
+        cx.shard.capsules_due.push(key);
+    }
+}
+
+/// End of a turn: sends what is due, on links that know what to do with it.
+pub fn flush(cx: &mut Cx<'_>) {
+    for key in std::mem::take(&mut cx.shard.capsules_due) {
+        let nonce = cx.random();
+        let Some(session) = cx.session_mut(key).filter(|session| session.capsule_due) else { continue };
+        session.capsule_due = false;
+        let Some(session) = cx.session(key) else { continue };
+        let Some(link) = cx.shard.links.get(&session.link).filter(|link| link.up && link.attaches()) else { continue };
+        let (counter, generation) = (session.counter, session.generation);
+        let place = Place { edge: &link.edge, incarnation: link.incarnation, counter, generation };
+        let credentials = cx.account(session.account).map_or(0, |account| account.credentials_generation);
+        let contents = Contents::of(session, credentials);
+        // One that is too long, or cannot be made, is none: the session ends with its core.
+        let sealed = seal(&cx.shard.settings.secret, nonce, &place, &contents).unwrap_or_default();
+        let to: LinkId = session.link;
+        cx.out.frame(to, &ToEdge::Capsule(Capsule { counter, generation, sealed: &sealed }));
+    }
+}
+
+fn key(secret: &[u8; 32]) -> Option<LessSafeKey> {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let derived = hmac::sign(&secret, b"hearth capsule 1");
+    UnboundKey::new(&AES_256_GCM, derived.as_ref()).ok().map(LessSafeKey::new)
+}
+
+fn aad(place: &Place<'_>) -> Aad<Vec<u8>> {
+    // Plain data into memory: nothing that fails.
+    Aad::from(postcard::to_allocvec(place).unwrap_or_default())
+}
+
+fn seal(secret: &[u8; 32], nonce: [u8; NONCE_LEN], place: &Place<'_>, contents: &Contents<'_>) -> Option<Vec<u8>> {
+    let mut text = postcard::to_allocvec(contents).ok().filter(|text| text.len() <= limits::CAPSULE_BYTES_MAX)?;
+    key(secret)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(place), &mut text).ok()?;
+    Some([&[VERSION][..], &nonce, &text].concat())
+}
+
+/// Opens a capsule that an edge returned, to be read by [`Contents::read`]. `None`: it is not one of ours, or not
+/// of this place.
+pub fn open(secret: &[u8; 32], place: &Place<'_>, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (version, sealed) = sealed.split_first()?;
+    let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>()?;
+    if *version != VERSION || text.len() > limits::CAPSULE_BYTES_MAX.saturating_add(AES_256_GCM.tag_len()) {
+        return None;
+    }
+    let mut text = text.to_vec();
+    let length = key(secret)?.open_in_place(Nonce::assume_unique_for_key(*nonce), aad(place), &mut text).ok()?.len();
+    text.truncate(length);
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'_> =
+        Place { edge: "paris", incarnation: 7, counter: 3, generation: Generation { epoch: 2, counter: 9 } };
+
+    fn contents() -> Contents<'static> {
+        Contents {
+            jid: "ada@example.org/desk",
+            stream: StreamId([5; 16]),
+            bound: Generation { epoch: 2, counter: 8 },
+            credentials: 4,
+            presence: Some(b"presence"),
+            priority: -1,
+            visibility: 2,
+            interested: true,
+            blocklist_asked: false,
+            directed: vec!["grace@example.org"],
+            sm: Some(SmContents { token: Some([1; 16]), max_s: 300, number: 5, entry: 6 }),
+        }
+    }
+
+    #[test]
+    fn a_capsule_comes_back_at_its_place_only() {
+        let secret = [3; 32];
+        let sealed = seal(&secret, [9; 12], &PLACE, &contents()).unwrap();
+        let text = open(&secret, &PLACE, &sealed).unwrap();
+        assert_eq!(Contents::read(&text), Some(contents()));
+        let elsewhere = [
+            Place { edge: "rome", ..PLACE },
+            Place { incarnation: 8, ..PLACE },
+            Place { counter: 4, ..PLACE },
+            Place { generation: Generation { epoch: 2, counter: 10 }, ..PLACE },
+        ];
+        for place in elsewhere {
+            assert_eq!(open(&secret, &place, &sealed), None, "{place:?}");
+        }
+        assert_eq!(open(&[4; 32], &PLACE, &sealed), None);
+        for at in 0..sealed.len() {
+            let mut forged = sealed.clone();
+            forged[at] ^= 1;
+            assert_eq!(open(&secret, &PLACE, &forged), None, "{at}");
+            assert_eq!(open(&secret, &PLACE, &sealed[..at]), None, "{at}");
+        }
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_none() {
+        let long = "x".repeat(limits::CAPSULE_BYTES_MAX);
+        let contents = Contents { directed: vec![&long], ..contents() };
+        assert_eq!(seal(&[3; 32], [9; 12], &PLACE, &contents), None);
+    }
+}

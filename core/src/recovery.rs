@@ -1,0 +1,117 @@
+//! The first seconds of a core whose predecessor had sessions: edges return them (`attach.rs`), and until every
+//! event loop on record has said that it did, or a grace has passed, everything else waits in the order it
+//! came. So nobody is told that somebody is gone who is only on the way, and nothing is refused for it.
+
+use crate::cx::Cx;
+use crate::limits;
+use crate::link::LinkId;
+use crate::outputs::Event;
+use crate::route::PeerMessage;
+use crate::shard;
+use hearth_storage::EdgeRun;
+use hearth_wire::codec;
+use hearth_wire::ids::{EdgeIncarnation, ShardIndex};
+use hearth_wire::to_core::{Hello, ToCore};
+use std::collections::{BTreeSet, VecDeque};
+
+/// See the module.
+pub struct Recovery {
+    /// When the wait ends at the latest, `Now::mono_ms`; unknown before the first turn.
+    until_ms: Option<u64>,
+    /// Event loops that have not returned all their sessions.
+    expected: BTreeSet<(Box<str>, EdgeIncarnation, u16)>,
+    /// Sessions whose accounts are being loaded.
+    pub adopting: usize,
+    waiting: VecDeque<Waiting>,
+}
+
+enum Waiting {
+    Frame { link: LinkId, frame: Vec<u8>, bytes: usize },
+    Peer { from: ShardIndex, message: PeerMessage },
+}
+
+impl Recovery {
+    /// `None`: nobody had a session, there is nothing to wait for.
+    pub fn of(runs: &[EdgeRun]) -> Option<Box<Recovery>> {
+        let loops = |run: &EdgeRun| {
+            let (edge, incarnation) = (run.edge.clone(), run.incarnation);
+            (0..run.event_loops).map(move |event_loop| (edge.as_str().into(), incarnation, event_loop))
+        };
+        let expected: BTreeSet<_> = runs.iter().flat_map(loops).collect();
+        let recovery = Recovery { until_ms: None, expected, adopting: 0, waiting: VecDeque::new() };
+        (!recovery.expected.is_empty()).then(|| Box::new(recovery))
+    }
+}
+
+/// An edge is there. An earlier run of it is not, and one that cannot attach sessions has none.
+pub fn on_hello(cx: &mut Cx<'_>, hello: &Hello<'_>, attaches: bool) {
+    let Some(recovery) = &mut cx.shard.recovery else { return };
+    recovery.expected.retain(|(edge, incarnation, event_loop)| {
+        **edge != *hello.edge
+            || *incarnation > hello.incarnation
+            || (*incarnation == hello.incarnation && (attaches || *event_loop != hello.event_loop))
+    });
+}
+
+/// The event loop behind this link has returned all its sessions.
+pub fn on_all_sent(cx: &mut Cx<'_>, link: LinkId) {
+    let Some(link) = cx.shard.links.get(&link) else { return };
+    let returned = (link.edge.clone(), link.incarnation, link.event_loop);
+    if let Some(recovery) = &mut cx.shard.recovery {
+        recovery.expected.remove(&returned);
+    }
+}
+
+/// Whether a frame has to wait, and does now.
+pub fn hold_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) -> bool {
+    let passes = matches!(
+        frame,
+        ToCore::Hello(_)
+            | ToCore::Heartbeat(_)
+            | ToCore::LinkCredit(_)
+            | ToCore::Drained(_)
+            | ToCore::Attach(_)
+            | ToCore::AllSent(_)
+    );
+    let Some(recovery) = cx.shard.recovery.as_mut().filter(|_| !passes) else { return false };
+    let mut encoded = Vec::new();
+    frame.encode(&mut encoded);
+    recovery.waiting.push_back(Waiting::Frame { link, frame: encoded, bytes });
+    true
+}
+
+/// Gives a message of another shard back unless it has to wait.
+pub fn hold_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) -> Option<PeerMessage> {
+    let waits =
+        matches!(message, PeerMessage::Route { .. } | PeerMessage::Presence { .. } | PeerMessage::Presences { .. });
+    let Some(recovery) = cx.shard.recovery.as_mut().filter(|_| waits) else { return Some(message) };
+    recovery.waiting.push_back(Waiting::Peer { from, message });
+    None
+}
+
+/// Ends the wait if it is time, and goes on with what waited.
+pub fn advance(cx: &mut Cx<'_>) {
+    let now_ms = cx.now.mono_ms;
+    let Some(recovery) = &mut cx.shard.recovery else { return };
+    let until_ms = *recovery.until_ms.get_or_insert(now_ms.saturating_add(limits::LINK_GRACE_MS));
+    let returned = recovery.expected.is_empty() && recovery.adopting == 0;
+    if !returned && now_ms < until_ms && recovery.waiting.len() <= limits::RECOVERY_WAITING_MAX {
+        return cx.out.wake_at(until_ms);
+    }
+    let Some(recovery) = cx.shard.recovery.take() else { return };
+    let missing = recovery.expected.len();
+    cx.event(Event::Recovered { sessions: cx.shard.sessions.len(), missing });
+    for waiting in recovery.waiting {
+        match waiting {
+            Waiting::Peer { from, message } => shard::on_peer(cx, from, message),
+            Waiting::Frame { link, frame, bytes } => {
+                // As it was encoded above.
+                if let Ok(Some((frame, _))) = codec::split(&frame, codec::FRAME_BYTES_MAX)
+                    && let Ok(Some(frame)) = ToCore::decode(frame)
+                {
+                    shard::on_frame(cx, link, &frame, bytes);
+                }
+            }
+        }
+    }
+}
