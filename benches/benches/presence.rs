@@ -81,6 +81,8 @@ impl World {
                 epoch: boot.epoch,
                 clear_login: false,
                 limits: Default::default(),
+                link_version: to_core::VERSION_MAX,
+                edges_before: Vec::new(),
             };
             Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(SeededRandom::new(7)))
         };

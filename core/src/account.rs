@@ -79,6 +79,9 @@ pub struct AccountLog {
     pub dirty: bool,
     /// Delivered to sessions, not yet written to any, oldest first.
     pub inflight: VecDeque<Inflight>,
+    /// Those of the undelivered of which is not known whether somebody had them before the last core ended, in
+    /// order. A session that is adopted has had those that its edge had.
+    pub unknown: Vec<LogId>,
     /// Stanzas on their way in, in order: those that wait for their append, and those behind them.
     pub pending: VecDeque<Pending>,
 }
@@ -123,17 +126,20 @@ pub enum Absent {
 /// Runs with the account once it is ready, or with why it cannot be had.
 pub type Call = Box<dyn FnOnce(&mut Cx<'_>, Result<AccountKey, Absent>) + Send>;
 
+/// What an edge says of a client's stanza.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    pub number: u64,
+    pub fault: Option<StanzaFault>,
+    pub bytes: u32,
+    /// It may have come before.
+    pub again: bool,
+}
+
 /// What waits for an account to be ready.
 pub enum Work {
     /// A stanza one of its own sessions sent.
-    FromSession {
-        session: SessionKey,
-        generation: Generation,
-        number: u64,
-        fault: Option<StanzaFault>,
-        bytes: u32,
-        stanza: Vec<u8>,
-    },
+    FromSession { session: SessionKey, generation: Generation, from: Sent, stanza: Vec<u8> },
     /// A stanza for the account or one of its sessions.
     Inbound { stanza: SharedStanza, origin: Option<Origin> },
     /// Anything else.
@@ -147,6 +153,27 @@ impl AccountLog {
             self.marks.undelivered.insert(at, id);
         }
         self.raise_mark(id);
+    }
+
+    /// As [`AccountLog::undelivered`], of a record that was found above the mark.
+    pub fn found(&mut self, id: LogId) {
+        self.undelivered(id);
+        if let Err(at) = self.unknown.binary_search(&id) {
+            self.unknown.insert(at, id);
+        }
+    }
+
+    /// An edge says that a client had it.
+    pub fn found_delivered(&mut self, id: LogId) {
+        if let Ok(at) = self.unknown.binary_search(&id) {
+            self.unknown.remove(at);
+            self.delivered(id);
+        }
+    }
+
+    /// Whether a session to which an earlier core sent all up to `log` has had it, or it was not for it.
+    pub fn had(&self, id: LogId, log: LogId) -> bool {
+        id <= log && self.unknown.binary_search(&id).is_ok()
     }
 
     /// A client has it.

@@ -1,11 +1,13 @@
 //! Resource binding (RFC 6120 §7): an authenticated socket becomes a session.
 
 use crate::account::AccountKey;
+use crate::capsule;
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
+use hearth_storage::LogId;
 use hearth_wire::ids::StreamId;
 use hearth_wire::to_core::Bind;
 use hearth_wire::to_edge::{BindRefused, Bound, ToEdge};
@@ -78,8 +80,12 @@ fn bind(
         jid: jid.clone(),
         stream: StreamId(cx.random()),
         generation,
+        bound: generation,
         link,
         counter,
+        sm: None,
+        capsule_due: false,
+        adopted_log: LogId(0),
         inbound: Inbound::new(),
         outbound: Outbound::new(credit),
         presence: None,
@@ -97,6 +103,7 @@ fn bind(
         account.sessions.push(key);
     }
     cx.out.frame(link, &ToEdge::Bound(Bound { counter, stream, generation, jid: jid.as_str(), credit: in_credit }));
+    capsule::changed(cx, key);
     cx.event(Event::SessionStarted { jid: jid.as_str().to_owned() });
     Ok(())
 }

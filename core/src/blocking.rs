@@ -14,6 +14,7 @@
 //! nor, whatever domain it blocks, its own server.
 
 use crate::account::{Account, AccountKey};
+use crate::capsule;
 use crate::cx::Cx;
 use crate::features::{Feature, IqHandler, Scope, Spec};
 use crate::iq::Iq;
@@ -130,6 +131,7 @@ fn list(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
     if let Some(session) = cx.session_mut(asker) {
         session.blocklist_asked = true;
     }
+    capsule::changed(cx, asker);
     iq.reply(cx, &payload);
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
 use crate::slots::handover;
 use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId, Refusal};
-use hearth_wire::ids::{Generation, Slot, SlotEpoch};
+use hearth_wire::ids::{Generation, SLOTS, Slot, SlotEpoch};
 use hearth_wire::stanza::{SharedStanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition};
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ impl Cx<'_> {
             current.parts = current.parts.saturating_sub(1);
             return;
         }
-        let Some(session) = self.session_at(origin.session, origin.generation) else { return };
+        let Some(session) = self.session_of_origin(&origin) else { return };
         session.inbound.part_done(origin.number);
         let dirty = session.inbound.dirty;
         if dirty {
@@ -74,6 +74,11 @@ impl Cx<'_> {
     /// The session, if it still is this generation.
     pub fn session_at(&mut self, key: SessionKey, generation: Generation) -> Option<&mut Session> {
         self.shard.sessions.get_mut(key.0).filter(|session| session.generation == generation)
+    }
+
+    /// The session that sent a stanza, however often it was attached anew since.
+    pub fn session_of_origin(&mut self, origin: &Origin) -> Option<&mut Session> {
+        self.shard.sessions.get_mut(origin.session.0).filter(|session| session.stream == origin.stream)
     }
 
     /// The account's session with this full address.
@@ -281,8 +286,8 @@ impl Cx<'_> {
             match work {
                 Work::Call(f) => f(self, Ok(key)),
                 Work::Inbound { stanza, origin } => self.inbound_ready(key, stanza, origin),
-                Work::FromSession { session, generation, number, fault, bytes, stanza } => {
-                    self.from_session(session, generation, number, fault, bytes, &stanza);
+                Work::FromSession { session, generation, from, stanza } => {
+                    self.from_session(session, generation, from, &stanza);
                 }
             }
         }
@@ -408,6 +413,13 @@ impl Cx<'_> {
     }
 
     // ---- the rest ---------------------------------------------------------------------------
+
+    /// A slot of this shard's that does not move, for what is of no slot.
+    pub fn own_slot(&self) -> Option<Slot> {
+        let slots = &self.shard.slots;
+        let ours = |slot: &Slot| slots.owner(*slot) == self.shard.settings.index && !slots.is_moving(*slot);
+        (0..SLOTS).filter_map(Slot::new).find(ours)
+    }
 
     /// Tells the operator.
     pub fn event(&mut self, event: Event) {

@@ -4,13 +4,15 @@
 use crate::account::{AccountKey, Inflight};
 use crate::cx::Cx;
 use crate::limits;
-use crate::link::LinkId;
+use crate::link::{Link, LinkId};
 use crate::outputs::Event;
-use crate::session::{Entry, Held, OwnedOverlay, Session, SessionKey};
+use crate::session::{Entry, Held, KeptOverlay, Session, SessionKey};
 use hearth_storage::LogId;
-use hearth_wire::StreamCondition;
 use hearth_wire::stanza::{Overlay, SharedStanza};
-use hearth_wire::to_edge::{Close, Deliver, MULTICAST_TARGETS_MAX, Multicast, Settled, Target, ToEdge};
+use hearth_wire::to_edge::{
+    Close, Deliver, DeliverLogged, MULTICAST_TARGETS_MAX, Multicast, MulticastLogged, Settled, Target, ToEdge,
+};
+use hearth_wire::{StanzaCondition, StreamCondition};
 
 impl Cx<'_> {
     /// Sends one stanza to one session: at once within its credit, else held back in order.
@@ -27,7 +29,8 @@ impl Cx<'_> {
             || !has_credit(session, stanza, entries)
             || session.outbound.detached
         {
-            self.hold(key, Held { stanza: stanza.clone(), overlay: OwnedOverlay::of(overlay), log });
+            let held = kept(session, stanza, overlay, log);
+            self.hold(key, held);
             return;
         }
         self.emit(key, stanza, overlay, log);
@@ -58,7 +61,6 @@ impl Cx<'_> {
         stanza: &SharedStanza,
         log: Option<LogId>,
     ) {
-        let entry = entry(stanza, log);
         let mut batches: Vec<Batch<'_>> = Vec::new();
         for (key, overlay) in targets {
             let entries = self.shard.settings.limits.entries;
@@ -72,7 +74,7 @@ impl Cx<'_> {
                 self.deliver(key, stanza, &overlay, log);
                 continue;
             }
-            let target = number(session, stanza, &overlay, entry.clone());
+            let target = number(session, stanza, &overlay, log);
             let link = session.link;
             if let Some(id) = log {
                 self.track_inflight(key, id);
@@ -87,23 +89,44 @@ impl Cx<'_> {
             }
         }
         for Batch { link, mut targets, .. } in batches {
-            let frame = match targets.pop() {
-                Some(target) if targets.is_empty() => ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }),
+            match targets.pop() {
+                Some(target) if targets.is_empty() => {
+                    self.send_one(link, Deliver { target, stanza: stanza.bytes() }, log);
+                }
                 Some(target) => {
                     targets.push(target);
-                    ToEdge::Multicast(Multicast { targets, stanza: stanza.bytes() })
+                    let multicast = Multicast { targets, stanza: stanza.bytes() };
+                    let log = log.filter(|_| self.attaches(link));
+                    let frame = match log {
+                        Some(LogId(log)) => ToEdge::MulticastLogged(MulticastLogged { log, multicast }),
+                        None => ToEdge::Multicast(multicast),
+                    };
+                    self.send_credited(link, &frame);
                 }
-                None => continue,
-            };
-            self.send_credited(link, &frame);
+                None => {}
+            }
         }
     }
 
     fn emit(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
         let Some(session) = self.session_mut(key) else { return };
-        let target = number(session, stanza, overlay, entry(stanza, log));
+        let target = number(session, stanza, overlay, log);
         let link = session.link;
-        self.send_credited(link, &ToEdge::Deliver(Deliver { target, stanza: stanza.bytes() }));
+        self.send_one(link, Deliver { target, stanza: stanza.bytes() }, log);
+    }
+
+    fn send_one(&mut self, link: LinkId, deliver: Deliver<'_>, log: Option<LogId>) {
+        let log = log.filter(|_| self.attaches(link));
+        let frame = match log {
+            Some(LogId(log)) => ToEdge::DeliverLogged(DeliverLogged { log, deliver }),
+            None => ToEdge::Deliver(deliver),
+        };
+        self.send_credited(link, &frame);
+    }
+
+    /// Whether the edge at the other end of a link keeps what it needs to attach sessions anew.
+    fn attaches(&self, link: LinkId) -> bool {
+        self.shard.links.get(&link).is_some_and(Link::attaches)
     }
 
     fn send_credited(&mut self, link: LinkId, frame: &ToEdge<'_>) {
@@ -120,21 +143,23 @@ impl Cx<'_> {
             .is_some_and(|link| link.up && link.sent_bytes.saturating_add(bytes as u64) <= link.credit_bytes)
     }
 
-    /// Keeps a stanza until credit comes; past the limit the session is detached.
+    /// Keeps a stanza until credit comes; past the limit the session is detached. One that has no socket for
+    /// now is not: what is beyond the limit waits in the log, or does not come.
     fn hold(&mut self, key: SessionKey, held: Held) {
         let bytes = held.stanza.bytes().len();
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
-        let Some(session) = self.session_mut(key) else { return };
-        if session.outbound.detached {
+        let Some(session) = self.session(key) else { return };
+        let away = !self.shard.links.get(&session.link).is_some_and(|link| link.up);
+        let full =
+            session.outbound.held_bytes.saturating_add(bytes) > held_max || session.outbound.held.len() >= entries_max;
+        let waits = held.log.is_some() && session.outbound.log_waits;
+        if session.outbound.detached || (away && (full || waits)) {
+            let Some(session) = self.session_mut(key) else { return };
+            session.outbound.log_waits |= held.log.is_some();
             let account = session.account;
-            return match held.log {
-                Some(id) => self.inflight_done(account, id, false),
-                None if held.stanza.view().is_request() => {
-                    self.refuse(&held.stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
-                }
-                None => {}
-            };
+            return self.give_back(account, &held);
         }
+        let Some(session) = self.session_mut(key) else { return };
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
         session.outbound.held.push_back(held);
         let held_bytes = session.outbound.held_bytes;
@@ -142,6 +167,17 @@ impl Cx<'_> {
             self.detach(key, held_bytes);
         } else {
             self.wait_for_link(key, bytes);
+        }
+    }
+
+    /// What a session will not get: a message is the account's again, who asks gets an answer.
+    fn give_back(&mut self, account: AccountKey, held: &Held) {
+        match held.log {
+            Some(id) => self.inflight_done(account, id, false),
+            None if held.stanza.view().is_request() => {
+                self.refuse(&held.stanza, None, StanzaCondition::ServiceUnavailable);
+            }
+            None => {}
         }
     }
 
@@ -194,7 +230,8 @@ impl Cx<'_> {
             let Some(session) = self.session_mut(key) else { return };
             let Some(held) = session.outbound.held.pop_front() else { return };
             session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
-            self.emit(key, &held.stanza, &held.overlay.view(), held.log);
+            let jid = session.jid.clone();
+            self.emit(key, &held.stanza, &held.overlay.view(&jid), held.log);
         }
     }
 
@@ -203,21 +240,13 @@ impl Cx<'_> {
         let Some(session) = self.session_mut(key) else { return };
         let account = session.account;
         session.outbound.credit_bytes = session.outbound.credit_bytes.max(credit);
-        let logged: Vec<LogId> = session
-            .outbound
-            .written(entry)
-            .filter_map(|entry| match entry {
-                Entry::Logged(id) => Some(id),
-                Entry::Kept(_) | Entry::Dropped => None,
-            })
-            .collect();
-        for id in logged {
+        for id in session.outbound.written(entry) {
             self.inflight_done(account, id, true);
         }
         self.release_held(key);
     }
 
-    fn track_inflight(&mut self, key: SessionKey, id: LogId) {
+    pub(crate) fn track_inflight(&mut self, key: SessionKey, id: LogId) {
         let Some(account) = self.session(key).map(|session| session.account) else { return };
         let Some(account) = self.account_mut(account) else { return };
         match account.log.inflight.iter_mut().rev().find(|entry| entry.id == id) {
@@ -251,29 +280,23 @@ impl Cx<'_> {
         crate::features::on_session_end(self, key);
         let Some(session) = self.shard.sessions.remove(key.0) else { return };
         self.shard.by_socket.remove(&(session.link, session.counter));
+        self.shard.parked.remove(key);
         if let Some(account) = self.account_mut(session.account) {
             account.sessions.retain(|other| *other != key);
             account.sessions.shrink_to_fit();
         }
         let account = session.account;
-        let entries = session.outbound.entries.iter().filter_map(|entry| match entry {
-            Entry::Logged(id) => Some(*id),
-            Entry::Kept(_) | Entry::Dropped => None,
-        });
-        let held = session.outbound.held.iter().filter_map(|held| held.log);
-        for id in entries.chain(held).collect::<Vec<_>>() {
+        let logged = session.outbound.entries.iter().filter_map(Entry::log);
+        for id in logged.chain(session.outbound.held.iter().filter_map(|held| held.log)).collect::<Vec<_>>() {
             self.inflight_done(account, id, false);
         }
         self.event(Event::SessionEnded { jid: session.jid.as_str().to_owned(), reason });
-        for entry in session.outbound.entries {
-            if let Entry::Kept(stanza) = entry {
-                self.refuse(&stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
-            }
-        }
-        for held in session.outbound.held {
-            if held.log.is_none() && held.stanza.view().is_request() {
-                self.refuse(&held.stanza, None, hearth_wire::StanzaCondition::ServiceUnavailable);
-            }
+        let kept = session.outbound.entries.into_iter().filter_map(|entry| match entry {
+            Entry::Kept(held) => Some(held),
+            Entry::Logged(_) | Entry::Gone => None,
+        });
+        for held in kept.chain(session.outbound.held).filter(|held| held.log.is_none()) {
+            self.give_back(account, &held);
         }
         // What only this session was sent need not wait for a login where another one is there.
         let other = self.account(account).filter(|account| account.undelivered() > 0).and_then(|account| {
@@ -324,17 +347,14 @@ impl Batch<'_> {
     }
 }
 
-/// How a session remembers the stanza until it is written.
-fn entry(stanza: &SharedStanza, log: Option<LogId>) -> Entry {
-    match log {
-        Some(id) => Entry::Logged(id),
-        None if stanza.view().is_request() => Entry::Kept(stanza.clone()),
-        None => Entry::Dropped,
-    }
+/// How a session remembers a stanza until it is written.
+fn kept(session: &Session, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) -> Held {
+    Held { stanza: stanza.clone(), overlay: KeptOverlay::of(overlay, &session.jid), log }
 }
 
 /// Gives the stanza the session's next entry number and charges it.
-fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a>, entry: Entry) -> Target<'a> {
+fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a>, log: Option<LogId>) -> Target<'a> {
+    let entry = Entry::Kept(kept(session, stanza, overlay, log));
     let outbound = &mut session.outbound;
     outbound.last = outbound.last.saturating_add(1);
     outbound.sent_bytes = outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64);

@@ -1,10 +1,12 @@
-//! The core stops: clients are told by `system-shutdown` (RFC 6120 §4.9.3.20) behind what they were sent, and
-//! what is under way comes to its end. Their sessions end as if they had gone themselves, so what was written is
-//! known to be, and the rest waits for them.
+//! The core stops, and what is under way comes to its end. Sessions that the next core can adopt notice nothing:
+//! what their clients send from here on is left to it. Other clients are told by `system-shutdown` (RFC 6120
+//! §4.9.3.20) behind what they were sent; their sessions end as if they had gone themselves, so what was written
+//! is known to be, and the rest waits for them.
 
 use crate::cx::Cx;
 use crate::limits;
-use crate::session::SessionKey;
+use crate::link::{Link, LinkId};
+use crate::session::{Session, SessionKey};
 use crate::shard::Shard;
 use hearth_wire::StreamCondition;
 use hearth_wire::to_edge::{Close, ToEdge};
@@ -24,7 +26,7 @@ pub fn tell_some(cx: &mut Cx<'_>) {
     let mut next = start;
     let mut told: usize = 0;
     while next < end && told < limits::CLOSES_PER_TURN {
-        if let Some(session) = cx.session(SessionKey(next)) {
+        if let Some(session) = cx.session(SessionKey(next)).filter(|session| !outlives(cx.shard, session)) {
             let (link, counter, generation) = (session.link, session.counter, session.generation);
             let condition = Some(StreamCondition::SystemShutdown);
             cx.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
@@ -38,10 +40,21 @@ pub fn tell_some(cx: &mut Cx<'_>) {
     }
 }
 
+/// Whether a session goes on without this core: its edge will attach it to the next one. One that is parked has
+/// nobody to tell.
+fn outlives(shard: &Shard, session: &Session) -> bool {
+    session.is_parked() || shard.links.get(&session.link).is_some_and(Link::attaches)
+}
+
+/// Whether stanzas of a link are not heard any more: the edge will send them to the next core.
+pub fn leaves_to_the_next(cx: &Cx<'_>, link: LinkId) -> bool {
+    cx.shard.draining.is_some() && cx.shard.links.get(&link).is_some_and(Link::attaches)
+}
+
 /// Whether nothing is left to wait for.
 pub fn is_done(shard: &Shard) -> bool {
     shard.draining.is_some()
-        && shard.sessions.is_empty()
+        && shard.sessions.iter().all(|(_, session)| outlives(shard, session))
         && shard.questions.is_empty()
         && shard.derivations.is_empty()
         && shard.closing.is_empty()
@@ -58,7 +71,7 @@ mod tests {
 
     #[test]
     fn clients_are_told_and_what_they_sent_counts() {
-        let mut core = Core::new(2);
+        let mut core = Core::with_old_edges(2);
         let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/desk"));
         core.send(grace, "<presence/>");
         core.send(ada, "<message to='grace@example.org' type='chat'><body>before</body></message>");
@@ -77,5 +90,24 @@ mod tests {
         // Nobody is bound any more.
         let late = core.bind("ada@example.org/late");
         assert_eq!(core.jid(late), "");
+    }
+
+    #[test]
+    fn who_can_be_adopted_notices_nothing_and_goes_on_with_the_next_core() {
+        let mut core = Core::new(2);
+        let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/desk"));
+        core.send(grace, "<presence/>");
+        core.forget();
+        for shard in [0, 1] {
+            core.input(shard, Input::Drain);
+        }
+        core.send(ada, "<message to='grace@example.org' id='1' type='chat'><body>late</body></message>");
+        assert!(core.shards.iter().all(is_done));
+        assert_eq!((core.unsettled(ada), core.closed(ada), core.closed(grace)), (1, None, None));
+        core.stop();
+        core.crash();
+        core.attach(&[ada, grace]);
+        core.all_sent();
+        assert_eq!((core.unsettled(ada), core.take(grace).len()), (0, 1));
     }
 }

@@ -2,15 +2,18 @@
 
 use crate::account::{State, Work};
 use crate::cx::Cx;
+use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
+use crate::recovery;
 use crate::sasl::Offer;
 use crate::session::SessionKey;
 use crate::slots::handover;
+use crate::sm;
 use crate::stream_features;
-use hearth_storage::DomainRecord;
+use hearth_storage::{Answer, Ask, Change, DomainRecord, EdgeRun};
 use hearth_wire::ids::Generation;
-use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MAX, VERSION_MIN};
+use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MIN};
 use hearth_wire::to_edge::{Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 
 /// A connection came.
@@ -31,10 +34,11 @@ pub fn on_revoked(cx: &mut Cx<'_>, edge: &str) {
     let links: Vec<LinkId> = cx.shard.links.iter().filter(|(_, link)| of_edge(link)).map(|(id, _)| *id).collect();
     for link in links {
         cut(cx, link, "this edge's key was revoked");
+        give_up(cx, link);
     }
 }
 
-/// Refuses a link that was good: its sessions end, whatever the connection still brings is not heard.
+/// Refuses a link that was good: whatever the connection still brings is not heard.
 fn cut(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
     refuse(cx, link, reason);
     on_down(cx, link);
@@ -56,7 +60,8 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     let Some(link) = cx.shard.links.get_mut(&id).filter(|link| !link.greeted) else {
         return refuse(cx, id, "a second Hello on one link");
     };
-    if hello.version_min > VERSION_MAX || hello.version_max < VERSION_MIN {
+    let newest = cx.shard.settings.link_version;
+    if hello.version_min > newest || hello.version_max < VERSION_MIN {
         return refuse(cx, id, "no link version in common: upgrade the older of edge and core");
     }
     if hello.shard != index {
@@ -71,12 +76,14 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     }
     let Some(link) = cx.shard.links.get_mut(&id) else { return };
     link.greeted = true;
+    link.version = newest.min(hello.version_max);
+    let (version, attaches) = (link.version, link.attaches());
     link.edge = hello.edge.into();
     link.incarnation = hello.incarnation;
     link.event_loop = hello.event_loop;
     link.credit_bytes = hello.link_credit;
     let welcome = Welcome {
-        version: VERSION_MAX.min(hello.version_max),
+        version,
         shards: cx.shard.settings.shards,
         slot_key: cx.shard.settings.slot_key,
         link_credit: cx.shard.settings.limits.link_window_bytes,
@@ -84,6 +91,10 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     cx.out.frame(id, &ToEdge::Welcome(welcome));
     announce_slots(cx, id);
     announce_domains(cx, id);
+    recovery::on_hello(cx, hello, attaches);
+    if attaches {
+        keep_run(cx, hello);
+    }
     cx.event(Event::EdgeUp { link: id, edge: hello.edge.to_owned(), event_loop: hello.event_loop });
 }
 
@@ -100,7 +111,49 @@ fn supersede(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) -> bool {
     for link in old {
         cut(cx, link, "superseded by a later link of the same edge");
     }
+    // Whoever was at an earlier run's sockets is there no more.
+    let dead = |link: &Link| *link.edge == *hello.edge && link.incarnation < hello.incarnation;
+    let dead: Vec<LinkId> = cx.shard.links.iter().filter(|(_, link)| dead(link)).map(|(id, _)| *id).collect();
+    for link in dead {
+        give_up(cx, link);
+    }
     true
+}
+
+/// Which runs of edges may have sessions for the next core to adopt is on record. One shard keeps it for all.
+fn keep_run(cx: &mut Cx<'_>, hello: &Hello<'_>) {
+    let known = cx.shard.edge_runs.get(hello.edge) == Some(&hello.incarnation);
+    if cx.shard.settings.index != 0 || known {
+        return;
+    }
+    cx.shard.edge_runs.insert(hello.edge.into(), hello.incarnation);
+    let run = EdgeRun {
+        edge: hello.edge.to_owned(),
+        incarnation: hello.incarnation,
+        event_loops: hello.event_loops.min(limits::EVENT_LOOPS_MAX),
+    };
+    write_run(cx, Change::PutEdgeRun { run });
+}
+
+/// A link is gone for good: with its last one the edge has no sessions any more.
+fn forget_run(cx: &mut Cx<'_>, edge: &str) {
+    if cx.shard.settings.index != 0 || cx.shard.links.values().any(|link| *link.edge == *edge) {
+        return;
+    }
+    if cx.shard.edge_runs.remove(edge).is_some() {
+        write_run(cx, Change::RemoveEdgeRun { edge: edge.to_owned() });
+    }
+}
+
+/// Not waited for: at worst the next core waits for an edge that does not come, or adopts from one it did not expect.
+fn write_run(cx: &mut Cx<'_>, change: Change) {
+    let Some(slot) = cx.own_slot() else { return };
+    let then = |cx: &mut Cx<'_>, answer| {
+        if let Answer::Failed(cause) = answer {
+            cx.event(Event::StorageFailed { doing: "record which edges are linked", cause: cause.to_string() });
+        }
+    };
+    cx.ask(slot, Ask::Apply { changes: vec![change] }, Box::new(then));
 }
 
 /// One frame for each run of slots: with one shard one says it all. Of slots that this shard has just lost
@@ -196,12 +249,13 @@ pub fn on_credit(cx: &mut Cx<'_>, id: LinkId, bytes: u64) {
     }
 }
 
-/// The link is gone: its sockets are, until sessions can be adopted. Their sessions end a few per
-/// turn, so that thousands of them hold up nobody.
+/// The link is gone. Its sessions wait to be attached anew; those of an edge that cannot do that end.
 pub fn on_down(cx: &mut Cx<'_>, id: LinkId) {
     let Some(link) = cx.shard.links.get_mut(&id).filter(|link| link.up) else { return };
     link.up = false;
     link.waiting.clear();
+    let until_ms = link.attaches().then(|| cx.now.mono_ms.saturating_add(limits::LINK_GRACE_MS));
+    link.lost_until_ms = until_ms;
     let edge = link.edge.to_string();
     let lost: Vec<u64> = cx.shard.logins.range((id, 0)..=(id, u64::MAX)).map(|((_, counter), _)| *counter).collect();
     for counter in lost {
@@ -209,26 +263,58 @@ pub fn on_down(cx: &mut Cx<'_>, id: LinkId) {
     }
     let sessions = cx.shard.sessions.iter().filter(|(_, session)| session.link == id).count();
     cx.event(Event::EdgeDown { link: id, edge, sessions });
+    match until_ms {
+        Some(until_ms) => cx.out.wake_at(until_ms),
+        None => close(cx, id),
+    }
+}
+
+/// Nobody attaches the sessions of a lost link any more.
+pub fn give_up(cx: &mut Cx<'_>, id: LinkId) {
+    let waits = cx.shard.links.get_mut(&id).filter(|link| !link.up).and_then(|link| link.lost_until_ms.take());
+    if waits.is_some() {
+        close(cx, id);
+    }
+}
+
+/// The sessions of a dead link end a few per turn, so that thousands of them hold up nobody.
+fn close(cx: &mut Cx<'_>, id: LinkId) {
     cx.shard.closing.push_back((id, 0));
     cx.out.wake_at(cx.now.mono_ms);
 }
 
-/// A client's stream or socket ended. What it sent before still counts: the session ends behind what
-/// waits for its account, and when other shards have room for the presence that makes.
-pub fn on_socket_closed(cx: &mut Cx<'_>, key: SessionKey, reason: &'static str) {
+/// End of a turn: links that were waited for long enough.
+pub fn expire_lost(cx: &mut Cx<'_>) {
+    let now_ms = cx.now.mono_ms;
+    let lost = cx.shard.links.iter().filter_map(|(id, link)| Some((*id, link.lost_until_ms?)));
+    let (due, later): (Vec<_>, Vec<_>) = lost.partition(|(_, until_ms)| *until_ms <= now_ms);
+    for (id, _) in due {
+        give_up(cx, id);
+    }
+    if let Some(until_ms) = later.into_iter().map(|(_, until_ms)| until_ms).min() {
+        cx.out.wake_at(until_ms);
+    }
+}
+
+/// A client's stream or socket ended; `clean`: by its closing tag. What it sent before still counts: the session
+/// ends behind what waits for its account, and when other shards have room for the presence that makes. One that
+/// may be resumed is parked.
+pub fn on_socket_closed(cx: &mut Cx<'_>, key: SessionKey, clean: bool) {
     let Some((account, generation)) = cx.session(key).map(|session| (session.account, session.generation)) else {
         return;
     };
     if cx.account(account).is_some_and(|account| account.state == State::Ready && account.queue.is_empty()) {
-        end_or_wait(cx, key, generation, reason);
+        end_or_wait(cx, key, generation, clean);
     } else {
-        cx.enqueue(account, Work::Call(Box::new(move |cx, _| end_or_wait(cx, key, generation, reason))));
+        cx.enqueue(account, Work::Call(Box::new(move |cx, _| end_or_wait(cx, key, generation, clean))));
     }
 }
 
-fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, reason: &'static str) {
-    if cx.session_at(key, generation).is_none() {
-        return;
+fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, clean: bool) {
+    let reason = if clean { "stream closed" } else { "connection lost" };
+    let Some(session) = cx.session_at(key, generation) else { return };
+    if !clean && sm::may_park(session) {
+        return sm::park(cx, key);
     }
     if cx.shard.ending.is_empty() && cx.shard.outboxes_calm() {
         cx.end_session(key, reason);
@@ -255,12 +341,18 @@ pub fn close_some(cx: &mut Cx<'_>) {
     {
         if cursor >= cx.shard.sessions.end() {
             cx.shard.closing.pop_front();
-            cx.shard.links.remove(&id);
+            if let Some(link) = cx.shard.links.remove(&id) {
+                forget_run(cx, &link.edge);
+            }
             continue;
         }
         let key = SessionKey(cursor);
-        if cx.session(key).is_some_and(|session| session.link == id) {
-            cx.end_session(key, "link lost");
+        if let Some(session) = cx.session(key).filter(|session| session.link == id) {
+            if sm::may_park(session) {
+                sm::park(cx, key);
+            } else {
+                cx.end_session(key, "link lost");
+            }
             closed = closed.saturating_add(1);
         }
         if let Some(front) = cx.shard.closing.front_mut() {

@@ -10,7 +10,7 @@ use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
     blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
-    register, result_sets, roster, search, server_info, vcard, version,
+    register, result_sets, roster, search, server_info, sm, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -37,6 +37,7 @@ pub const ALL: &[&Feature] = &[
     &roster::FEATURE,
     &search::FEATURE,
     &server_info::FEATURE,
+    &sm::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];

@@ -14,9 +14,11 @@
 
 pub mod account;
 pub mod accounts;
+pub mod attach;
 pub mod audit;
 pub mod bind;
 pub mod blocking;
+pub mod capsule;
 pub mod classify;
 pub mod commands;
 pub mod config;
@@ -50,6 +52,7 @@ pub mod private_storage;
 pub mod process;
 pub mod provision;
 pub mod random;
+pub mod recovery;
 pub mod register;
 pub mod reply;
 pub mod result_sets;
@@ -63,6 +66,7 @@ pub mod session;
 pub mod shard;
 pub mod slab;
 pub mod slots;
+pub mod sm;
 pub mod stream_features;
 pub mod subscription;
 pub mod tally;

@@ -113,6 +113,26 @@ pub const LAST_STATUS_BYTES_MAX: usize = 1023;
 pub const HEARTBEAT_MS: u64 = 1_000;
 pub const LINK_DEAD_MS: u64 = 3_000;
 
+/// How long sessions of a link that was lost wait to be attached anew, and how long a core that starts waits
+/// for the edges on record, milliseconds of its own running time. Longer: the sessions are parked or end.
+pub const LINK_GRACE_MS: u64 = 10_000;
+
+/// How long a session without a socket waits for its client (XEP-0198 §5), seconds, unless the client asks
+/// for less. Longer: it ends, and what its client did not acknowledge is the account's again.
+pub const RESUME_S: u32 = 600;
+
+/// How long a resumption waits until all is settled that the old socket's stanzas began, milliseconds.
+/// Longer: it fails with `resource-constraint`, and the client may try again.
+pub const RESUME_SETTLE_MS: u64 = 5_000;
+
+/// Bytes of a capsule's contents: presence, and where directed presence went. A session with more is not
+/// adopted by the next core, its stream ends with `reset`.
+pub const CAPSULE_BYTES_MAX: usize = 64 * 1024;
+
+/// Frames and messages of other shards that wait while sessions are adopted. What edges may send is bounded
+/// by their links' credit, what shards may by their outboxes; past this number the wait ends.
+pub const RECOVERY_WAITING_MAX: usize = 1 << 20;
+
 /// Contacts of one roster. Reached: `resource-constraint` on the set that would pass it.
 pub const ROSTER_ITEMS_MAX: usize = 2_000;
 
@@ -148,6 +168,9 @@ pub const DIRECTED_MAX: usize = 1_024;
 /// Bytes of recipients' addresses in one multicast, so that the frame stays far below the link's
 /// longest. More recipients take more frames.
 pub const MULTICAST_ADDRESS_BYTES_MAX: usize = 256 * 1024;
+
+/// Event loops of one edge that a core waits for when it starts; more than any edge has.
+pub const EVENT_LOOPS_MAX: u16 = 256;
 
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;

@@ -2,11 +2,17 @@
 
 use crate::session::SessionKey;
 use hearth_wire::ids::EdgeIncarnation;
+use hearth_wire::to_core::VERSION_ATTACH;
 use std::collections::VecDeque;
 
 /// Index of a link of one shard; reused after the link is gone and all it named is closed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LinkId(pub u16);
+
+impl LinkId {
+    /// Of a session without a socket. No link is called so, and frames for it are nobody's.
+    pub const NOWHERE: LinkId = LinkId(u16::MAX);
+}
 
 /// State of one link.
 #[derive(Debug)]
@@ -16,10 +22,14 @@ pub struct Link {
     pub key_of: Option<Box<str>>,
     pub incarnation: EdgeIncarnation,
     pub event_loop: u16,
+    /// Spoken on it; 0 before `Hello`.
+    pub version: u16,
     /// False until `Hello` was accepted: nothing else is allowed before.
     pub greeted: bool,
-    /// False from the moment it is down; its sessions are being closed.
+    /// False from the moment it is down: its sessions wait to be attached anew, or are being closed.
     pub up: bool,
+    /// Until when they wait, `Now::mono_ms`.
+    pub lost_until_ms: Option<u64>,
     /// Bytes of credited frames received, and the absolute credit last granted.
     pub received_bytes: u64,
     pub granted_bytes: u64,
@@ -33,6 +43,16 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether its sessions outlive it.
+    pub fn attaches(&self) -> bool {
+        self.version >= VERSION_ATTACH
+    }
+
+    /// Whether it is of the same event loop of the same run of an edge.
+    pub fn is_of(&self, other: &Link) -> bool {
+        (&self.edge, self.incarnation, self.event_loop) == (&other.edge, other.incarnation, other.event_loop)
+    }
+
     /// A link whose connection is there and whose `Hello` is not.
     pub fn new(window_bytes: u64) -> Link {
         Link {
@@ -40,8 +60,10 @@ impl Link {
             key_of: None,
             incarnation: 0,
             event_loop: 0,
+            version: 0,
             greeted: false,
             up: true,
+            lost_until_ms: None,
             received_bytes: 0,
             granted_bytes: window_bytes,
             sent_bytes: 0,

@@ -28,6 +28,8 @@ pub enum NotLogged {
     Failed,
     /// The account's slot is another shard's by now.
     Fenced,
+    /// It is there since it came first; nothing more is to be done.
+    Already,
 }
 
 /// Whether this stanza is a message that goes to the log first.
@@ -131,7 +133,10 @@ fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option
         stanza: stanza.clone(),
     };
     let slot = account.slot;
-    let question = cx.ask(slot, Ask::Append { record }, Box::new(|_, _| {}));
+    // What is sent again may be there.
+    let again = origin.is_some_and(|origin| origin.again);
+    let ask = if again { Ask::AppendAgain { record } } else { Ask::Append { record } };
+    let question = cx.ask(slot, ask, Box::new(|_, _| {}));
     cx.shard.questions.insert(question, Box::new(move |cx, answer| appended(cx, key, question, answer)));
     if let Some(account) = cx.account_mut(key) {
         account.log.pending.push_back(Pending::Append { question, stanza, origin, received_ms, done: None });
@@ -141,6 +146,8 @@ fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option
 fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
     let outcome = match answer {
         Answer::Appended(log) => Ok(log),
+        // The account knows the record since it was appended, or found it when it was loaded.
+        Answer::Already(_) => Err(NotLogged::Already),
         Answer::Failed(error) => {
             cx.event(Event::StorageFailed { doing: "log a message", cause: error.to_string() });
             Err(NotLogged::Failed)
@@ -224,6 +231,7 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
         }
         match account.log.pending.pop_front() {
             Some(Pending::Append { stanza, origin, done: Some(Ok(log)), .. }) => deliver(cx, key, &stanza, origin, log),
+            Some(Pending::Append { origin, done: Some(Err(NotLogged::Already)), .. }) => cx.settle(origin),
             Some(Pending::Append { stanza, origin, .. }) => {
                 cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint)
             }

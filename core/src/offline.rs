@@ -20,6 +20,16 @@ pub fn room(account: &Account, limits: &Limits) -> usize {
 /// A session became available with non-negative priority.
 pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     let Some((account, generation)) = cx.session(session).map(|s| (s.account, s.generation)) else { return };
+    if is_away(cx, session) {
+        return;
+    }
+    // Reads of sessions that are gone stand in nobody's way.
+    let live = cx.account(account).map(|account| account.sessions.clone()).unwrap_or_default();
+    let Some(state) = cx.account_mut(account) else { return };
+    state.log.pending.retain(|pending| match pending {
+        Pending::Read { to: (session, _), asked, .. } => *asked || live.contains(session),
+        Pending::Append { .. } | Pending::Stanza { .. } => true,
+    });
     let Some(state) = cx.account_mut(account) else { return };
     let Some(after) = state.log.marks.undelivered.first().map(|first| LogId(first.0.saturating_sub(1))) else { return };
     let read = Pending::Read { to: (session, generation), after, asked: false };
@@ -29,10 +39,24 @@ pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     message::advance(cx, account);
 }
 
+/// A session that has no socket for now is read for when it has one.
+fn is_away(cx: &mut Cx<'_>, key: SessionKey) -> bool {
+    let Some(session) = cx.session(key) else { return true };
+    let away = !cx.shard.links.get(&session.link).is_some_and(|link| link.up);
+    if away && let Some(session) = cx.session_mut(key) {
+        session.outbound.log_waits = true;
+    }
+    away
+}
+
 /// Whether the [`Pending::Read`] for this session must wait until its client has read more. `None`:
 /// the session is gone.
 pub fn must_wait(cx: &mut Cx<'_>, (key, generation): (SessionKey, Generation)) -> Option<bool> {
-    let session = cx.session_at(key, generation)?;
+    cx.session_at(key, generation)?;
+    if is_away(cx, key) {
+        return None;
+    }
+    let session = cx.session_mut(key)?;
     let outbound = &mut session.outbound;
     outbound.flush_waits = !outbound.held.is_empty();
     (!outbound.detached).then_some(outbound.flush_waits)
@@ -63,7 +87,7 @@ fn recovered(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
             if records.is_empty() {
                 account.state = State::Ready;
             }
-            records.iter().for_each(|record| account.log.undelivered(record.id));
+            records.iter().for_each(|record| account.log.found(record.id));
             recover(cx, key);
         }
         Answer::Failed(error) => {
@@ -135,9 +159,13 @@ fn not_heard_of(cx: &Cx<'_>, key: AccountKey, record: &LogRecord) -> bool {
 }
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
+    let adopted_log = cx.session(session).map_or(LogId(0), |session| session.adopted_log);
     let Some(account) = cx.account_mut(key) else { return };
     // Delivered meanwhile, or on its way to a session: should that die, it comes again.
     if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {
+        return;
+    }
+    if account.log.had(record.id, adopted_log) {
         return;
     }
     // It came before its sender was blocked, and is not delivered any more (XEP-0191 §3.3).

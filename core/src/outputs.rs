@@ -37,6 +37,9 @@ pub struct Outputs {
 impl Outputs {
     /// Appends one frame to a link's buffer and returns its encoded length.
     pub fn frame(&mut self, link: LinkId, frame: &ToEdge<'_>) -> usize {
+        if link == LinkId::NOWHERE {
+            return 0;
+        }
         let index = usize::from(link.0);
         if self.to_edges.len() <= index {
             self.to_edges.resize_with(index.saturating_add(1), Vec::new);
@@ -97,6 +100,15 @@ pub enum Event {
     SessionEnded {
         jid: String,
         reason: &'static str,
+    },
+    /// A session of the core before this one goes on.
+    SessionAdopted {
+        jid: String,
+    },
+    /// The sessions of the core before this one are adopted; `missing` event loops did not return theirs.
+    Recovered {
+        sessions: usize,
+        missing: usize,
     },
     SessionDetached {
         jid: String,

@@ -16,6 +16,7 @@ pub mod fanout;
 mod tests;
 
 use crate::account::{Account, AccountKey};
+use crate::capsule;
 use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::last_activity;
@@ -56,6 +57,7 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
             None => Ok(()),
         },
     };
+    capsule::changed(cx, key);
     if let Err(condition) = done {
         cx.refuse_to(key, stanza, condition);
     }
@@ -188,6 +190,7 @@ pub fn become_invisible(cx: &mut Cx<'_>, key: SessionKey, probe: bool) {
         session.visibility = Visibility::Invisible;
         session.priority = priority;
     }
+    capsule::changed(cx, key);
     if !heard {
         see_own(cx, account, key);
         subscription::deliver_requests(cx, key);
@@ -206,6 +209,7 @@ pub fn end_invisibility(cx: &mut Cx<'_>, key: SessionKey) {
         session.visibility = Visibility::Visible;
         session.priority = 0;
     }
+    capsule::changed(cx, key);
 }
 
 /// The session ends: tells whoever was told that it is available (§4.5, §4.6.3).

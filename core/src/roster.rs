@@ -8,6 +8,7 @@
 //! ever changed: empty.
 
 use crate::account::{Account, AccountKey};
+use crate::capsule;
 use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::features::{Feature, IqHandler, Scope, Spec};
@@ -67,6 +68,7 @@ fn get(cx: &mut Cx<'_>, iq: &Iq<'_>, asker: SessionKey, key: AccountKey) -> Resu
     if let Some(session) = cx.session_mut(asker) {
         session.interested = true;
     }
+    capsule::changed(cx, asker);
     iq.reply(cx, &payload);
     Ok(())
 }

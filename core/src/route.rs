@@ -1,7 +1,7 @@
 //! Who gets a stanza: out of the sender's session, to the recipient's shard, into the account.
 //! Two stops at most; the second may be this shard.
 
-use crate::account::{Account, AccountKey, Pending, State, Work};
+use crate::account::{Account, AccountKey, Pending, Sent, State, Work};
 use crate::cx::Cx;
 use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
@@ -105,15 +105,8 @@ pub fn bare(address: &str) -> &str {
 
 impl Cx<'_> {
     /// First stop: a stanza of one of this shard's sessions.
-    pub fn from_session(
-        &mut self,
-        key: SessionKey,
-        generation: Generation,
-        number: u64,
-        fault: Option<StanzaFault>,
-        bytes: u32,
-        encoded: &[u8],
-    ) {
+    pub fn from_session(&mut self, key: SessionKey, generation: Generation, from: Sent, encoded: &[u8]) {
+        let Sent { number, fault, bytes, again } = from;
         let index = self.shard.settings.index;
         let Some(session) = self.session_at(key, generation) else { return };
         let (account, stream, received) = (session.account, session.stream, session.inbound.received());
@@ -124,7 +117,7 @@ impl Cx<'_> {
         };
         if state != State::Ready {
             let stanza = encoded.to_vec();
-            self.enqueue(account, Work::FromSession { session: key, generation, number, fault, bytes, stanza });
+            self.enqueue(account, Work::FromSession { session: key, generation, from, stanza });
             return;
         }
         if number != received.saturating_add(1) {
@@ -134,8 +127,8 @@ impl Cx<'_> {
             return;
         }
         self.shard.stats.stanzas_in = self.shard.stats.stanzas_in.wrapping_add(1);
-        self.shard.current =
-            Some(Current { origin: Origin { shard: index, slot, session: key, generation, stream, number }, parts: 0 });
+        let origin = Origin { shard: index, slot, session: key, generation, stream, number, again };
+        self.shard.current = Some(Current { origin, parts: 0 });
         match Stanza::decode(encoded) {
             Ok(stanza) if stanza.validate().is_ok() => {
                 self.outbound(key, stanza, fault);
@@ -212,7 +205,7 @@ impl Cx<'_> {
         if origin.shard != self.shard.settings.index {
             return self.send_peer(origin.shard, PeerMessage::Answer { origin, answer });
         }
-        if self.session_at(origin.session, origin.generation).is_some() {
+        if self.session_of_origin(&origin).is_some() {
             self.deliver(origin.session, &answer, &Overlay::default(), None);
         }
         self.settle(Some(origin));

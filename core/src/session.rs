@@ -3,6 +3,7 @@
 use crate::account::AccountKey;
 use crate::link::LinkId;
 use crate::route::bare;
+use crate::sm::Sm;
 use hearth_storage::LogId;
 use hearth_wire::FullJid;
 use hearth_wire::ids::{Generation, ShardIndex, Slot, StreamId};
@@ -23,6 +24,8 @@ pub struct Origin {
     pub generation: Generation,
     pub stream: StreamId,
     pub number: u64,
+    /// Sent again: what it does may have been done before.
+    pub again: bool,
 }
 
 /// One session.
@@ -32,9 +35,18 @@ pub struct Session {
     pub jid: FullJid,
     pub stream: StreamId,
     pub generation: Generation,
+    /// Generation at bind: of two sessions of one full JID the later one is meant.
+    pub bound: Generation,
+    /// [`LinkId::NOWHERE`] while it is parked.
     pub link: LinkId,
     /// The socket's handle on its link.
     pub counter: u64,
+    /// Stream management (XEP-0198), once it is enabled.
+    pub sm: Option<Box<Sm>>,
+    /// Its capsule at the edge is not what it should be.
+    pub capsule_due: bool,
+    /// Records of the account's log up to this one were sent to it by an earlier core, or were not for it.
+    pub adopted_log: LogId,
     pub inbound: Inbound,
     pub outbound: Outbound,
     /// Last broadcast available presence, `from` stamped; `None` while not available (RFC 6121 §4.2).
@@ -50,6 +62,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Its socket is gone; its client may resume it.
+    pub fn is_parked(&self) -> bool {
+        self.link == LinkId::NOWHERE
+    }
+
     pub fn available(&self) -> bool {
         self.presence.is_some()
     }
@@ -123,6 +140,16 @@ pub struct OutOfOrder;
 impl Inbound {
     pub fn new() -> Inbound {
         Inbound { received: 0, settled: 0, settled_bytes: 0, unsettled: VecDeque::new(), dirty: false }
+    }
+
+    /// Of a session that an earlier core settled up to `settled`.
+    pub fn adopted(settled: u64) -> Inbound {
+        Inbound { received: settled, settled, ..Inbound::new() }
+    }
+
+    /// Bytes are counted anew from the settled mark on.
+    pub fn count_bytes_anew(&mut self) {
+        self.settled_bytes = 0;
     }
 
     pub fn received(&self) -> u64 {
@@ -199,25 +226,70 @@ pub struct Outbound {
     pub detached: bool,
     /// Messages that waited for it go on when nothing is held any more.
     pub flush_waits: bool,
+    /// It had no socket and no room: messages wait in the log until it has one.
+    pub log_waits: bool,
 }
 
 /// What a client has not yet been seen to have.
 #[derive(Clone, Debug)]
 pub enum Entry {
-    /// In the account's log under this id.
+    /// To be sent again, or answered for, should the session lose its socket or end.
+    Kept(Held),
+    /// In the account's log under this id; an earlier core sent it.
     Logged(LogId),
-    /// Not logged; kept whole to be answered for if the session dies (an unanswered iq).
-    Kept(SharedStanza),
-    /// Not logged and nobody's loss.
-    Dropped,
+    /// Not logged and nobody's loss; an earlier core sent it.
+    Gone,
 }
 
-/// An entry waiting for credit.
+impl Entry {
+    /// Its record in the account's log, if it has one.
+    pub fn log(&self) -> Option<LogId> {
+        match self {
+            Entry::Kept(held) => held.log,
+            Entry::Logged(id) => Some(*id),
+            Entry::Gone => None,
+        }
+    }
+}
+
+/// A stanza of one session's outbound list: emitted, or waiting for credit.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub stanza: SharedStanza,
-    pub overlay: OwnedOverlay,
+    pub overlay: KeptOverlay,
     pub log: Option<LogId>,
+}
+
+/// An [`Overlay`] as its session keeps it: most say nothing that the session does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeptOverlay {
+    None,
+    ToBare,
+    ToFull,
+    Other(Box<OwnedOverlay>),
+}
+
+impl KeptOverlay {
+    pub fn of(overlay: &Overlay<'_>, jid: &FullJid) -> KeptOverlay {
+        match overlay {
+            Overlay { to, delay: None, stanza_id: None, carbon: None } => match to {
+                None => KeptOverlay::None,
+                Some(to) if *to == jid.bare_str() => KeptOverlay::ToBare,
+                Some(to) if *to == jid.as_str() => KeptOverlay::ToFull,
+                Some(_) => KeptOverlay::Other(Box::new(OwnedOverlay::of(overlay))),
+            },
+            Overlay { .. } => KeptOverlay::Other(Box::new(OwnedOverlay::of(overlay))),
+        }
+    }
+
+    pub fn view<'a>(&'a self, jid: &'a FullJid) -> Overlay<'a> {
+        match self {
+            KeptOverlay::None => Overlay::default(),
+            KeptOverlay::ToBare => Overlay { to: Some(jid.bare_str()), ..Overlay::default() },
+            KeptOverlay::ToFull => Overlay { to: Some(jid.as_str()), ..Overlay::default() },
+            KeptOverlay::Other(owned) => owned.view(),
+        }
+    }
 }
 
 /// [`Overlay`] that owns its parts.
@@ -259,6 +331,7 @@ impl Outbound {
             waits_for_link: false,
             detached: false,
             flush_waits: false,
+            log_waits: false,
         }
     }
 
@@ -267,17 +340,43 @@ impl Outbound {
         self.held_bytes > held_max / 2
     }
 
-    /// Entries up to `entry` were written; returns what they were. A mark from nowhere is ignored.
-    pub fn written(&mut self, entry: u64) -> impl Iterator<Item = Entry> + '_ {
+    /// Entries up to `entry` were written; returns their log ids. A mark from nowhere is ignored.
+    pub fn written(&mut self, entry: u64) -> Vec<LogId> {
         let unwritten = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let done = self.entries.len().saturating_sub(unwritten);
-        self.entries.drain(..done)
+        let ids = self.entries.drain(..done).filter_map(|entry| entry.log()).collect();
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+        ids
+    }
+
+    /// The socket or link that entries behind `entry` were sent to is lost: they go back in front of what is
+    /// held, and numbers go on from there. Returns the records that only the log has.
+    pub fn back_to(&mut self, entry: u64) -> Vec<LogId> {
+        let lost = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
+        let from = self.entries.len().saturating_sub(lost);
+        let mut logged = Vec::new();
+        for entry in self.entries.split_off(from).into_iter().rev() {
+            match entry {
+                Entry::Kept(held) => {
+                    self.held_bytes = self.held_bytes.saturating_add(held.stanza.bytes().len());
+                    self.held.push_front(held);
+                }
+                Entry::Logged(id) => logged.push(id),
+                Entry::Gone => {}
+            }
+        }
+        self.last = self.last.min(entry);
+        logged.reverse();
+        logged
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hearth_wire::stanza::{Stanza, StanzaKind, StanzaType};
 
     #[test]
     fn settles_in_order_only() {
@@ -306,10 +405,31 @@ mod tests {
         let mut outbound = Outbound::new(1);
         for _ in 0..3 {
             outbound.last += 1;
-            outbound.entries.push_back(Entry::Dropped);
+            outbound.entries.push_back(Entry::Logged(LogId(outbound.last)));
         }
-        assert_eq!(outbound.written(2).count(), 2);
-        assert_eq!(outbound.written(2).count(), 0);
-        assert_eq!(outbound.written(99).count(), 1);
+        assert_eq!(outbound.written(2), [LogId(1), LogId(2)]);
+        assert_eq!(outbound.written(2), []);
+        assert_eq!(outbound.written(99), [LogId(3)]);
+    }
+
+    #[test]
+    fn what_was_lost_goes_back_in_front() {
+        let mut outbound = Outbound::new(1);
+        let jid = FullJid::parse("ada@example.org/desk").unwrap();
+        let held = |id: &'static str| {
+            let stanza =
+                hearth_wire::stanza::Stanza { id: Some(id), ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
+            Held { stanza: SharedStanza::new(&stanza), overlay: KeptOverlay::of(&Overlay::default(), &jid), log: None }
+        };
+        outbound.held.push_back(held("5"));
+        for entry in [Entry::Kept(held("1")), Entry::Kept(held("2")), Entry::Logged(LogId(3)), Entry::Kept(held("4"))] {
+            outbound.last += 1;
+            outbound.entries.push_back(entry);
+        }
+        assert_eq!(outbound.back_to(1), [LogId(3)]);
+        let ids: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap().to_owned()).collect();
+        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 4 5", 1, 1));
+        assert_eq!(outbound.back_to(7), []);
+        assert_eq!(outbound.last, 1);
     }
 }

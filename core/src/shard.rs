@@ -6,9 +6,11 @@
 #![warn(clippy::wildcard_enum_match_arm)] // a new input or frame must be met
 
 use crate::Now;
-use crate::account::{AccountKey, Then};
+use crate::account::{AccountKey, Sent, Then};
 use crate::accounts::Accounts;
+use crate::attach;
 use crate::bind;
+use crate::capsule;
 use crate::commands::{self, Call, ControlId};
 use crate::cx::Cx;
 use crate::derive::Derived;
@@ -22,18 +24,20 @@ use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
 use crate::presence::fanout::{self, Due};
 use crate::random::Random;
+use crate::recovery::{self, Recovery};
 use crate::register;
 use crate::route::{Current, PeerMessage, bare};
 use crate::sasl::attempts::Attempts;
 use crate::session::{Session, SessionKey};
 use crate::slab::Slab;
 use crate::slots::{Slots, handover};
+use crate::sm;
 use crate::tally::{Prefix, Tally};
-use hearth_storage::{Answered, EdgeRecord, QuestionId};
+use hearth_storage::{Answered, EdgeRecord, EdgeRun, QuestionId};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch, SlotKey};
+use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::StanzaType;
-use hearth_wire::to_core::ToCore;
+use hearth_wire::to_core::{StanzaIn, ToCore};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a shard is told at construction and never changes.
@@ -49,6 +53,10 @@ pub struct Settings {
     /// Clear login is offered to edges that say their client is on loopback.
     pub clear_login: bool,
     pub limits: limits::Limits,
+    /// The newest link version that is spoken: [`VERSION_MAX`](hearth_wire::to_core::VERSION_MAX), or the one before.
+    pub link_version: u16,
+    /// Edges that were linked to the core before this one.
+    pub edges_before: Vec<EdgeRun>,
 }
 
 /// What happens to a shard.
@@ -144,6 +152,15 @@ pub struct Shard {
     pub next_attempt: u64,
     pub accounts: Accounts,
     pub sessions: Slab<Session>,
+    /// Sessions without a socket.
+    pub parked: sm::Parked,
+    /// Sessions whose resumption waits until their stanzas are settled.
+    pub resuming: Vec<SessionKey>,
+    pub capsules_due: Vec<SessionKey>,
+    /// Edges on record as linked; kept by the first shard.
+    pub edge_runs: BTreeMap<Box<str>, EdgeIncarnation>,
+    /// `None` once every session of the core before this one is adopted or given up.
+    pub recovery: Option<Box<Recovery>>,
     pub by_socket: hashbrown::HashMap<(LinkId, u64), SessionKey, foldhash::fast::FixedState>,
     pub questions: BTreeMap<QuestionId, Then>,
     pub next_question: QuestionId,
@@ -182,7 +199,6 @@ impl Shard {
         Shard {
             accounts: Accounts::new(u64::from_le_bytes(seed)),
             slots: Slots::new(settings.shards, settings.epoch),
-            settings,
             random,
             domains,
             links: BTreeMap::new(),
@@ -195,6 +211,11 @@ impl Shard {
             searches: Tally::new(crate::search::BOUNDS),
             next_attempt: 0,
             sessions: Slab::default(),
+            parked: sm::Parked::default(),
+            resuming: Vec::new(),
+            capsules_due: Vec::new(),
+            edge_runs: settings.edges_before.iter().map(|run| (run.edge.as_str().into(), run.incarnation)).collect(),
+            recovery: Recovery::of(&settings.edges_before),
             by_socket: hashbrown::HashMap::default(),
             questions: BTreeMap::new(),
             next_question: 1,
@@ -214,6 +235,7 @@ impl Shard {
             storage_trouble: None,
             next_sweep_ms: 0,
             stats: Stats::default(),
+            settings,
         }
     }
 
@@ -227,7 +249,11 @@ impl Shard {
             Input::EdgeRevoked { edge } => edges::on_revoked(&mut cx, &edge),
             Input::LinkDown(link) => edges::on_down(&mut cx, link),
             Input::Frame { link, frame, bytes } => on_frame(&mut cx, link, &frame, bytes),
-            Input::Peer { from, message } => on_peer(&mut cx, from, message),
+            Input::Peer { from, message } => {
+                if let Some(message) = recovery::hold_peer(&mut cx, from, message) {
+                    on_peer(&mut cx, from, message);
+                }
+            }
             Input::Answer(Answered { id, answer }) => cx.answered(id, answer),
             Input::Derived { id, derived } => {
                 if let Some(then) = cx.shard.derivations.remove(&id) {
@@ -288,11 +314,12 @@ impl Shard {
     }
 
     fn check_invariants(&self) -> bool {
-        self.current.is_none() && self.by_socket.len() == self.sessions.len()
+        self.current.is_none() && self.by_socket.len().saturating_add(self.parked.len()) == self.sessions.len()
     }
 }
 
-fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
+/// A frame of an edge.
+pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
     if let ToCore::Hello(hello) = frame {
         return edges::on_hello(cx, link, hello);
     }
@@ -302,6 +329,9 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
     if !cx.shard.links.get(&link).is_some_and(|link| link.greeted) {
         return edges::refuse(cx, link, "the first frame must be Hello");
     }
+    if cx.shard.recovery.is_some() && recovery::hold_frame(cx, link, frame, bytes) {
+        return;
+    }
     match frame {
         ToCore::Hello(_) | ToCore::Heartbeat(_) => {}
         ToCore::LinkCredit(credit) => edges::on_credit(cx, link, credit.bytes),
@@ -310,12 +340,8 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
         ToCore::AuthAbort(frame) => login::on_abort(cx, link, frame.counter),
         ToCore::PreAuthIq(frame) => register::on_pre_auth_iq(cx, link, frame),
         ToCore::Bind(frame) => bind::on_bind(cx, link, frame),
-        ToCore::Stanza(frame) => {
-            edges::on_received(cx, link, bytes);
-            let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
-            let size = u32::try_from(frame.stanza.len()).unwrap_or(u32::MAX);
-            cx.from_session(key, frame.generation, frame.number, frame.fault, size, frame.stanza);
-        }
+        ToCore::Stanza(frame) => on_stanza(cx, link, frame, bytes, false),
+        ToCore::StanzaAgain(frame) => on_stanza(cx, link, frame, bytes, true),
         ToCore::Written(frame) => {
             let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
             if cx.session_at(key, frame.generation).is_some() {
@@ -325,11 +351,13 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
         ToCore::Closed(frame) => {
             login::on_closed(cx, link, frame.counter);
             if let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() {
-                edges::on_socket_closed(cx, key, if frame.clean { "stream closed" } else { "connection lost" });
+                edges::on_socket_closed(cx, key, frame.clean);
             }
         }
-        // Of link version 2, which is not spoken yet.
-        ToCore::StanzaAgain(_) | ToCore::SmEnable(_) | ToCore::Resume(_) | ToCore::Attach(_) | ToCore::AllSent(_) => {}
+        ToCore::SmEnable(frame) => sm::on_enable(cx, link, frame),
+        ToCore::Resume(frame) => sm::on_resume(cx, link, frame),
+        ToCore::Attach(frame) => attach::on_attach(cx, link, frame),
+        ToCore::AllSent(_) => attach::on_all_sent(cx, link),
         ToCore::Drained(frame) => {
             if let Some(link) = cx.shard.links.get_mut(&link) {
                 link.draining = frame.draining;
@@ -338,7 +366,19 @@ fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
     }
 }
 
-fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
+fn on_stanza(cx: &mut Cx<'_>, link: LinkId, frame: &StanzaIn<'_>, bytes: usize, again: bool) {
+    edges::on_received(cx, link, bytes);
+    if drain::leaves_to_the_next(cx, link) {
+        return;
+    }
+    let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
+    let bytes = u32::try_from(frame.stanza.len()).unwrap_or(u32::MAX);
+    let sent = Sent { number: frame.number, fault: frame.fault, bytes, again };
+    cx.from_session(key, frame.generation, sent, frame.stanza);
+}
+
+/// A message of another shard.
+pub fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
     let bytes = message.bytes();
     if let Some(handled) = cx.shard.handled_bytes.get_mut(usize::from(from)) {
         *handled = handled.saturating_add(bytes);
@@ -374,12 +414,17 @@ fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
 }
 
 fn end_of_turn(cx: &mut Cx<'_>) {
+    recovery::advance(cx);
+    edges::expire_lost(cx);
     edges::close_some(cx);
+    sm::advance(cx);
+    sm::expire(cx);
     drain::tell_some(cx);
     fanout::send_due(cx);
     if cx.shard.slots.busy() {
         handover::advance(cx);
     }
+    capsule::flush(cx);
     cx.flush_settled();
     edges::flush_credit(cx);
     for index in 0..cx.shard.settings.shards {

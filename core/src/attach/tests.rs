@@ -1,1 +1,277 @@
+use crate::limits;
+use crate::outputs::Event;
+use crate::shard::Input;
+use crate::testing::{Client, Core};
+use hearth_storage::LogId;
+use hearth_wire::StreamCondition;
 
+/// Ada and Grace, friends, both here.
+fn friends(shards: u16) -> (Core, Client, Client) {
+    let mut core = Core::new(shards);
+    core.friends("ada@example.org", "grace@example.org");
+    let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
+    for client in [ada, grace] {
+        core.send(client, "<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq><presence/>");
+    }
+    core.forget();
+    (core, ada, grace)
+}
+
+fn message(to: &str, id: u32) -> String {
+    format!("<message to='{to}' id='{id}' type='chat'><body>b</body></message>")
+}
+
+/// Ids of the messages a client got.
+fn ids(core: &mut Core, client: Client) -> Vec<String> {
+    let stanzas = core.take_stanzas(client);
+    let messages = stanzas.iter().filter(|(stanza, _)| crate::message::logged(stanza));
+    messages.filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_lost_link_loses_nothing_and_tells_nobody() {
+    for shards in [1, 2, 4] {
+        let (mut core, ada, grace) = friends(shards);
+        core.writing = false;
+        core.send(ada, &message("grace@example.org", 1));
+        assert_eq!(ids(&mut core, grace), ["1"]);
+        core.relink();
+        // Ada's edge has not come back with her; what is for Grace waits.
+        core.attach(&[ada]);
+        core.send(ada, &message("grace@example.org", 2));
+        assert_eq!(ids(&mut core, grace), [""; 0]);
+        core.attach(&[grace]);
+        core.all_sent();
+        assert_eq!(ids(&mut core, grace), ["2"], "what the edge had does not come again");
+        core.send(grace, &message("ada@example.org", 3));
+        assert_eq!(ids(&mut core, ada), ["3"]);
+        assert!(!core.events.iter().any(|event| matches!(event, Event::SessionEnded { .. })));
+        assert_eq!((core.unsettled(ada), core.unsettled(grace)), (0, 0));
+    }
+}
+
+#[test]
+fn what_one_side_did_not_get_is_sent_again() {
+    let (mut core, ada, grace) = friends(2);
+    core.send(ada, &message("grace@example.org", 1));
+    core.send(grace, "<presence><status>away</status></presence>");
+    core.forget();
+    core.relink();
+    // The edge had neither the message nor what followed.
+    let (entry, sent) = (core.session(ada).map(|s| s.outbound.last), 0);
+    assert_eq!((entry, sent), (None, 0), "no socket has it");
+    core.attach(&[ada]);
+    core.attach_as(grace, |attach| attach.entry = attach.written);
+    core.all_sent();
+    assert_eq!(ids(&mut core, grace), [""; 0]);
+    core.send(ada, &message("grace@example.org", 2));
+    assert_eq!(ids(&mut core, grace), ["2"]);
+}
+
+#[test]
+fn who_is_not_named_is_gone() {
+    let (mut core, ada, grace) = friends(2);
+    core.relink();
+    core.attach(&[ada]);
+    assert_eq!(core.take(ada), [""; 0], "there is time yet");
+    core.all_sent();
+    assert_eq!(core.take(ada), ["<presence type='unavailable' from='grace@example.org/phone' to='ada@example.org'/>"]);
+    // And does not come back: its session has ended here.
+    core.attach(&[grace]);
+    assert_eq!(core.closed(grace), Some(Some(StreamCondition::Reset)));
+}
+
+#[test]
+fn an_edge_that_stays_away_has_no_sessions() {
+    let (mut core, ..) = friends(1);
+    core.input(0, Input::LinkDown(core.link));
+    core.run();
+    core.advance(limits::LINK_GRACE_MS - 1);
+    assert_eq!(core.shards[0].sessions.len(), 2);
+    core.advance(1);
+    assert_eq!(core.shards[0].sessions.len(), 0);
+    assert!(core.shards[0].links.is_empty());
+}
+
+#[test]
+fn the_next_core_has_sessions_as_they_were() {
+    for shards in [1, 3] {
+        let (mut core, ada, grace) = friends(shards);
+        let mary = core.login("mary@example.org/tab");
+        core.send(mary, "<presence to='ada@example.org/desk'/>");
+        core.send(ada, "<presence><priority>3</priority><status>here</status></presence>");
+        let before = ["ada@example.org/desk", "grace@example.org/phone", "mary@example.org/tab"].map(|jid| {
+            let session = core.shards.iter().flat_map(|s| s.sessions.iter()).find(|(_, s)| s.jid.as_str() == jid);
+            let (_, session) = session.unwrap();
+            (session.stream, session.presence.clone(), session.priority, session.interested, session.directed.clone())
+        });
+        core.forget();
+        core.crash();
+        core.attach(&[ada, grace, mary]);
+        core.all_sent();
+        assert!(core.shards.iter().all(|shard| shard.recovery.is_none()));
+        for (client, before) in [ada, grace, mary].into_iter().zip(before) {
+            let session = core.session(client).unwrap();
+            let now = (
+                session.stream,
+                session.presence.clone(),
+                session.priority,
+                session.interested,
+                session.directed.clone(),
+            );
+            assert_eq!(now, before);
+            assert_eq!(core.take(client), [""; 0], "nothing is broadcast");
+        }
+        core.send(ada, &message("grace@example.org", 1));
+        assert_eq!(ids(&mut core, grace), ["1"]);
+        // Whom presence was sent directly hears of the end.
+        core.close(mary, false);
+        assert!(
+            core.take(ada)
+                .iter()
+                .any(|stanza| stanza.contains("from='mary@example.org/tab' ") && stanza.contains("unavailable"))
+        );
+    }
+}
+
+#[test]
+fn an_acknowledged_message_survives_whatever_its_recipient_had() {
+    // Grace's edge: had it and wrote it; had it; did not have it.
+    for (had, wrote, comes) in [(true, true, 0), (true, false, 0), (false, false, 1)] {
+        let (mut core, ada, grace) = friends(2);
+        core.writing = false;
+        core.send(ada, &message("grace@example.org", 1));
+        assert_eq!(core.unsettled(ada), 0);
+        core.forget();
+        let at = core.edge(grace).logged[0];
+        core.crash();
+        core.attach(&[ada]);
+        core.attach_as(grace, |attach| {
+            attach.entry = at.entry;
+            attach.written = if wrote { at.entry } else { at.entry - 1 };
+            attach.recent = if wrote { vec![at.log] } else { Vec::new() };
+            attach.unwritten.retain(|_| had && !wrote);
+            attach.log = at.log;
+            if !had {
+                (attach.entry, attach.log) = (at.entry - 1, 0);
+                attach.unwritten.clear();
+            }
+        });
+        if !had {
+            core.entry_is(grace, at.entry - 1);
+        }
+        core.all_sent();
+        assert_eq!(ids(&mut core, grace).len(), comes, "had {had}, wrote {wrote}");
+        // Should Grace's client die now, the next one gets what it is not known to have had.
+        core.close(grace, false);
+        let again = core.login("grace@example.org/other");
+        core.send(again, "<presence/>");
+        assert_eq!(ids(&mut core, again).len(), usize::from(!wrote), "had {had}, wrote {wrote}");
+    }
+}
+
+#[test]
+fn what_was_not_settled_is_sent_again_and_comes_once() {
+    let (mut core, ada, grace) = friends(2);
+    // The record is durable, the core dies before anybody hears of it.
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    core.put(ada, &message("grace@example.org", 2));
+    core.run();
+    let jid = hearth_wire::BareJid::parse("grace@example.org").unwrap();
+    core.store_one();
+    assert_eq!((core.unsettled(ada), core.take(grace).len()), (2, 0));
+    core.crash();
+    core.holding = false;
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(core.unsettled(ada), 0);
+    assert_eq!(ids(&mut core, grace), ["1", "2"]);
+    let log = core.ask_store(&jid, hearth_storage::Ask::ReadLog { account: jid.clone(), after: LogId(0), limit: 9 });
+    assert!(matches!(log, hearth_storage::Answer::Records(records) if records.len() == 2));
+}
+
+#[test]
+fn nobody_is_missed_before_all_have_had_their_chance() {
+    let (mut core, ada, grace) = friends(2);
+    core.crash();
+    core.attach(&[ada]);
+    // A question to somebody who is not back yet waits, a message too.
+    core.put(ada, "<iq type='get' id='q' to='grace@example.org/phone'><ping xmlns='urn:xmpp:ping'/></iq>");
+    core.put(ada, &message("grace@example.org/phone", 1));
+    core.run();
+    assert_eq!(core.take(ada), [""; 0]);
+    core.attach(&[grace]);
+    core.all_sent();
+    assert_eq!(core.take(ada), [""; 0]);
+    let got = core.take(grace);
+    assert!(got.len() == 2 && got[0].contains("urn:xmpp:ping") && got[1].contains("<body>"), "{got:?}");
+}
+
+#[test]
+fn a_core_waits_for_edges_only_so_long() {
+    let (mut core, ada, _) = friends(1);
+    core.crash();
+    core.attach(&[ada]);
+    core.put(ada, "<iq type='get' id='q' to='grace@example.org/phone'><ping xmlns='urn:xmpp:ping'/></iq>");
+    core.run();
+    core.advance(limits::LINK_GRACE_MS - 1);
+    assert_eq!(core.take(ada), [""; 0]);
+    core.advance(1);
+    let [answer] = &core.take(ada)[..] else { panic!("one answer") };
+    assert!(answer.contains("service-unavailable"), "{answer}");
+}
+
+#[test]
+fn a_capsule_that_is_not_good_adopts_nobody() {
+    let (mut core, ada, grace) = friends(1);
+    core.crash();
+    core.attach_as(ada, |attach| attach.sealed = b"forged");
+    core.attach_as(grace, |attach| attach.generation.counter += 100);
+    core.run();
+    core.all_sent();
+    assert_eq!(core.closed(ada), Some(Some(StreamCondition::Reset)));
+    assert_eq!(core.closed(grace), Some(Some(StreamCondition::Reset)));
+    assert_eq!(core.shards[0].sessions.len(), 0);
+}
+
+#[test]
+fn who_was_disabled_or_changed_the_password_is_not_adopted() {
+    use hearth_storage::{Answer, Ask, Change, Disabled};
+    let (mut core, ada, grace) = friends(1);
+    let [jid, other] = ["ada@example.org", "grace@example.org"].map(|jid| hearth_wire::BareJid::parse(jid).unwrap());
+    let disabled = Some(Disabled { since_ms: 1, reason: None });
+    let changes = vec![Change::PutDisabled { account: jid.clone(), disabled }];
+    assert!(matches!(core.ask_store(&jid, Ask::Apply { changes }), Answer::Applied));
+    let mut credentials = core.stored("grace@example.org").credentials;
+    credentials.generation += 1;
+    let changes = vec![Change::SetCredentials { account: other.clone(), credentials }];
+    assert!(matches!(core.ask_store(&other, Ask::Apply { changes }), Answer::Applied));
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    for client in [ada, grace] {
+        assert_eq!(core.closed(client), Some(Some(StreamCondition::NotAuthorized)));
+    }
+}
+
+/// N and N-1: a link of the release before says nothing that its edge would not understand, and its sessions end
+/// with it, as that edge believes they do.
+#[test]
+fn an_edge_of_the_release_before_is_served_as_before() {
+    let mut core = Core::with_old_edges(2);
+    core.friends("ada@example.org", "grace@example.org");
+    let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
+    for client in [ada, grace] {
+        core.send(client, "<presence/>");
+    }
+    core.forget();
+    core.send(ada, &message("grace@example.org", 1));
+    assert_eq!(ids(&mut core, grace), ["1"]);
+    assert!(core.edge(ada).sealed.is_empty() && core.edge(grace).logged.is_empty(), "frames of version 2");
+    for shard in [0, 1] {
+        core.old_link_down(shard);
+    }
+    assert!(core.shards.iter().all(|shard| shard.sessions.is_empty() && shard.links.is_empty()));
+}

@@ -7,7 +7,6 @@ use super::{
 use crate::cx::Cx;
 use hearth_link::PublicKey;
 use hearth_storage::{Answer, Ask, Change, EdgeRecord};
-use hearth_wire::ids::{SLOTS, Slot};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -121,9 +120,7 @@ fn linked(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
 /// Keeps an edge's key, or that it is revoked.
 pub(crate) fn store(cx: &mut Cx<'_>, id: ControlId, edge: EdgeRecord) {
     // An edge is of no slot; a write must be of one that the shard owns.
-    let slots = &cx.shard.slots;
-    let ours = |slot: &Slot| slots.owner(*slot) == cx.shard.settings.index && !slots.is_moving(*slot);
-    let Some(slot) = (0..SLOTS).filter_map(Slot::new).find(ours) else {
+    let Some(slot) = cx.own_slot() else {
         let refused = Refused::new(RefusedKind::Unavailable, "the store is being handed over", "try again");
         return super::answer(cx, id, Err(refused));
     };

@@ -14,6 +14,7 @@
 //! ([`send_due`]): a session that changes its presence meanwhile replaces what waits.
 
 use crate::account::{Absent, Account, AccountKey, Work};
+use crate::capsule;
 use crate::cx::Cx;
 use crate::route::{PeerMessage, bare};
 use crate::session::SessionKey;
@@ -215,6 +216,7 @@ pub fn tell_unavailable(cx: &mut Cx<'_>, key: AccountKey, contact: &BareJid) {
 /// A session becomes unavailable to these addresses, sorted, that broadcasts reach, and to those it sent
 /// directed presence to; each hears it once.
 pub fn hide_from(cx: &mut Cx<'_>, session: SessionKey, contacts: &[Box<str>], directed: impl Fn(&str) -> bool) {
+    capsule::changed(cx, session);
     let Some(session) = cx.session_mut(session) else { return };
     let stanza = unavailable(session.jid.as_str());
     let told = session.take_directed(directed);
@@ -398,10 +400,11 @@ pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
 }
 
 /// §4.6.1: who sent unavailable presence need not be told again.
-pub fn forget_directed(cx: &mut Cx<'_>, session: SessionKey, from: &str) {
-    if let Some(session) = cx.session_mut(session) {
+pub fn forget_directed(cx: &mut Cx<'_>, key: SessionKey, from: &str) {
+    if let Some(session) = cx.session_mut(key) {
         session.take_directed(|to| to == from);
     }
+    capsule::changed(cx, key);
 }
 
 #[cfg(test)]

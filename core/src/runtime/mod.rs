@@ -24,6 +24,7 @@ use edge_keys::EdgeKeys;
 use hearth_link::PrivateKey;
 use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
+use hearth_wire::to_core::VERSION_MAX;
 use mail::{Mail, Mailbox};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -145,6 +146,8 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             epoch: boot.epoch,
             clear_login: config.clear_login,
             limits: Default::default(),
+            link_version: VERSION_MAX,
+            edges_before: boot.edge_runs.clone(),
         };
         let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
         let thread = shard_thread::ShardThread {
@@ -305,6 +308,8 @@ fn log_event(shard: ShardIndex, event: &Event) {
         }
         Event::SessionStarted { jid } => tracing::debug!(event = "session_started", shard, session = jid),
         Event::SessionEnded { jid, reason } => tracing::debug!(event = "session_ended", shard, session = jid, reason),
+        Event::SessionAdopted { jid } => tracing::debug!(event = "session_adopted", shard, session = jid),
+        Event::Recovered { sessions, missing } => tracing::info!(event = "recovered", shard, sessions, missing),
         Event::SessionDetached { jid, held_bytes } => {
             tracing::warn!(event = "session_detached", shard, session = jid, held_bytes);
         }

@@ -234,6 +234,10 @@ pub fn advance_moved(cx: &mut Cx<'_>, key: AccountKey) {
                 cx.settle(origin);
                 continue;
             }
+            Some(Pending::Append { origin, done: Some(Err(message::NotLogged::Already)), .. }) => {
+                cx.settle(origin);
+                continue;
+            }
             Some(Pending::Append { stanza, origin, done: Some(Err(message::NotLogged::Failed)), .. }) => {
                 cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
                 continue;

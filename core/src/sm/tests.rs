@@ -1,1 +1,216 @@
+use crate::limits;
+use crate::outputs::Event;
+use crate::testing::{Client, Core};
+use hearth_wire::{StanzaCondition, StreamCondition};
 
+/// Ada, available, with stream management; Grace, her friend; the token.
+fn managed() -> (Core, Client, Client, String) {
+    let mut core = Core::new(2);
+    core.friends("ada@example.org", "grace@example.org");
+    let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
+    let token = core.enable(ada, None);
+    for client in [grace, ada] {
+        core.send(client, "<presence/>");
+    }
+    core.forget();
+    (core, ada, grace, token)
+}
+
+fn message(to: &str, id: u32) -> String {
+    format!("<message to='{to}' id='{id}' type='chat'><body>b</body></message>")
+}
+
+fn ids(core: &mut Core, client: Client) -> Vec<String> {
+    core.take_stanzas(client).iter().filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned)).collect()
+}
+
+/// What Ada has counted.
+fn counted(core: &Core, client: Client) -> u32 {
+    let session = core.session(client).unwrap();
+    u32::try_from(session.outbound.last - session.sm.as_ref().unwrap().entry).unwrap()
+}
+
+#[test]
+fn who_loses_the_socket_stays_and_goes_on() {
+    let (mut core, ada, grace, token) = managed();
+    core.writing = false;
+    core.send(grace, &message("ada@example.org", 1));
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    assert_eq!(core.take(grace), [""; 0], "nobody is told");
+    core.send(grace, &message("ada@example.org", 2));
+    core.send(grace, "<iq type='get' id='q' to='ada@example.org/desk'><ping xmlns='urn:xmpp:ping'/></iq>");
+    assert_eq!((core.take(grace).len(), core.unsettled(grace)), (0, 0));
+    // It read the first, not what came later.
+    core.forget();
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+    assert_eq!(ids(&mut core, again), ["2", "q"]);
+    let [number, sm_number, entry, sm_entry] = core.edge(again).resumed.unwrap();
+    assert_eq!((number - sm_number, entry - sm_entry), (1, u64::from(h)));
+    // And once more, from where it had read nothing of that.
+    core.close(again, false);
+    let third = core.resume("ada@example.org", &token, h);
+    assert_eq!(ids(&mut core, third), ["2", "q"]);
+    core.send(third, &message("grace@example.org", 3));
+    assert_eq!(ids(&mut core, grace), ["3"]);
+}
+
+#[test]
+fn the_old_socket_gets_a_conflict_and_is_not_heard_any_more() {
+    let (mut core, ada, grace, token) = managed();
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+    assert_eq!(core.closed(ada), Some(Some(StreamCondition::Conflict)));
+    core.send(ada, &message("grace@example.org", 1));
+    assert_eq!(ids(&mut core, grace), [""; 0]);
+    core.close(ada, false);
+    core.send(grace, &message("ada@example.org", 2));
+    assert_eq!(ids(&mut core, again), ["2"]);
+}
+
+#[test]
+fn what_was_accepted_is_settled_before_the_answer() {
+    let (mut core, ada, grace, token) = managed();
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.edge(again).resumed, None, "its message is not durable");
+    core.answer();
+    let [number, sm_number, ..] = core.edge(again).resumed.unwrap();
+    assert_eq!(number - sm_number, 2);
+    assert_eq!(ids(&mut core, grace), ["1"]);
+}
+
+#[test]
+fn a_resumption_that_storage_holds_up_fails_and_may_be_tried_again() {
+    let (mut core, ada, _, token) = managed();
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    core.advance(limits::RESUME_SETTLE_MS);
+    assert_eq!(core.edge(again).failed, Some(StanzaCondition::ResourceConstraint));
+    core.holding = false;
+    core.answer();
+    let third = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(third), "ada@example.org/desk");
+}
+
+#[test]
+fn a_token_is_of_one_account_and_one_session() {
+    let (mut core, ada, _, token) = managed();
+    core.close(ada, false);
+    for (account, previd) in [("grace@example.org", token.as_str()), ("ada@example.org", "no"), ("ada@example.org", "")]
+    {
+        let other = core.resume(account, previd, 0);
+        assert_eq!(core.edge(other).failed, Some(StanzaCondition::ItemNotFound), "{account} {previd}");
+    }
+    // Whoever failed may bind.
+    core.login("ada@example.org/desk");
+    assert!(core.events.iter().any(|event| matches!(event, Event::SessionEnded { .. })), "it took the resource");
+    let late = core.resume("ada@example.org", &token, 0);
+    assert_eq!(core.edge(late).failed, Some(StanzaCondition::ItemNotFound));
+}
+
+#[test]
+fn more_than_was_sent_is_an_error() {
+    let (mut core, ada, _, token) = managed();
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    for wrong in [h + 1, h.wrapping_sub(1), u32::MAX] {
+        let other = core.resume("ada@example.org", &token, wrong);
+        assert_eq!(core.closed(other), Some(Some(StreamCondition::UndefinedCondition)), "{wrong}");
+    }
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+}
+
+#[test]
+fn who_does_not_come_back_is_gone_and_the_messages_wait() {
+    let (mut core, ada, grace, token) = managed();
+    core.writing = false;
+    core.send(grace, &message("ada@example.org", 1));
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    core.send(grace, &message("ada@example.org", 2));
+    core.send(grace, "<iq type='get' id='q' to='ada@example.org/desk'><ping xmlns='urn:xmpp:ping'/></iq>");
+    core.forget();
+    core.advance(u64::from(limits::RESUME_S) * 1000 - 1);
+    assert_eq!(core.take(grace), [""; 0]);
+    core.advance(1);
+    let told = core.take(grace);
+    assert!(told.iter().any(|stanza| stanza.contains("unavailable") && stanza.starts_with("<presence")), "{told:?}");
+    assert!(told.iter().any(|stanza| stanza.contains("id='q'") && stanza.contains("service-unavailable")), "{told:?}");
+    assert_eq!(told.len(), 2);
+    let late = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.edge(late).failed, Some(StanzaCondition::ItemNotFound));
+    let desk = core.login("ada@example.org/desk");
+    core.send(desk, "<presence/>");
+    let waited = ids(&mut core, desk);
+    assert_eq!(waited, ["1", "2"]);
+}
+
+#[test]
+fn a_client_may_ask_for_less_time() {
+    let mut core = Core::new(1);
+    let ada = core.login("ada@example.org/desk");
+    core.enable(ada, Some(5));
+    assert_eq!(core.edge(ada).max_s, 5);
+    core.close(ada, false);
+    core.advance(5_000);
+    assert!(core.shards[0].sessions.is_empty() && core.shards[0].parked.is_empty());
+}
+
+#[test]
+fn a_stream_that_is_closed_properly_ends() {
+    let (mut core, ada, grace, _) = managed();
+    core.close(ada, true);
+    assert!(core.take(grace).iter().any(|stanza| stanza.contains("unavailable")));
+    assert!(core.shards.iter().all(|shard| shard.parked.is_empty()));
+}
+
+#[test]
+fn a_parked_session_holds_little_and_loses_nothing() {
+    let (mut core, ada, grace, token) = managed();
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    let long = "x".repeat(20 * 1024);
+    for n in 0..60 {
+        core.send(grace, &format!("<message to='ada@example.org' id='{n}' type='chat'><body>{long}</body></message>"));
+        core.send(grace, &format!("<presence><status>{long}</status></presence>"));
+    }
+    let shard = &core.shards[core.owner("ada@example.org")];
+    let held = shard.sessions.iter().find(|(_, s)| s.is_parked()).map(|(_, s)| s.outbound.held_bytes).unwrap();
+    assert!(held <= limits::HELD_BYTES_MAX, "{held}");
+    assert_eq!(core.unsettled(grace), 0);
+    core.forget();
+    let again = core.resume("ada@example.org", &token, h);
+    let came: Vec<String> = ids(&mut core, again).into_iter().filter(|id| !id.is_empty()).collect();
+    assert_eq!(came, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn counting_passes_two_to_the_thirty_second() {
+    let (mut core, ada, grace, token) = managed();
+    core.writing = false;
+    // As if four billion stanzas had come and been acknowledged.
+    let at = core.owner("ada@example.org");
+    let key = core.shards[at].sessions.iter().find(|(_, s)| s.jid.as_str() == "ada@example.org/desk").unwrap().0;
+    let session = core.shards[at].sessions.get_mut(key).unwrap();
+    let base = session.sm.as_ref().unwrap().entry;
+    session.outbound.last = base + u64::from(u32::MAX);
+    core.entry_is(ada, base + u64::from(u32::MAX));
+    for n in 1..=3 {
+        core.send(grace, &message("ada@example.org", n));
+    }
+    core.close(ada, false);
+    core.forget();
+    // It has the first of them: that is number 2^32.
+    let again = core.resume("ada@example.org", &token, 0);
+    assert_eq!(ids(&mut core, again), ["2", "3"]);
+}

@@ -12,6 +12,7 @@
 
 #![allow(dead_code, reason = "a rig offers more than the tests of one day use")]
 
+pub(crate) mod edge;
 mod xml;
 
 use crate::Now;
@@ -20,6 +21,7 @@ use crate::commands::{self, Arguments, Call, ControlId, Reply, Run};
 use crate::cx::Cx;
 use crate::derive::Task;
 use crate::domain::Domains;
+use crate::limits;
 use crate::link::LinkId;
 use crate::login::Login;
 use crate::outputs::{DerivationId, Event, Outputs};
@@ -53,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) shards: Vec<Shard>,
     pub(crate) storage: Storage,
     pub(crate) now: Now,
+    /// The link every shard has now.
+    pub(crate) link: LinkId,
     /// Questions wait until [`Core::answer`] instead of being answered at once.
     pub(crate) holding: bool,
     /// Writes and appends are answered `Failed`.
@@ -92,6 +96,8 @@ struct ClientState {
     entry: u64,
     closed: Option<Option<StreamCondition>>,
     inbox: Vec<(SharedStanza, OwnedOverlay)>,
+    /// What the edge keeps to attach or resume it.
+    kept: edge::Kept,
 }
 
 enum Queued {
@@ -115,6 +121,17 @@ impl Core {
         Core::with_domains(shards, &["example.net", "example.org"].map(domain))
     }
 
+    /// As [`Core::new`], with an edge of the release before.
+    pub(crate) fn with_old_edges(shards: ShardIndex) -> Core {
+        let mut core = Core::new(shards);
+        for shard in &mut core.shards {
+            shard.settings.link_version = to_core::VERSION_ATTACH - 1;
+        }
+        core.relink();
+        core.advance(limits::LINK_GRACE_MS);
+        core
+    }
+
     /// As [`Core::new`], serving these domains.
     pub(crate) fn with_domains(shards: ShardIndex, domains: &[DomainRecord]) -> Core {
         let (storage, boot) = Storage::memory().unwrap();
@@ -127,6 +144,8 @@ impl Core {
                 epoch: boot.epoch,
                 clear_login: false,
                 limits: Default::default(),
+                link_version: to_core::VERSION_ATTACH,
+                edges_before: boot.edge_runs.clone(),
             };
             let random = SeededRandom::new(u64::from(index).wrapping_add(1));
             Shard::new(settings, Domains::new(domains.to_vec()), Box::new(random))
@@ -136,6 +155,7 @@ impl Core {
             shards: (0..shards).map(shard).collect(),
             storage,
             now: Now { mono_ms: 1_000, utc_ms: 1_700_000_000_000 },
+            link: LINK,
             holding: false,
             failing: false,
             unreadable: false,
@@ -160,9 +180,14 @@ impl Core {
 
     /// Connects the edge to a shard.
     pub(crate) fn link_up(&mut self, shard: ShardIndex) {
+        self.greet(shard);
+        self.run();
+    }
+
+    fn greet(&mut self, shard: ShardIndex) {
         let hello = to_core::Hello {
             version_min: to_core::VERSION_MIN,
-            version_max: to_core::VERSION_MAX,
+            version_max: to_core::VERSION_ATTACH,
             edge: "edge",
             incarnation: 1,
             event_loop: 0,
@@ -170,15 +195,15 @@ impl Core {
             shard,
             link_credit: PLENTY,
         };
-        self.input(usize::from(shard), Input::LinkUp(LINK));
+        self.input(usize::from(shard), Input::LinkUp(self.link));
         self.frame(usize::from(shard), &ToCore::Hello(hello));
-        self.run();
     }
 
-    /// The link to a shard breaks; what follows from it in one turn.
+    /// The link to a shard breaks, and the edge does not come back in time.
     pub(crate) fn link_down(&mut self, shard: ShardIndex) {
-        self.input(usize::from(shard), Input::LinkDown(LINK));
+        self.input(usize::from(shard), Input::LinkDown(self.link));
         self.run();
+        self.advance(limits::LINK_GRACE_MS);
     }
 
     // ---- accounts and sessions --------------------------------------------------------------
@@ -276,7 +301,22 @@ impl Core {
 
     fn bind_at(&mut self, full: &str, shard: usize) -> Client {
         let (bare, resource) = full.split_once('/').unwrap();
+        let client = self.authenticated_at(bare, shard);
+        let counter = self.state(client).counter;
+        self.frame(shard, &ToCore::Bind(to_core::Bind { counter, resource: Some(resource), credit: self.credit }));
+        self.run();
+        client
+    }
+
+    /// A socket that has logged in to an account.
+    fn authenticated(&mut self, bare: &str) -> Client {
+        let shard = self.owner(bare);
+        self.authenticated_at(bare, shard)
+    }
+
+    fn authenticated_at(&mut self, bare: &str, shard: usize) -> Client {
         let jid = self.account(bare);
+        let link = self.link;
         let client = Client(self.clients.len());
         let counter = client.0 as u64 + 1;
         self.clients.push(ClientState {
@@ -289,15 +329,14 @@ impl Core {
             entry: 0,
             closed: None,
             inbox: Vec::new(),
+            kept: edge::Kept::default(),
         });
         self.with_cx(shard, |cx| {
             cx.with_account(&jid, move |cx, account| {
                 pin(cx, account.unwrap());
-                cx.shard.logins.insert((LINK, counter), Login::authenticated(account.unwrap()));
+                cx.shard.logins.insert((link, counter), Login::authenticated(account.unwrap()));
             });
         });
-        self.run();
-        self.frame(shard, &ToCore::Bind(to_core::Bind { counter, resource: Some(resource), credit: self.credit }));
         self.run();
         client
     }
@@ -311,7 +350,7 @@ impl Core {
     pub(crate) fn session(&self, client: Client) -> Option<&crate::session::Session> {
         let state = self.state(client);
         let shard = &self.shards[state.shard];
-        let key: SessionKey = *shard.by_socket.get(&(LINK, state.counter))?;
+        let key: SessionKey = *shard.by_socket.get(&(self.link, state.counter))?;
         shard.sessions.get(key.0)
     }
 
@@ -349,6 +388,7 @@ impl Core {
             stanza,
         };
         let shard = state.shard;
+        state.kept.sent.push(stanza.to_vec());
         self.frame(shard, &ToCore::Stanza(frame));
     }
 
@@ -380,6 +420,11 @@ impl Core {
     /// How the core closed the client's stream, if it did.
     pub(crate) fn closed(&self, client: Client) -> Option<Option<StreamCondition>> {
         self.state(client).closed
+    }
+
+    /// What the core last made known of the client's session.
+    pub(crate) fn edge(&self, client: Client) -> &edge::Kept {
+        &self.state(client).kept
     }
 
     /// The client's stream ends: properly, or by loss of its connection.
@@ -420,6 +465,12 @@ impl Core {
         self.inboxes[shard].push_back(Queued::Answer(answered));
         self.run();
         true
+    }
+
+    /// The oldest question that waits is stored, and the answer is lost.
+    pub(crate) fn store_one(&mut self) {
+        let (_, question) = self.held.pop_front().unwrap();
+        self.answered(question);
     }
 
     /// The oldest question that waits in storage fails.
@@ -507,7 +558,7 @@ impl Core {
         frame.encode(&mut bytes);
         let (body, used) = codec::split(&bytes, codec::FRAME_BYTES_MAX).unwrap().unwrap();
         let frame = ToCore::decode(body).unwrap().unwrap();
-        self.input(shard, Input::Frame { link: LINK, frame, bytes: used });
+        self.input(shard, Input::Frame { link: self.link, frame, bytes: used });
     }
 
     fn answered(&self, question: Question) -> Answered {
@@ -576,6 +627,7 @@ impl Core {
                     let client = self.by_counter(bound.counter);
                     client.jid = bound.jid.to_owned();
                     client.generation = bound.generation;
+                    client.kept.stream = Some(bound.stream);
                 }
                 ToEdge::Settled(settled) => {
                     let client = self.by_counter(settled.counter);
@@ -592,7 +644,19 @@ impl Core {
                     assert!(multicast.targets.len() > 1);
                     multicast.targets.iter().for_each(|target| self.deliver(shard, target, multicast.stanza));
                 }
-                _ => {}
+                ToEdge::DeliverLogged(logged) => {
+                    self.stanza_frames += 1;
+                    self.logged(&logged.deliver.target, logged.log);
+                    self.deliver(shard, &logged.deliver.target, logged.deliver.stanza);
+                }
+                ToEdge::MulticastLogged(logged) => {
+                    self.stanza_frames += 1;
+                    for target in &logged.multicast.targets {
+                        self.logged(target, logged.log);
+                        self.deliver(shard, target, logged.multicast.stanza);
+                    }
+                }
+                frame => self.kept(&frame),
             }
             bytes = &bytes[used..];
         }

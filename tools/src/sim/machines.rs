@@ -14,7 +14,7 @@ use hearth_core::sasl::crypto::{Hash, Secret};
 use hearth_core::shard::{Input, Settings, Shard};
 use hearth_storage::{Ask, Boot, Change, Credentials, DomainRecord, Question, Storage, StoreError};
 use hearth_wire::codec;
-use hearth_wire::to_core::ToCore;
+use hearth_wire::to_core::{ToCore, VERSION_MAX};
 use hearth_wire::to_edge::ToEdge;
 use hearth_wire::{BareJid, jid};
 
@@ -58,6 +58,8 @@ impl Machines {
                 epoch: boot.epoch,
                 clear_login: true,
                 limits: Default::default(),
+                link_version: VERSION_MAX,
+                edges_before: Vec::new(),
             };
             Shard::new(settings, domains.clone(), Box::new(SeededRandom::new(u64::from(index))))
         });

@@ -21,7 +21,7 @@ use hearth_wire::BareJid;
 use hearth_wire::codec;
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::{StanzaKind, StanzaType};
-use hearth_wire::to_core::{Bind, ToCore, Written};
+use hearth_wire::to_core::{Bind, ToCore, VERSION_MAX, Written};
 use hearth_wire::to_edge::ToEdge;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -142,6 +142,8 @@ impl World {
                 epoch: boot.epoch,
                 clear_login: true,
                 limits: if options.tight { TIGHT } else { Limits::default() },
+                link_version: VERSION_MAX,
+                edges_before: Vec::new(),
             };
             let random = SeededRandom::new(random.next_u64());
             Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(random))
