@@ -57,7 +57,7 @@ pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
 
 use hearth_wire::BareJid;
-use hearth_wire::ids::{EdgeIncarnation, IngestId, Slot, SlotEpoch, SlotKey};
+use hearth_wire::ids::{EdgeIncarnation, Generation, IngestId, Slot, SlotEpoch, SlotKey, StreamId};
 use hearth_wire::stanza::SharedStanza;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,6 +158,15 @@ pub enum Change {
         account: BareJid,
         seen: LastSeen,
     },
+    /// A session of the account, or what has changed of it.
+    PutSession {
+        account: BareJid,
+        session: SessionRecord,
+    },
+    RemoveSession {
+        account: BareJid,
+        stream: StreamId,
+    },
     /// An address the account wants nothing of (XEP-0191): a prepared JID of any form.
     PutBlocked {
         account: BareJid,
@@ -212,6 +221,8 @@ impl Change {
             | Change::RemoveRequest { account, .. }
             | Change::PutMarks { account, .. }
             | Change::PutLastSeen { account, .. }
+            | Change::PutSession { account, .. }
+            | Change::RemoveSession { account, .. }
             | Change::PutDisabled { account, .. }
             | Change::PutBlocked { account, .. }
             | Change::RemoveBlocked { account, .. }
@@ -462,6 +473,31 @@ pub struct EdgeRun {
     pub event_loops: u16,
 }
 
+/// A session that the next core must know of: it will be attached, resumed, or told of as gone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SessionRecord {
+    pub stream: StreamId,
+    /// Of its last attachment that is on record.
+    pub generation: Generation,
+    /// What the session is, in the core's own form: as in its capsule.
+    #[serde(with = "serde_bytes")]
+    pub contents: Vec<u8>,
+    /// It has no socket, and its client may resume it (XEP-0198).
+    pub parked: Option<ParkedRecord>,
+}
+
+/// Where a session without a socket stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ParkedRecord {
+    /// Milliseconds since 1970, UTC: then it ends.
+    pub until_ms: u64,
+    /// Inbound: the last stanza of its client that is settled.
+    pub settled: u64,
+    /// Outbound: the last entry that its client acknowledged, and those behind it that lie in the log.
+    pub written: u64,
+    pub unwritten: Vec<LogId>,
+}
+
 /// What bounds registration and passwords where users choose them in-band (XEP-0077). `None` stands
 /// for the core's own default.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -500,6 +536,8 @@ pub struct Boot {
     pub edges: Vec<EdgeRecord>,
     /// Runs of edges that were linked to the core before this one.
     pub edge_runs: Vec<EdgeRun>,
+    /// Sessions of that core.
+    pub sessions: Vec<(BareJid, SessionRecord)>,
 }
 
 /// The world failed.

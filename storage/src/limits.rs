@@ -123,3 +123,7 @@ pub const CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Segments sealed before the log's list of accounts (8 bytes each) is written again. A start after
 /// a crash reads as many indexes, at most.
 pub const LATEST_SAVED_EVERY: u32 = 16;
+
+/// Bytes of a session's contents on record: presence, and where directed presence went. Longer ones are refused;
+/// the core makes none.
+pub const SESSION_BYTES_MAX: usize = 128 * 1024;

@@ -78,7 +78,7 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, edges, listings, slots, meta] = &mut self.0;
+        let [accounts, blobs, directory, domains, edges, listings, sessions, slots, meta] = &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
@@ -86,6 +86,7 @@ impl Maps {
             Table::Domains => domains,
             Table::Edges => edges,
             Table::Listings => listings,
+            Table::Sessions => sessions,
             Table::Slots => slots,
             Table::Meta => meta,
         }

@@ -104,10 +104,11 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Contacts, RegistrationRules};
+    use crate::{Contacts, ParkedRecord, RegistrationRules, SessionRecord};
     use crate::{
         Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, Listing, LogId, LogMarks, ScramKeys,
     };
+    use hearth_wire::ids::{Generation, StreamId};
     use proptest::prelude::*;
 
     fn check<T: Serialize + for<'a> Deserialize<'a>>(value: &T, expected: &str) {
@@ -167,6 +168,16 @@ mod tests {
         domain.set("x", true);
         let edge = EdgeRecord { name: "a".to_owned(), key: vec![7, 8], added_ms: 300, revoked_ms: Some(1) };
         check(&edge, "010161020708ac020101");
+        let session = SessionRecord {
+            stream: StreamId([1; 16]),
+            generation: Generation { epoch: 2, counter: 300 },
+            contents: vec![8, 9],
+            parked: None,
+        };
+        check(&session, "010101010101010101010101010101010102ac0202080900");
+        let unwritten = vec![LogId(300)];
+        let parked = Some(ParkedRecord { until_ms: 300, settled: 4, written: 5, unwritten });
+        check(&SessionRecord { parked, ..session }, "010101010101010101010101010101010102ac0202080901ac02040501ac02");
         check(&EdgeRun { edge: "a".to_owned(), incarnation: 300, event_loops: 2 }, "010161ac0202");
         check(&domain, "0103612e62020178010179000000000000000000000000");
         let rules = RegistrationRules {
@@ -199,6 +210,7 @@ mod tests {
                 let _ = decode::<Listing>("test", &bytes);
                 let _ = decode::<EdgeRecord>("test", &bytes);
                 let _ = decode::<EdgeRun>("test", &bytes);
+                let _ = decode::<SessionRecord>("test", &bytes);
                 bytes.insert(0, RECORD_VERSION);
             }
         }

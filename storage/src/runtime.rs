@@ -239,6 +239,7 @@ fn change_weight(change: &Change) -> usize {
         Change::PutBlob { bytes: Some(bytes), .. } => bytes.len(),
         Change::PutListing { listing: Some(listing), .. } => listing.longest().saturating_mul(ListedField::ALL.len()),
         Change::PutRequest { request, .. } => request.stanza.len(),
+        Change::PutSession { session, .. } => session.contents.len(),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
         Change::PutDisabled { disabled: Some(disabled), .. } => disabled.reason.as_deref().map_or(0, str::len),
@@ -258,7 +259,8 @@ fn change_weight(change: &Change) -> usize {
         | Change::RemoveDomain { .. }
         | Change::PutEdge { .. }
         | Change::PutEdgeRun { .. }
-        | Change::RemoveEdgeRun { .. } => 0,
+        | Change::RemoveEdgeRun { .. }
+        | Change::RemoveSession { .. } => 0,
     };
     more.saturating_add(size_of::<Change>())
 }

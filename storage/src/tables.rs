@@ -10,6 +10,7 @@
 //!  edges       name                                               EdgeRecord
 //!  listings    domain ‖ 00 ‖ 00 ‖ account                         Listing: who lets herself be found
 //!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
+//!  sessions    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  SessionRecord
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!              "run" ‖ 00 ‖ name of an edge                       EdgeRun: it is linked, or was when the core ended
@@ -34,10 +35,10 @@ use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRe
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
     Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, LogId, LogMarks, Refusal,
-    Snapshot, StoreError, limits,
+    SessionRecord, Snapshot, StoreError, limits,
 };
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Slot, SlotEpoch, SlotKey};
+use hearth_wire::ids::{Slot, SlotEpoch, SlotKey, StreamId};
 
 /// Of the layout above. A store with another is refused.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
@@ -67,12 +68,13 @@ pub(crate) enum Table {
     Domains,
     Edges,
     Listings,
+    Sessions,
     Slots,
     Meta,
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 9;
 }
 
 /// Called with key and value; answers whether to go on.
@@ -115,6 +117,12 @@ fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
         Blob::VCard => 1,
         Blob::Private => 2,
     });
+    key
+}
+
+fn session_key(slot: Slot, account: &BareJid, stream: StreamId) -> Vec<u8> {
+    let mut key = account_prefix(slot, account);
+    key.extend_from_slice(&stream.0);
     key
 }
 
@@ -309,6 +317,7 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         Change::PutRequest { request, .. } => {
             within("subscription request", request.stanza.len(), limits::STANZA_BYTES_MAX)
         }
+        Change::PutSession { session, .. } => within("session", session.contents.len(), limits::SESSION_BYTES_MAX),
         Change::PutMarks { marks, .. } => {
             within("list of undelivered messages", marks.undelivered.len(), limits::UNDELIVERED_MAX)
         }
@@ -334,7 +343,8 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::RemoveDomain { .. }
         | Change::PutEdge { .. }
         | Change::PutEdgeRun { .. }
-        | Change::RemoveEdgeRun { .. } => Ok(()),
+        | Change::RemoveEdgeRun { .. }
+        | Change::RemoveSession { .. } => Ok(()),
     }
 }
 
@@ -363,6 +373,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::DeleteAccount { account } => {
             remove_all(tables, Accounts, &account_prefix(slot, account))?;
             remove_all(tables, Blobs, &account_prefix(slot, account))?;
+            remove_all(tables, Table::Sessions, &account_prefix(slot, account))?;
             listing::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
@@ -391,6 +402,12 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         }
         Change::RemoveBlocked { account, jid } => {
             tables.remove(Accounts, &section_key(slot, account, SECTION_BLOCKED, jid))
+        }
+        Change::PutSession { account, session } => {
+            tables.put(Table::Sessions, &session_key(slot, account, session.stream), &record::encode(session))
+        }
+        Change::RemoveSession { account, stream } => {
+            tables.remove(Table::Sessions, &session_key(slot, account, *stream))
         }
         Change::PutLastSeen { account, seen } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
@@ -498,8 +515,22 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         edge_runs.push(record::decode::<EdgeRun>("edge run", value)?);
         Ok(true)
     })?;
+    let sessions = sessions(tables)?;
     *fences = Fences { boot: epoch, taken: Default::default() };
-    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges, edge_runs })
+    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges, edge_runs, sessions })
+}
+
+/// All sessions on record.
+fn sessions(tables: &mut impl Tables) -> Result<Vec<(BareJid, SessionRecord)>, StoreError> {
+    let mut sessions = Vec::new();
+    tables.scan(Table::Sessions, &[], &[0xff; 3], &mut |key, value| {
+        let account = key.get(2..).and_then(|rest| rest.split(|byte| *byte == 0).next()).unwrap_or_default();
+        let corrupt = |_| StoreError::Corrupt { what: "session key".to_owned() };
+        let account = BareJid::parse(&text("session", account)?).map_err(corrupt)?;
+        sessions.push((account, record::decode::<SessionRecord>("session", value)?));
+        Ok(true)
+    })?;
+    Ok(sessions)
 }
 
 #[cfg(test)]
@@ -521,6 +552,7 @@ mod tests {
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
+        assert_eq!(session_key(slot, &account, StreamId([7; 16])), [&b"\x02\x03a@b\x00"[..], &[7; 16]].concat());
         assert_eq!(run_key("paris"), b"run\x00paris");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(

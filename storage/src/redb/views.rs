@@ -15,6 +15,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Domains => "domains",
         Table::Edges => "edges",
         Table::Listings => "listings",
+        Table::Sessions => "sessions",
         Table::Slots => "slots",
         Table::Meta => "meta",
     })
@@ -83,7 +84,7 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, edges, listings, slots, meta] = &mut self.open;
+        let [accounts, blobs, directory, domains, edges, listings, sessions, slots, meta] = &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
@@ -91,6 +92,7 @@ impl<'t> WriteTables<'t> {
             Table::Domains => domains,
             Table::Edges => edges,
             Table::Listings => listings,
+            Table::Sessions => sessions,
             Table::Slots => slots,
             Table::Meta => meta,
         };

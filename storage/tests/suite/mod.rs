@@ -1,12 +1,12 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, LastSeen, ListedField, Listing,
-    LogId, LogMarks, LogStore, NewRecord, Refusal, RosterItem, ScramKeys, Search, SmallStore, StoreError,
-    StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, EdgeRun, LastSeen, ListedField,
+    Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal, RosterItem, ScramKeys, Search, SessionRecord,
+    SmallStore, StoreError, StoredRequest, Subscription, limits,
 };
 use hearth_wire::BareJid;
-use hearth_wire::ids::{IngestId, Slot, StreamId};
+use hearth_wire::ids::{Generation, IngestId, Slot, StreamId};
 use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
 use std::sync::Arc;
 
@@ -45,6 +45,16 @@ pub(crate) fn item(contact: &str) -> RosterItem {
         subscription: Subscription::Both,
         ask: false,
         approved: true,
+    }
+}
+
+/// A session on record, of a stream whose id is all `byte`.
+pub(crate) fn session(byte: u8) -> SessionRecord {
+    SessionRecord {
+        stream: StreamId([byte; 16]),
+        generation: Generation { epoch: 1, counter: u64::from(byte) },
+        contents: vec![byte; 100],
+        parked: Some(ParkedRecord { until_ms: 7, settled: 1, written: 2, unwritten: vec![LogId(3)] }),
     }
 }
 
@@ -95,6 +105,7 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
         bad_set_leaves_the_others_of_its_batch,
         older_epochs_are_fenced,
         epochs_grow_over_restarts,
+        sessions_and_runs_of_edges_are_on_record,
         domains_and_listing,
         blobs_are_bounded,
         listed_are_found_by_how_a_field_begins,
@@ -273,6 +284,41 @@ fn epochs_grow_over_restarts(home: &mut dyn Home) {
     assert!(second.epoch > first.epoch + 100, "{} {}", second.epoch, first.epoch);
     assert_eq!((second.slot_key, second.secret), (first.slot_key, first.secret));
     assert!(store.boot().unwrap().epoch > second.epoch);
+}
+
+fn sessions_and_runs_of_edges_are_on_record(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let (ada, bob) = (jid("ada@example.org"), jid("bob@example.org"));
+    let put = |account: &BareJid, session| Change::PutSession { account: account.clone(), session };
+    assert_eq!(apply(&*store, vec![put(&ada, session(1))]), REFUSED_NO_ACCOUNT);
+    let run = |edge: &str, incarnation| EdgeRun { edge: edge.to_owned(), incarnation, event_loops: 2 };
+    apply(
+        &*store,
+        vec![
+            create("ada@example.org"),
+            create("bob@example.org"),
+            put(&bob, session(9)),
+            put(&ada, session(1)),
+            put(&ada, SessionRecord { parked: None, ..session(2) }),
+            put(&ada, session(2)),
+            Change::RemoveSession { account: ada.clone(), stream: StreamId([1; 16]) },
+            Change::PutEdgeRun { run: run("paris", 1) },
+            Change::PutEdgeRun { run: run("rome", 1) },
+            Change::PutEdgeRun { run: run("paris", 2) },
+            Change::RemoveEdgeRun { edge: "rome".to_owned() },
+        ],
+    )
+    .unwrap();
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    let boot = store.boot().unwrap();
+    assert_eq!(boot.edge_runs, [run("paris", 2)]);
+    assert_eq!(boot.sessions, [(ada, session(2)), (bob.clone(), session(9))]);
+    let changes = vec![Change::DeleteAccount { account: bob }];
+    assert_eq!(store.apply(&[ChangeSet { slot: slot(1), epoch: boot.epoch, changes }], LogId(0)), [Ok(())]);
+    assert_eq!(store.boot().unwrap().sessions.len(), 1);
 }
 
 fn domains_and_listing(home: &mut dyn Home) {
