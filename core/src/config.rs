@@ -43,8 +43,8 @@ pub struct Config {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Domain {
     pub name: String,
-    /// [`crate::domain::SWITCHES`] that the file sets: they win over what the store has, at each start,
-    /// as does all else that stands here.
+    /// [`crate::domain::SWITCHES`] that the file sets: they win over what the store has, at each start and
+    /// SIGHUP, as does all else that stands here.
     #[serde(flatten, deserialize_with = "switches")]
     pub switches: BTreeMap<String, bool>,
     /// Accounts made in-band per hour: from one address, from everywhere.
@@ -116,7 +116,7 @@ impl Domain {
     }
 
     /// Makes the stored domain what the file says, where it says something.
-    fn apply(&self, record: &mut DomainRecord) {
+    pub(crate) fn apply(&self, record: &mut DomainRecord) {
         self.switches.iter().for_each(|(name, on)| record.set(name, *on));
         let rules = &mut record.registration_rules;
         rules.per_address = self.registrations_per_address.or(rules.per_address);
@@ -258,22 +258,31 @@ impl Config {
         Ok(())
     }
 
-    /// Keys in which `new` differs that only a restart changes: all but the log's level.
-    pub fn fixed_keys_changed(&self, new: &Config) -> Vec<&'static str> {
-        let Config { data, shards, domains, clear_login, link_unix, link_tcp, link_tls, drain_s, log, storage } = self;
-        let keys = [
-            ("data", *data != new.data),
-            ("shards", *shards != new.shards),
-            ("domains", *domains != new.domains),
-            ("clear_login", *clear_login != new.clear_login),
-            ("link_unix", *link_unix != new.link_unix),
-            ("link_tcp", *link_tcp != new.link_tcp),
-            ("link_tls", *link_tls != new.link_tls),
-            ("drain_s", *drain_s != new.drain_s),
-            ("log.format", log.format != new.log.format),
-            ("storage", *storage != new.storage),
-        ];
-        keys.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+    /// Keys in which `new` differs that only a restart changes, each with the old and the new value.
+    pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<(&'static str, String, String)> {
+        let address = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        let fixed = |config: &Config| {
+            let Config { data, shards, link_unix, link_tcp, link_tls, log, storage, .. } = config;
+            [
+                ("data", data.display().to_string()),
+                ("shards", shards.to_string()),
+                ("link_unix", link_unix.display().to_string()),
+                ("link_tcp", address(link_tcp)),
+                ("link_tls", address(link_tls)),
+                ("log.format", format!("{:?}", log.format).to_lowercase()),
+                ("storage.cache_mib", storage.cache_mib.to_string()),
+                ("storage.sync", format!("{:?}", storage.sync).to_lowercase()),
+            ]
+        };
+        let pairs = fixed(self).into_iter().zip(fixed(new));
+        pairs.filter(|(old, new)| old != new).map(|((key, old), (_, new))| (key, old, new)).collect()
+    }
+
+    /// `new`, but for what only a restart changes.
+    pub(crate) fn of_running(&self, new: Config) -> Config {
+        let Config { domains, clear_login, drain_s, .. } = new;
+        let log = Log { level: new.log.level, format: self.log.format };
+        Config { domains, clear_login, drain_s, log, ..self.clone() }
     }
 
     /// Where edges on this machine connect.

@@ -44,6 +44,19 @@ impl Domains {
         self.0.binary_search_by(|record| record.domain.as_str().cmp(domain)).ok().and_then(|at| self.0.get(at))
     }
 
+    /// The domain is this from now on.
+    pub fn put(&mut self, record: DomainRecord) {
+        match self.0.binary_search_by(|other| other.domain.cmp(&record.domain)) {
+            Ok(at) => self.0.get_mut(at).into_iter().for_each(|there| *there = record.clone()),
+            Err(at) => self.0.insert(at, record),
+        }
+    }
+
+    /// The domain is none from now on.
+    pub fn remove(&mut self, domain: &str) {
+        self.0.retain(|record| record.domain != domain);
+    }
+
     pub fn contains(&self, domain: &str) -> bool {
         self.get(domain).is_some()
     }

@@ -181,6 +181,14 @@ pub fn announce_domain(cx: &mut Cx<'_>, domain: &str) {
     announce(cx, &links, &record);
 }
 
+/// Clear login on loopback is offered from now on, or no more: every edge is told.
+pub fn set_clear_login(cx: &mut Cx<'_>, on: bool) {
+    cx.shard.settings.clear_login = on;
+    for link in greeted(cx) {
+        announce_domains(cx, link);
+    }
+}
+
 /// A domain is served no more: every edge ends its streams (RFC 6120 §4.9.3.5).
 pub fn domain_gone(cx: &mut Cx<'_>, domain: &str) {
     for link in greeted(cx) {

@@ -1,7 +1,6 @@
 //! `hearth-core`: arguments, configuration, run, exit code.
 
 use hearth_core::config::{Config, CoreError, LogFormat};
-use hearth_core::logging;
 use hearth_core::runtime::{self, StopHandle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,21 +53,15 @@ fn start(arguments: &Arguments) -> Result<(), CoreError> {
     }
     log_to_stderr(&config);
     let stop = StopHandle::new();
-    let (path, running) = (arguments.config.clone(), config.clone());
+    let (path, running) = (arguments.config.clone(), stop.clone());
     runtime::stop_on_signals(&stop, move || reload(path.as_deref(), &running))?;
     runtime::run(&config, |ready| tracing::info!(event = "ready", control = %ready.control.display()), &stop)
 }
 
 /// A file that is wrong changes nothing.
-fn reload(path: Option<&Path>, running: &Config) {
+fn reload(path: Option<&Path>, running: &StopHandle) {
     match path.map_or_else(|| Ok(Config::default()), Config::load) {
-        Ok(config) => {
-            tracing::info!(event = "reload");
-            logging::set(&config.log.level);
-            for key in running.fixed_keys_changed(&config) {
-                tracing::warn!(event = "restart_needed", key, "this key changes with a restart only");
-            }
-        }
+        Ok(config) => running.reload(config),
         Err(error) => tracing::error!(event = "reload_refused", %error, next = "what was in force stays"),
     }
 }

@@ -40,7 +40,7 @@ use hearth_wire::stanza::StanzaType;
 use hearth_wire::to_core::{StanzaIn, ToCore};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// What a shard is told at construction and never changes.
+/// What a shard is told at construction; of this only `clear_login` changes later.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub index: ShardIndex,

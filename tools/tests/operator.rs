@@ -201,7 +201,7 @@ fn what_is_bounded_implemented_and_logged() {
 
     hearth.add("ada@example.org");
     assert!(!hearth.log().contains("logged_in"));
-    assert_eq!(text(&hearth.ctl(&["log", "show"], "")), "level     warn\nat start  warn\n");
+    assert_eq!(text(&hearth.ctl(&["log", "show"], "")), "level       warn\nconfigured  warn\n");
     assert_eq!(code(&hearth.ctl(&["log", "set", "debug"], "")), 0);
     hearth.login("ada", "desk");
     assert!(hearth.log().contains("logged_in"), "{}", hearth.log());

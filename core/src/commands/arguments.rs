@@ -1,11 +1,12 @@
 //! A command's arguments: checked once where they come in, typed from there on.
 
 use super::{Command, Kind, Need, Parameter, Refused, RefusedKind, nearest};
-use crate::limits;
+use crate::{config, limits};
 use hearth_wire::jid::prepare_domainpart;
 use hearth_wire::{BareJid, Jid};
 use serde_json::{Map, Value as Json};
 use std::fmt;
+use std::sync::Arc;
 
 /// A checked value.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Value {
     Number(u64),
     Switch(bool),
     Many(Vec<Value>),
+    /// What the configuration says of a domain.
+    Configured(Arc<config::Domain>),
 }
 
 impl fmt::Debug for Value {
@@ -40,6 +43,7 @@ impl Value {
             Value::Number(number) => Json::from(*number),
             Value::Switch(on) => Json::from(*on),
             Value::Many(values) => values.iter().map(Value::json).collect(),
+            Value::Configured(domain) => Json::from(domain.name.as_str()),
         }
     }
 }
@@ -129,6 +133,14 @@ impl Arguments {
     pub fn secret(&self, name: &str) -> Result<&str, Refused> {
         match self.get(name) {
             Some(Value::Secret(text)) => Ok(text),
+            _ => Err(missing(name)),
+        }
+    }
+
+    /// What the configuration says of a domain.
+    pub(crate) fn configured(&self, name: &str) -> Result<Arc<config::Domain>, Refused> {
+        match self.get(name) {
+            Some(Value::Configured(domain)) => Ok(domain.clone()),
             _ => Err(missing(name)),
         }
     }

@@ -12,14 +12,16 @@ use super::{
     Add, Arguments, Call, Command, Did, Done, Field, Group, Kind, Look, Need, Parameter, Process, Refused, RefusedKind,
     Run, Shape, Target, Value, Who,
 };
+use crate::config;
 use crate::cx::Cx;
-use crate::domain::{Domains, SWITCHES, Switch};
+use crate::domain::{SWITCHES, Switch};
 use crate::limits::{self, DOMAINS_MAX};
 use crate::provision;
 use crate::{edges, session::SessionKey};
 use hearth_storage::{Answer, Ask, Change, DomainRecord};
 use hearth_wire::BareJid;
 use serde_json::{Map, Value as Json};
+use std::sync::Arc;
 
 const DOMAIN: Parameter = Parameter::required("domain", Kind::Domain, "such as chat.example.org");
 
@@ -118,9 +120,9 @@ fn add(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
 fn remove(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let _alone = process.domains_changing.lock();
     let (domain, delete) = (arguments.text("domain")?, arguments.switch("delete_data"));
-    if process.config.domains.iter().any(|named| named.name == domain) {
+    if process.config().domains.iter().any(|named| named.name == domain) {
         let message = format!("{domain} stands in the configuration ([[domains]] name = \"{domain}\", or --domain)");
-        let next = "take it out there and start the core again; then remove it here";
+        let next = "take it out there and reload the core (SIGHUP) or start it again; then remove it here";
         return Err(Refused::new(RefusedKind::BadRequest, message, next));
     }
     let mut what = "removed".to_owned();
@@ -173,15 +175,39 @@ fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let (domain, switch, to) = (arguments.text("domain")?, switch(arguments)?, arguments.text("to")?);
     process.ask(Target::Owner(&entity(arguments)?), store_set, arguments)?;
     process.ask(Target::All, take_set, arguments)?;
-    let file = process.config.domains.iter().find(|named| named.name == domain);
+    let config = process.config();
+    let file = config.domains.iter().find(|named| named.name == domain);
     let next = match file.and_then(|named| named.switches.get(switch.name)) {
         Some(on) if *on != (to == "on") => {
-            vec![format!("the configuration says {} = {on}: that holds again at the next start", switch.name)]
+            vec![format!("the configuration says {} = {on}: that holds again at the next start or SIGHUP", switch.name)]
         }
         _ => Vec::new(),
     };
     Ok(Done::Did(Did { next, ..did(domain, &format!("{} {to}", switch.name)) }))
 }
+
+/// What the configuration says of a domain holds from now on, as at a start. False if it held already.
+pub(crate) fn configure(process: &Process<'_>, domain: Arc<config::Domain>) -> Result<bool, Refused> {
+    let _alone = process.domains_changing.lock();
+    let name = ("domain", Value::Text(domain.name.clone()));
+    let arguments = Arguments::made(vec![name, ("configured", Value::Configured(domain))]);
+    let stored = process.ask(Target::Owner(&entity(&arguments)?), store_configured, &arguments)?;
+    if matches!(&stored, Done::Did(did) if did.what == UNCHANGED) {
+        return Ok(false);
+    }
+    process.ask(Target::All, take_configured, &arguments)?;
+    Ok(true)
+}
+
+/// Clear login on loopback is offered from now on, or no more.
+pub(crate) fn set_clear_login(process: &Process<'_>, on: bool) -> Result<(), Refused> {
+    let _alone = process.domains_changing.lock();
+    let arguments = Arguments::made(vec![("clear_login", Value::Switch(on))]);
+    process.ask(Target::All, take_clear_login, &arguments).map(|_| ())
+}
+
+/// What a shard did that found a domain as it is to be.
+const UNCHANGED: &str = "unchanged";
 
 /// The domain as an entity: the shard that owns its slot may write it.
 fn entity(arguments: &Arguments) -> Result<BareJid, Refused> {
@@ -214,10 +240,7 @@ fn store_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
         let message = format!("{domain} is served already");
         return Err(Refused::new(RefusedKind::Exists, message, "see `hearthctl domain show`"));
     }
-    if cx.shard.domains.iter().count() >= DOMAINS_MAX {
-        let message = format!("there are {DOMAINS_MAX} domains already");
-        return Err(Refused::new(RefusedKind::Unavailable, message, "remove one first"));
-    }
+    has_room(cx)?;
     let change = Change::PutDomain { domain: DomainRecord::new(domain) };
     store(cx, &call, domain, change);
     Ok(None)
@@ -241,6 +264,34 @@ fn store_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let record = with_switch(cx, &call)?;
     store(cx, &call, &record.domain.clone(), Change::PutDomain { domain: record });
     Ok(None)
+}
+
+fn store_configured(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    match as_configured(cx, &call)? {
+        Some(record) => store(cx, &call, &record.domain.clone(), Change::PutDomain { domain: record }),
+        None => return Ok(Some(Done::did(call.arguments.text("domain")?, UNCHANGED))),
+    }
+    Ok(None)
+}
+
+/// The domain as the configuration wants it, unless it is so already.
+fn as_configured(cx: &Cx<'_>, call: &Call) -> Result<Option<DomainRecord>, Refused> {
+    let configured = call.arguments.configured("configured")?;
+    let before = cx.shard.domains.get(&configured.name);
+    if before.is_none() {
+        has_room(cx)?;
+    }
+    let mut record = before.cloned().unwrap_or_else(|| DomainRecord::new(&*configured.name));
+    configured.apply(&mut record);
+    Ok(Some(record).filter(|record| before != Some(record)))
+}
+
+fn has_room(cx: &Cx<'_>) -> Result<(), Refused> {
+    if cx.shard.domains.iter().count() < DOMAINS_MAX {
+        return Ok(());
+    }
+    let message = format!("there are {DOMAINS_MAX} domains already");
+    Err(Refused::new(RefusedKind::Unavailable, message, "remove one first"))
 }
 
 fn with_switch(cx: &Cx<'_>, call: &Call) -> Result<DomainRecord, Refused> {
@@ -292,17 +343,10 @@ fn delete_account(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> 
     Ok(None)
 }
 
-/// Domains with one of them other than before.
-fn changed(cx: &mut Cx<'_>, domain: &str, record: Option<DomainRecord>) {
-    let others = cx.shard.domains.iter().filter(|other| other.domain != domain).cloned();
-    cx.shard.domains = Domains::new(others.chain(record).collect());
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
 fn take_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let domain = call.arguments.text("domain")?;
-    changed(cx, domain, Some(DomainRecord::new(domain)));
-    edges::announce_domain(cx, domain);
+    take(cx, DomainRecord::new(domain));
     Ok(Some(Done::did(domain, "added")))
 }
 
@@ -310,9 +354,29 @@ fn take_add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
 fn take_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let record = with_switch(cx, &call)?;
     let domain = record.domain.clone();
-    changed(cx, &domain, Some(record));
-    edges::announce_domain(cx, &domain);
+    take(cx, record);
     Ok(Some(Done::did(domain, "set")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
+fn take_configured(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    let domain = call.arguments.text("domain")?;
+    if let Some(record) = as_configured(cx, &call)? {
+        take(cx, record);
+    }
+    Ok(Some(Done::did(domain, "configured")))
+}
+
+fn take(cx: &mut Cx<'_>, record: DomainRecord) {
+    let domain = record.domain.clone();
+    cx.shard.domains.put(record);
+    edges::announce_domain(cx, &domain);
+}
+
+#[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the type of every command's function")]
+fn take_clear_login(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+    edges::set_clear_login(cx, call.arguments.switch("clear_login"));
+    Ok(Some(Done::did("", "set")))
 }
 
 /// The domain's streams end at the edges with `host-gone` (RFC 6120 §4.9.3.5), its sessions here, behind
@@ -320,7 +384,7 @@ fn take_set(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
 #[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]
 fn take_remove(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let domain = call.arguments.text("domain")?;
-    changed(cx, domain, None);
+    cx.shard.domains.remove(domain);
     edges::domain_gone(cx, domain);
     let of = cx.shard.sessions.iter().filter(|(_, session)| session.jid.domainpart() == domain);
     let ending: Vec<_> = of.map(|(index, session)| (SessionKey(index), session.generation, "domain removed")).collect();

@@ -28,7 +28,7 @@ const LIMITS: Command = Command {
 #[expect(clippy::unnecessary_wraps, reason = "the type of every command's function")]
 fn limits(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let word = arguments.text_if("word").unwrap_or_default().to_lowercase();
-    let config = process.config;
+    let config = process.config();
     let configured = [
         ("shards", "Threads that own accounts.", u64::from(config.shards)),
         ("storage.cache_mib", "Memory for recently used pages of the store, MiB.", config.storage.cache_mib as u64),

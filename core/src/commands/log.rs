@@ -11,7 +11,7 @@ const SHOW: Command = Command {
     help: "The level of the core's log.",
     details: "Edges have their own, in their configuration.",
     examples: &["log show"],
-    result: Shape::Record(&[Field::new("level", "level"), Field::new("configured", "at start")]),
+    result: Shape::Record(&[Field::new("level", "level"), Field::new("configured", "configured")]),
     run: Run::Process(show),
     ..Command::BASE
 };
@@ -37,7 +37,7 @@ fn show(process: &Process<'_>, _: &Arguments) -> Result<Done, Refused> {
     let level = logging::level().ok_or_else(not_ours)?;
     Ok(Done::Record(Map::from_iter([
         ("level".to_owned(), Json::from(level)),
-        ("configured".to_owned(), Json::from(process.config.log.level.as_str())),
+        ("configured".to_owned(), Json::from(process.config().log.level.as_str())),
     ])))
 }
 

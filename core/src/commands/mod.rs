@@ -14,7 +14,7 @@ mod arguments;
 mod audit;
 mod completion;
 mod dns;
-mod domain;
+pub(crate) mod domain;
 pub(crate) mod edge;
 mod features;
 mod limits;
@@ -37,6 +37,7 @@ use crate::runtime::EdgeAdmin;
 use hearth_wire::BareJid;
 use parking_lot::Mutex;
 use std::fmt;
+use std::sync::Arc;
 
 /// Names a command under way on a shard.
 pub type ControlId = u64;
@@ -218,7 +219,7 @@ pub struct Call {
 
 /// What commands of the process may use.
 pub struct Process<'a> {
-    pub config: &'a Config,
+    pub(crate) config: &'a Mutex<Arc<Config>>,
     pub(crate) edges: &'a EdgeAdmin,
     pub audit: &'a Audit,
     /// Held while domains change: one change at a time, in one order.
@@ -239,6 +240,11 @@ pub enum Target<'a> {
 }
 
 impl Process<'_> {
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.lock().clone()
+    }
+
     /// Runs a function on shards and waits for them; figures of what was done are summed.
     pub fn ask(&self, target: Target<'_>, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
         (self.shards)(target, run, arguments)

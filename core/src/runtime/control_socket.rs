@@ -35,7 +35,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Control {
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) slot_key: SlotKey,
-    pub(crate) config: Arc<Config>,
+    /// In force.
+    pub(crate) config: Arc<Mutex<Arc<Config>>>,
     pub(crate) edges: EdgeAdmin,
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
@@ -117,28 +118,30 @@ impl Control {
             Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => of_shards(self.owner_by(of, &arguments), run),
             Run::OwnerOrAll(_, run) | Run::All(run) => of_shards(&self.shards, run),
             Run::First(run) => of_shards(self.shards.get(..1).unwrap_or_default(), run),
-            Run::Process(run) => {
-                let process = Process {
-                    config: &self.config,
-                    edges: &self.edges,
-                    audit: &self.audit,
-                    domains_changing: &self.domains_changing,
-                    shards: &|target, run, arguments| {
-                        let shards = match target {
-                            Target::First => self.shards.get(..1).unwrap_or_default(),
-                            Target::All => &self.shards,
-                            Target::Owner(jid) => self.owner(jid.as_str()),
-                        };
-                        self.ask(Shape::Did(""), shards, run, arguments)
-                    },
-                };
-                run(&process, &arguments).map(Reply::Ok)
-            }
+            Run::Process(run) => self.process(|process| run(process, &arguments)).map(Reply::Ok),
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
                 Err(Refused::new(RefusedKind::BadRequest, message, "run it by hearthctl"))
             }
         }
+    }
+
+    /// Runs what may wait.
+    pub(super) fn process<T>(&self, run: impl FnOnce(&Process<'_>) -> T) -> T {
+        run(&Process {
+            config: &self.config,
+            edges: &self.edges,
+            audit: &self.audit,
+            domains_changing: &self.domains_changing,
+            shards: &|target, run, arguments| {
+                let shards = match target {
+                    Target::First => self.shards.get(..1).unwrap_or_default(),
+                    Target::All => &self.shards,
+                    Target::Owner(jid) => self.owner(jid.as_str()),
+                };
+                self.ask(Shape::Did(""), shards, run, arguments)
+            },
+        })
     }
 
     /// The shard that owns the account a parameter names.

@@ -7,6 +7,7 @@ mod edge_admin;
 mod edge_keys;
 mod link_io;
 mod mail;
+mod reload;
 mod shard_thread;
 mod stop;
 
@@ -26,6 +27,7 @@ use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::VERSION_MAX;
 use mail::{Mail, Mailbox};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -128,7 +130,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     let control = control_socket::Control {
         shards: mailboxes.clone(),
         slot_key: boot.slot_key,
-        config: Arc::new(config.clone()),
+        config: Arc::new(Mutex::new(Arc::new(config.clone()))),
         edges,
         audit: Arc::new(crate::audit::Audit::new(&config.data)),
         clock,
@@ -177,18 +179,21 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         move || acceptor.run(&stop)
     })?;
     // Ends with the process: it holds nothing that must be closed.
-    spawn("control".to_owned(), move || {
-        control.serve(&control_listener);
-        Ok(())
+    spawn("control".to_owned(), {
+        let control = control.clone();
+        move || {
+            control.serve(&control_listener);
+            Ok(())
+        }
     })?;
 
     ready(&at);
-    stop.wait();
+    stop.wait(|new| control.reload(new, stop));
     tracing::info!(event = "stopping");
     accept_stop.store(true, Ordering::Release);
     let _ = accept_waker.wake();
     join(accept);
-    stop::drain(&mailboxes, config.drain_s, stop);
+    stop::drain(&mailboxes, control.config.lock().drain_s, stop);
     for mailbox in &mailboxes {
         mailbox.send(Mail::Stop);
     }

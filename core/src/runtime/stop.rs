@@ -1,18 +1,21 @@
-//! The end of a core: asked for by a signal or another thread, and how long it may take.
+//! The end of a core, and another configuration for it: asked for by a signal or another thread.
 
 use super::mail::{Mail, Mailbox};
 use super::spawn;
-use crate::config::CoreError;
+use crate::config::{Config, CoreError};
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-/// Ends a running core, from any thread.
+/// Ends a running core, or changes its settings, from any thread.
 #[derive(Clone)]
 pub struct StopHandle {
     /// How often it was asked for.
     asked: Arc<AtomicU8>,
+    /// To be put in force; a later one takes its place.
+    next: Arc<Mutex<Option<Config>>>,
     wake: Sender<()>,
     woken: Receiver<()>,
 }
@@ -20,7 +23,7 @@ pub struct StopHandle {
 impl Default for StopHandle {
     fn default() -> StopHandle {
         let (wake, woken) = bounded(1);
-        StopHandle { asked: Arc::default(), wake, woken }
+        StopHandle { asked: Arc::default(), next: Arc::default(), wake, woken }
     }
 }
 
@@ -37,14 +40,25 @@ impl StopHandle {
         let _ = self.wake.try_send(());
     }
 
-    fn asked(&self) -> u8 {
+    /// Puts another configuration in force, as far as a running core can change (`core.toml` says which keys);
+    /// what cannot change is told in the log and stays as it was.
+    pub fn reload(&self, config: Config) {
+        *self.next.lock() = Some(config);
+        let _ = self.wake.try_send(());
+    }
+
+    pub(super) fn asked(&self) -> u8 {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// Until it is asked.
-    pub(super) fn wait(&self) {
+    /// Until it is asked to stop. Configurations that come meanwhile go to `reload`.
+    pub(super) fn wait(&self, reload: impl Fn(Config)) {
         while self.asked() == 0 {
-            let _ = self.woken.recv();
+            let next = self.next.lock().take();
+            match next {
+                Some(config) => reload(config),
+                None => drop(self.woken.recv()),
+            }
         }
     }
 }
