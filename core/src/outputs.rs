@@ -1,6 +1,6 @@
 //! What a shard wants done. The shell drains all of it after each input or batch of inputs.
 
-use crate::commands::{ControlId, Reply};
+use crate::commands::{Call, ControlId, Reply};
 use crate::derive::Task;
 use crate::link::LinkId;
 use crate::route::PeerMessage;
@@ -28,6 +28,8 @@ pub struct Outputs {
     pub close_links: Vec<LinkId>,
     /// Answers to `hearthctl`.
     pub replies: Vec<(ControlId, Reply)>,
+    /// Commands that another shard is to answer, behind the messages to it.
+    pub passed_on: Vec<(ShardIndex, Call)>,
     /// For the operator's log.
     pub events: Vec<Event>,
     /// The shell calls again with `WakeUp` at this time (`Now::mono_ms`) at the latest.

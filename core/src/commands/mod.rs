@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  hearthctl ─Request─▶ control socket: find, Arguments::parse, audit ─▶ Run
-//!                          ├─ Owner, First: one shard        ─▶ its Reply
+//!                          ├─ Owner, First: one shard        ─▶ its Reply (shard 0 passes on to the owner)
 //!                          ├─ All: every shard, Shape::add   ─▶ one Reply
 //!                          └─ Process: the control thread    ─▶ its Reply
 //! ```
@@ -34,7 +34,9 @@ use crate::audit::Audit;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::runtime::EdgeAdmin;
+use crate::slots::handover;
 use hearth_wire::BareJid;
+use hearth_wire::ids::Slot;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -213,8 +215,19 @@ pub enum Run {
 #[derive(Clone, Debug)]
 pub struct Call {
     pub id: ControlId,
+    /// What it is about: whichever shard gets it passes it on to the one that owns this slot.
+    pub slot: Option<Slot>,
+    /// How often it was passed on.
+    pub hops: u8,
     pub run: OnShard,
     pub arguments: Arguments,
+}
+
+impl Call {
+    /// A call that has no id yet.
+    pub fn new(slot: Option<Slot>, run: OnShard, arguments: Arguments) -> Call {
+        Call { id: 0, slot, hops: 0, run, arguments }
+    }
 }
 
 /// What commands of the process may use.
@@ -261,9 +274,21 @@ pub fn find(name: &str) -> Option<&'static Command> {
     all().find(|command| command.name == name)
 }
 
-/// Runs one command on a shard.
+/// Runs one command on a shard, the one that owns what it is about.
 pub fn on_call(cx: &mut Cx<'_>, call: Call) {
     let id = call.id;
+    match call.slot.map(|slot| cx.shard.slot_owner(slot)).filter(|owner| *owner != cx.shard.settings.index) {
+        None => {}
+        // Its news of the slot are on their way before the call is, so it finds its end.
+        Some(owner) if handover::is_known(owner) && call.hops < crate::limits::HOPS_MAX => {
+            let hops = call.hops.saturating_add(1);
+            return cx.out.passed_on.push((owner, Call { hops, ..call }));
+        }
+        Some(_) => {
+            let message = "what this is about is moving from one shard to another";
+            return answer(cx, id, Err(Refused::new(RefusedKind::Unavailable, message, "try again in a moment")));
+        }
+    }
     match (call.run)(cx, call) {
         Ok(Some(done)) => answer(cx, id, Ok(done)),
         Ok(None) => {}

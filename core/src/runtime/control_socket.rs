@@ -11,7 +11,7 @@ use crate::commands::{
 use crate::config::Config;
 use crate::control::{PROTOCOL, Request};
 use crossbeam_channel::bounded;
-use hearth_wire::ids::SlotKey;
+use hearth_wire::ids::{Slot, SlotKey};
 use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,6 +29,14 @@ const ANSWER: Duration = Duration::from_secs(20);
 const OTHER_RELEASE: &str = "use a hearthctl of the same release";
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Which shards.
+#[derive(Clone, Copy)]
+enum Whom {
+    First,
+    All,
+    Owner(Slot),
+}
 
 /// Knows which shard a command is for.
 #[derive(Clone)]
@@ -112,12 +120,14 @@ impl Control {
     }
 
     fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
-        let of_shards = |shards: &[Mailbox], run| self.ask(command.result, shards, run, &arguments).map(Reply::Ok);
+        let ask = |whom, run| self.ask(command.result, whom, run, &arguments).map(Reply::Ok);
+        // The shard that owns the account a parameter names.
+        let owner = |of| Whom::Owner(self.slot_key.slot(&arguments.owner_key(of).unwrap_or_default()));
         match command.run {
-            Run::Owner(of, run) => of_shards(self.owner_by(of, &arguments), run),
-            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => of_shards(self.owner_by(of, &arguments), run),
-            Run::OwnerOrAll(_, run) | Run::All(run) => of_shards(&self.shards, run),
-            Run::First(run) => of_shards(self.shards.get(..1).unwrap_or_default(), run),
+            Run::Owner(of, run) => ask(owner(of), run),
+            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => ask(owner(of), run),
+            Run::OwnerOrAll(_, run) | Run::All(run) => ask(Whom::All, run),
+            Run::First(run) => ask(Whom::First, run),
             Run::Process(run) => self.process(|process| run(process, &arguments)).map(Reply::Ok),
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
@@ -134,35 +144,31 @@ impl Control {
             audit: &self.audit,
             domains_changing: &self.domains_changing,
             shards: &|target, run, arguments| {
-                let shards = match target {
-                    Target::First => self.shards.get(..1).unwrap_or_default(),
-                    Target::All => &self.shards,
-                    Target::Owner(jid) => self.owner(jid.as_str()),
+                let whom = match target {
+                    Target::First => Whom::First,
+                    Target::All => Whom::All,
+                    Target::Owner(jid) => Whom::Owner(self.slot_key.slot(jid.as_str())),
                 };
-                self.ask(Shape::Did(""), shards, run, arguments)
+                self.ask(Shape::Did(""), whom, run, arguments)
             },
         })
     }
 
-    /// The shard that owns the account a parameter names.
-    fn owner_by(&self, of: &str, arguments: &Arguments) -> &[Mailbox] {
-        self.owner(&arguments.owner_key(of).unwrap_or_default())
-    }
-
-    fn owner(&self, bare_jid: &str) -> &[Mailbox] {
-        let slot = self.slot_key.slot(bare_jid);
-        let index = usize::from(slot.index()).checked_rem(self.shards.len()).unwrap_or(0);
-        self.shards.get(index..=index).unwrap_or_default()
-    }
-
-    /// Runs a function on these shards and adds their answers up.
-    #[expect(clippy::unused_self, reason = "reads as what it does")]
-    fn ask(&self, shape: Shape, shards: &[Mailbox], run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
+    /// Runs a function on shards and adds their answers up.
+    fn ask(&self, shape: Shape, whom: Whom, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
+        let first = self.shards.get(..1).unwrap_or_default();
+        let (shards, slot) = match whom {
+            Whom::All => (&*self.shards, None),
+            Whom::First => (first, None),
+            // Slots move; shards know where to, and pass it on.
+            Whom::Owner(slot) => (first, Some(slot)),
+        };
         let (sender, answers) = bounded(shards.len().max(1));
         for shard in shards {
-            shard
-                .send(Mail::Control { call: Call { id: 0, run, arguments: arguments.clone() }, reply: sender.clone() });
+            let call = Call::new(slot, run, arguments.clone());
+            shard.send(Mail::Control { call, reply: sender.clone() });
         }
+        drop(sender);
         let deadline = deadline();
         let mut total = None;
         for _ in shards {

@@ -114,7 +114,7 @@ impl EdgeAdmin {
     pub(crate) fn ask_all(&self, run: OnShard) -> Result<Vec<Map<String, Json>>, Refused> {
         let (reply, answers) = bounded(self.shards.len().max(1));
         for shard in &self.shards {
-            let call = Call { id: 0, run, arguments: Arguments::default() };
+            let call = Call::new(None, run, Arguments::default());
             shard.send(Mail::Control { call, reply: reply.clone() });
         }
         let mut all = Vec::new();

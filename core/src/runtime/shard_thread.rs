@@ -213,6 +213,12 @@ impl ShardThread {
                 peer.send(Mail::Peer { from: self.index, messages: std::mem::take(messages) });
             }
         }
+        for (shard, call) in self.out.passed_on.drain(..) {
+            let peer = self.peers.get(usize::from(shard));
+            if let Some((reply, peer)) = self.controls.remove(&call.id).zip(peer) {
+                peer.send(Mail::Control { call, reply });
+            }
+        }
         for (id, reply) in self.out.replies.drain(..) {
             if let Some(to) = self.controls.remove(&id) {
                 // Whoever asked may have gone.

@@ -76,6 +76,35 @@ fn a_slot_moves_in_good_order() {
     assert!(core.session(desk).unwrap().generation.epoch > 2);
 }
 
+/// An operator's command may come to any shard, whatever moves meanwhile.
+#[test]
+fn a_command_finds_the_owner() {
+    let (mut core, from, _) = world();
+    core.account(ADA);
+    let slot = slot(&core, ADA);
+    let shards = [from, 1 - from].map(|shard| ShardIndex::try_from(shard).unwrap());
+    core.input(from, Input::MoveSlot { slot, to: shards[1] });
+    core.run();
+    core.login_at("ada@example.org/desk", 1 - from);
+    let ask = |core: &mut Core, shard: usize, command: &str| {
+        core.command(shard, command, &[(if command == "sessions kick" { "jid" } else { "account" }, ADA)]);
+        let [(0, reply)] = &std::mem::take(&mut core.replies)[..] else { panic!("one reply") };
+        serde_json::to_string(reply).unwrap()
+    };
+    for shard in [0, 1] {
+        assert!(ask(&mut core, shard, "user show").contains("\"sessions\":1"));
+    }
+    assert!(ask(&mut core, from, "sessions kick").contains("1 session ended"));
+    // Behind the move that it overtakes.
+    core.input(1 - from, Input::MoveSlot { slot, to: shards[0] });
+    assert!(ask(&mut core, 1 - from, "user disable").contains("disabled"));
+    assert!(core.stored(ADA).disabled.is_some());
+    // Somebody else's, and whose is not known yet.
+    core.with_cx(from, |cx| handover::lose(cx, slot));
+    let refused = ask(&mut core, 1 - from, "user show");
+    assert!(refused.contains("unavailable") && refused.contains("try again"), "{refused}");
+}
+
 /// The old owner writes on, is refused, and sends on what it was refused for.
 #[test]
 fn a_slot_taken_by_force_is_fenced() {

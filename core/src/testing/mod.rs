@@ -103,6 +103,7 @@ struct ClientState {
 enum Queued {
     Peer { from: ShardIndex, message: PeerMessage },
     Answer(Answered),
+    Call(Call),
 }
 
 impl Core {
@@ -440,10 +441,13 @@ impl Core {
         let command = commands::find(name).unwrap();
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
         let arguments = Arguments::parse(command, &parameters).unwrap();
-        let (Run::Owner(_, run) | Run::OwnerOrAll(_, run) | Run::All(run) | Run::First(run)) = command.run else {
-            panic!("{name} does not run on a shard")
+        let (of, run) = match command.run {
+            Run::Owner(of, run) | Run::OwnerOrAll(of, run) => (arguments.owner_key(of), run),
+            Run::All(run) | Run::First(run) => (None, run),
+            Run::Process(_) | Run::Here => panic!("{name} does not run on a shard"),
         };
-        self.input(shard, Input::Control(Call { id: 0, run, arguments }));
+        let slot = of.map(|of| self.shards[shard].settings.slot_key.slot(&of));
+        self.input(shard, Input::Control(Call::new(slot, run, arguments)));
         self.run();
     }
 
@@ -529,6 +533,7 @@ impl Core {
                     match queued {
                         Queued::Peer { from, message } => self.input(shard, Input::Peer { from, message }),
                         Queued::Answer(answered) => self.input(shard, Input::Answer(answered)),
+                        Queued::Call(call) => self.input(shard, Input::Control(call)),
                     }
                 }
                 if self.outputs[shard].wake_at_ms.take_if(|at_ms| *at_ms <= self.now.mono_ms).is_some() {
@@ -576,6 +581,7 @@ impl Core {
         let (questions, derive) = (std::mem::take(&mut out.questions), std::mem::take(&mut out.derive));
         self.events.append(&mut out.events);
         self.replies.append(&mut out.replies);
+        let passed_on = std::mem::take(&mut out.passed_on);
         let mut any = out.wake_at_ms.is_some_and(|at_ms| at_ms <= self.now.mono_ms);
         for (to, messages) in peers.into_iter().enumerate() {
             for message in messages {
@@ -584,6 +590,10 @@ impl Core {
                 let from = ShardIndex::try_from(shard).unwrap();
                 self.inboxes[to].push_back(Queued::Peer { from, message });
             }
+        }
+        any |= !passed_on.is_empty();
+        for (to, call) in passed_on {
+            self.inboxes[usize::from(to)].push_back(Queued::Call(call));
         }
         for question in questions {
             if self.holding {
