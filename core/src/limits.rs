@@ -306,3 +306,15 @@ pub const COMMAND_PAGE: u32 = 500;
 
 /// Domains of one core, as many as an edge takes. Reached: `domain add` is refused.
 pub const DOMAINS_MAX: usize = 65_536;
+
+/// Removed domains whose accounts are being deleted, a thread each. Reached: `domain remove --delete-data` of one
+/// more is refused.
+pub const DELETIONS_MAX: usize = 16;
+
+/// Accounts of one removed domain that are being deleted at the same time: their writes share a commit, and what
+/// they tell their contacts fits the contacts' queues. Reached: the next ones wait.
+pub const DELETIONS_AT_ONCE: usize = 32;
+
+/// How long `domain remove --delete-data` waits for the last account, milliseconds. Longer: it says how far the
+/// deletion is, which goes on.
+pub const DELETION_WAIT_MS: u64 = 5_000;

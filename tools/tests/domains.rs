@@ -125,6 +125,9 @@ fn a_domain_comes_goes_and_comes_again() {
     // Unless it is deleted.
     let deleted = hearth.ctl(&["domain", "remove", "new.example", "--delete-data", "--yes"], "");
     assert!(code(&deleted) == 0 && text(&deleted).contains("1 account deleted"), "{}", text(&deleted));
+    // What was there is gone, and whoever asks again hears that.
+    let again = json(&hearth.ctl(&["domain", "remove", "new.example", "--delete-data", "--yes", "--json"], ""));
+    assert_eq!((&again["deleted"], &again["left"]), (&0.into(), &0.into()), "{again}");
     assert_eq!(code(&hearth.ctl(&["domain", "add", "new.example"], "")), 0);
     assert_eq!(text(&hearth.ctl(&["user", "list", "new.example"], "")), "");
     let shown = json(&hearth.ctl(&["roster", "show", "grace@stays.example", "--json"], ""));

@@ -168,16 +168,16 @@ impl Arguments {
     }
 
     /// The bare address by which a shard is found.
-    pub fn owner_key(&self, name: &str) -> Option<String> {
+    pub fn owner_key(&self, name: &str) -> Option<BareJid> {
         match self.get(name)? {
-            Value::Account(jid) => Some(jid.as_str().to_owned()),
-            Value::Jid(jid) => Some(jid.bare().as_str().to_owned()),
+            Value::Account(jid) => Some(jid.clone()),
+            Value::Jid(jid) => Some(jid.bare()),
             _ => None,
         }
     }
 }
 
-fn missing(name: &str) -> Refused {
+pub(crate) fn missing(name: &str) -> Refused {
     Refused::new(RefusedKind::BadRequest, format!("{name} is missing"), "give it; see --help")
 }
 

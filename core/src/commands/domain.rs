@@ -7,6 +7,7 @@
 //!                                                 └ sessions of a domain that went end, a few per turn
 //! ```
 
+use super::deletion::{Progress, Running};
 use super::user::{no_domain, storage_failed};
 use super::{
     Add, Arguments, Call, Command, Did, Done, Field, Group, Kind, Look, Need, Parameter, Process, Refused, RefusedKind,
@@ -22,6 +23,7 @@ use hearth_storage::{Answer, Ask, Change, DomainRecord};
 use hearth_wire::BareJid;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
+use std::time::Duration;
 
 const DOMAIN: Parameter = Parameter::required("domain", Kind::Domain, "such as chat.example.org");
 
@@ -44,7 +46,8 @@ const REMOVE: Command = Command {
     name: "domain remove",
     help: "Serve a domain no more: its streams end, its addresses are remote. Asks first.",
     details: "What is stored of its accounts is kept unless told otherwise; `domain add` brings it back.\n\
-              With --delete-data it works for a domain that was removed before, too.",
+              With --delete-data it works for a domain that was removed before, too; what takes longer than\n\
+              some seconds goes on in the core, and asking again shows how far it is, or goes on after a restart.",
     parameters: &[
         DOMAIN,
         Parameter::option("delete_data", Kind::Switch, "delete its accounts and everything stored of them"),
@@ -104,9 +107,10 @@ const SET: Command = Command {
 
 fn add(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
     let _alone = process.domains_changing.lock();
+    let domain = arguments.text("domain")?;
+    process.deletions.allow(domain)?;
     process.ask(Target::Owner(&entity(arguments)?), store_add, arguments)?;
     process.ask(Target::All, take_add, arguments)?;
-    let domain = arguments.text("domain")?;
     let next = vec![
         format!("certificate: put fullchain.pem and privkey.pem into the folder {domain} of each edge's certificates"),
         format!(
@@ -118,7 +122,7 @@ fn add(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
 }
 
 fn remove(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
-    let _alone = process.domains_changing.lock();
+    let alone = process.domains_changing.lock();
     let (domain, delete) = (arguments.text("domain")?, arguments.switch("delete_data"));
     if process.config().domains.iter().any(|named| named.name == domain) {
         let message = format!("{domain} stands in the configuration ([[domains]] name = \"{domain}\", or --domain)");
@@ -143,31 +147,74 @@ fn remove(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused>
         let next = vec!["its accounts are kept: `hearthctl domain add` brings them back".to_owned()];
         return Ok(Done::Did(Did { next, ..did(domain, &what) }));
     }
-    let deleted = delete_accounts(process, arguments)?;
-    Ok(Done::Did(did(domain, &format!("{what}, {deleted} account{} deleted", if deleted == 1 { "" } else { "s" }))))
+    let begin = |running: Running| {
+        let arguments = arguments.clone();
+        (process.background)(Box::new(move |process| {
+            let end = delete_accounts(process, &arguments, &running);
+            let domain = arguments.text("domain").unwrap_or_default();
+            match &end {
+                Ok(()) => tracing::info!(event = "domain_deleted", domain),
+                Err(refused) => tracing::error!(event = "domain_not_deleted", domain, error = refused.message),
+            }
+            running.update(|progress| progress.end = Some(end));
+        }));
+    };
+    let deletion = process.deletions.of(domain, begin)?;
+    // Others may change domains while this goes on.
+    drop(alone);
+    let progress = process.deletions.wait(domain, &deletion, Duration::from_millis(limits::DELETION_WAIT_MS))?;
+    Ok(Done::Did(deleted(domain, &what, &progress)))
+}
+
+/// How far the deletion is, for the operator.
+fn deleted(domain: &str, what: &str, progress: &Progress) -> Did {
+    let Progress { deleted, left, end } = progress;
+    let details = [("deleted", Json::from(*deleted)), ("left", Json::from(*left))];
+    let details = details.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
+    let so_far = format!("{what}, {deleted} account{} deleted", if *deleted == 1 { "" } else { "s" });
+    if end.is_some() {
+        return Did { details, ..did(domain, &so_far) };
+    }
+    let left = left.map_or_else(|| "counting the others".to_owned(), |left| format!("{left} left"));
+    let next = format!("it goes on in the core; `hearthctl domain remove {domain} --delete-data` shows how far it is");
+    Did { details, next: vec![next], ..did(domain, &format!("{so_far} so far, {left}")) }
 }
 
 /// Deletes page by page what the domain's accounts left in the store. Nothing makes new ones meanwhile:
-/// the domain is not served, and is not served again while the lock is held.
-fn delete_accounts(process: &Process<'_>, arguments: &Arguments) -> Result<u64, Refused> {
-    let mut deleted: u64 = 0;
+/// the domain is not served, nor again before this has ended.
+fn delete_accounts(process: &Process<'_>, arguments: &Arguments, running: &Running) -> Result<(), Refused> {
+    let (mut of_domain, mut accounts) = (arguments.clone(), 0_u64);
     loop {
-        let Done::Rows(page) = process.ask(Target::First, first_accounts, arguments)? else { return Ok(deleted) };
-        if page.rows.is_empty() {
-            return Ok(deleted);
+        let page = stored_accounts(process, &of_domain)?;
+        let Some(last) = page.last() else { break };
+        accounts = accounts.saturating_add(page.len() as u64);
+        of_domain.after = Some(last.as_str().to_owned());
+    }
+    running.update(|progress| progress.left = Some(accounts));
+    of_domain.after = None;
+    loop {
+        let page = stored_accounts(process, &of_domain)?;
+        if page.is_empty() {
+            return Ok(());
         }
-        for row in page.rows {
-            let Some(jid) = row.get("account").and_then(Json::as_str).and_then(|jid| BareJid::parse(jid).ok()) else {
-                return Err(storage_failed("an account without an address"));
-            };
-            process.ask(
-                Target::Owner(&jid),
-                delete_account,
-                &Arguments::made(vec![("account", Value::Account(jid.clone()))]),
-            )?;
-            deleted = deleted.saturating_add(1);
+        for some in page.chunks(limits::DELETIONS_AT_ONCE) {
+            process.ask(Target::Owners(some), delete_account, &Arguments::default())?;
+            let number = some.len() as u64;
+            running.update(|progress| {
+                progress.deleted = progress.deleted.saturating_add(number);
+                progress.left = progress.left.map(|left| left.saturating_sub(number));
+            });
         }
     }
+}
+
+/// The first accounts of a domain in the store, served or not, after the one that is named.
+fn stored_accounts(process: &Process<'_>, arguments: &Arguments) -> Result<Vec<BareJid>, Refused> {
+    let Done::Rows(page) = process.ask(Target::First, list_accounts, arguments)? else { return Ok(Vec::new()) };
+    let jid =
+        |row: &Map<String, Json>| row.get("account").and_then(Json::as_str).and_then(|jid| BareJid::parse(jid).ok());
+    let jids = page.rows.iter().map(|row| jid(row).ok_or_else(|| storage_failed("an account without an address")));
+    jids.collect()
 }
 
 fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
@@ -189,6 +236,7 @@ fn set(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused> {
 /// What the configuration says of a domain holds from now on, as at a start. False if it held already.
 pub(crate) fn configure(process: &Process<'_>, domain: Arc<config::Domain>) -> Result<bool, Refused> {
     let _alone = process.domains_changing.lock();
+    process.deletions.allow(&domain.name)?;
     let name = ("domain", Value::Text(domain.name.clone()));
     let arguments = Arguments::made(vec![name, ("configured", Value::Configured(domain))]);
     let stored = process.ask(Target::Owner(&entity(&arguments)?), store_configured, &arguments)?;
@@ -315,11 +363,11 @@ fn store(cx: &mut Cx<'_>, call: &Call, domain: &str, change: Change) {
     cx.ask(slot, Ask::Apply { changes: vec![change] }, Box::new(then));
 }
 
-/// The first accounts in the store of a domain that is not served.
-fn first_accounts(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
+fn list_accounts(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let (id, domain) = (call.id, call.arguments.text("domain")?.to_owned());
     let slot = cx.shard.settings.slot_key.slot(&domain);
-    let ask = Ask::ListAccounts { domain, after: None, limit: limits::COMMAND_PAGE };
+    let after = call.arguments.after.as_deref().and_then(|after| BareJid::parse(after).ok());
+    let ask = Ask::ListAccounts { domain, after, limit: limits::COMMAND_PAGE };
     let then = move |cx: &mut Cx<'_>, answer| {
         let result = match answer {
             Answer::Accounts(accounts) => {

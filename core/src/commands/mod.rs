@@ -13,6 +13,7 @@
 mod arguments;
 mod audit;
 mod completion;
+mod deletion;
 mod dns;
 pub(crate) mod domain;
 pub(crate) mod edge;
@@ -26,7 +27,9 @@ mod session;
 mod status;
 mod user;
 
+pub(crate) use arguments::missing;
 pub use arguments::{Arguments, Value};
+pub use deletion::Deletions;
 pub use nearest::nearest;
 pub use result::{Add, Did, Done, FILE, Field, File, Look, Refused, RefusedKind, Reply, Rows, Shape};
 
@@ -237,9 +240,15 @@ pub struct Process<'a> {
     pub audit: &'a Audit,
     /// Held while domains change: one change at a time, in one order.
     pub domains_changing: &'a Mutex<()>,
+    pub deletions: &'a Deletions,
+    /// Runs work on a thread of its own.
+    pub background: &'a dyn Fn(Work),
     /// Asks shards and adds up what they did.
     pub shards: &'a dyn Fn(Target<'_>, OnShard, &Arguments) -> Result<Done, Refused>,
 }
+
+/// What goes on after its command was answered.
+pub type Work = Box<dyn FnOnce(&Process<'_>) + Send>;
 
 /// Which shards.
 #[derive(Clone, Copy, Debug)]
@@ -250,6 +259,8 @@ pub enum Target<'a> {
     All,
     /// The one that owns this account.
     Owner(&'a BareJid),
+    /// The ones that own these accounts, each called with its `account`.
+    Owners(&'a [BareJid]),
 }
 
 impl Process<'_> {

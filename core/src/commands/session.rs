@@ -71,7 +71,7 @@ fn list(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let account = call.arguments.owner_key("account");
     let limit = usize::try_from(call.arguments.number_or("limit", u64::MAX)).unwrap_or(usize::MAX);
     let all = cx.shard.sessions.iter().map(|(_, session)| session);
-    let of = all.filter(|session| account.as_deref().is_none_or(|account| session.jid.bare_str() == account));
+    let of = all.filter(|session| account.as_ref().is_none_or(|account| session.jid.bare_str() == account.as_str()));
     let rows = of.take(limit.min(limits::COMMAND_ROWS_MAX)).map(|session| row(cx, session)).collect();
     Ok(Some(Done::rows(rows)))
 }

@@ -6,12 +6,14 @@ use super::edge_admin::EdgeAdmin;
 use super::mail::{Mail, Mailbox};
 use crate::audit::{Audit, By};
 use crate::commands::{
-    self, Arguments, Call, Command, Done, OnShard, Process, Refused, RefusedKind, Reply, Run, Shape, Target,
+    self, Arguments, Call, Command, Deletions, Done, OnShard, Process, Refused, RefusedKind, Reply, Run, Shape, Target,
+    Value,
 };
 use crate::config::Config;
 use crate::control::{PROTOCOL, Request};
 use crossbeam_channel::bounded;
-use hearth_wire::ids::{Slot, SlotKey};
+use hearth_wire::BareJid;
+use hearth_wire::ids::SlotKey;
 use parking_lot::Mutex;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -30,14 +32,6 @@ const OTHER_RELEASE: &str = "use a hearthctl of the same release";
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Which shards.
-#[derive(Clone, Copy)]
-enum Whom {
-    First,
-    All,
-    Owner(Slot),
-}
-
 /// Knows which shard a command is for.
 #[derive(Clone)]
 pub(crate) struct Control {
@@ -49,6 +43,7 @@ pub(crate) struct Control {
     pub(crate) audit: Arc<Audit>,
     pub(crate) clock: Clock,
     pub(crate) domains_changing: Arc<Mutex<()>>,
+    pub(crate) deletions: Arc<Deletions>,
 }
 
 impl Control {
@@ -120,14 +115,14 @@ impl Control {
     }
 
     fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
-        let ask = |whom, run| self.ask(command.result, whom, run, &arguments).map(Reply::Ok);
-        // The shard that owns the account a parameter names.
-        let owner = |of| Whom::Owner(self.slot_key.slot(&arguments.owner_key(of).unwrap_or_default()));
+        let ask = |target: Target<'_>, run| self.ask(command.result, target, run, &arguments).map(Reply::Ok);
         match command.run {
-            Run::Owner(of, run) => ask(owner(of), run),
-            Run::OwnerOrAll(of, run) if arguments.get(of).is_some() => ask(owner(of), run),
-            Run::OwnerOrAll(_, run) | Run::All(run) => ask(Whom::All, run),
-            Run::First(run) => ask(Whom::First, run),
+            Run::Owner(of, run) | Run::OwnerOrAll(of, run) if let Some(owner) = arguments.owner_key(of) => {
+                ask(Target::Owner(&owner), run)
+            }
+            Run::Owner(of, _) => Err(commands::missing(of)),
+            Run::OwnerOrAll(_, run) | Run::All(run) => ask(Target::All, run),
+            Run::First(run) => ask(Target::First, run),
             Run::Process(run) => self.process(|process| run(process, &arguments)).map(Reply::Ok),
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
@@ -143,35 +138,43 @@ impl Control {
             edges: &self.edges,
             audit: &self.audit,
             domains_changing: &self.domains_changing,
-            shards: &|target, run, arguments| {
-                let whom = match target {
-                    Target::First => Whom::First,
-                    Target::All => Whom::All,
-                    Target::Owner(jid) => Whom::Owner(self.slot_key.slot(jid.as_str())),
+            deletions: &self.deletions,
+            background: &|work| {
+                let control = self.clone();
+                let work = move || {
+                    control.process(work);
+                    Ok(())
                 };
-                self.ask(Shape::Did(""), whom, run, arguments)
+                if let Err(error) = super::spawn("background".to_owned(), work) {
+                    tracing::error!(event = "thread_failed", %error);
+                }
             },
+            shards: &|target, run, arguments| self.ask(Shape::Did(""), target, run, arguments),
         })
     }
 
     /// Runs a function on shards and adds their answers up.
-    fn ask(&self, shape: Shape, whom: Whom, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
-        let first = self.shards.get(..1).unwrap_or_default();
-        let (shards, slot) = match whom {
-            Whom::All => (&*self.shards, None),
-            Whom::First => (first, None),
-            // Slots move; shards know where to, and pass it on.
-            Whom::Owner(slot) => (first, Some(slot)),
+    fn ask(&self, shape: Shape, target: Target<'_>, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
+        let call = |slot, arguments: &Arguments| Call::new(slot, run, arguments.clone());
+        // Slots move; shards know where to, and pass it on.
+        let of = |jid: &BareJid, arguments: &Arguments| call(Some(self.slot_key.slot(jid.as_str())), arguments);
+        let account = |jid: &BareJid| Arguments::made(vec![("account", Value::Account(jid.clone()))]);
+        let calls: Vec<Call> = match target {
+            Target::First | Target::All => vec![call(None, arguments)],
+            Target::Owner(jid) => vec![of(jid, arguments)],
+            Target::Owners(jids) => jids.iter().map(|jid| of(jid, &account(jid))).collect(),
         };
-        let (sender, answers) = bounded(shards.len().max(1));
-        for shard in shards {
-            let call = Call::new(slot, run, arguments.clone());
-            shard.send(Mail::Control { call, reply: sender.clone() });
+        let shards =
+            if matches!(target, Target::All) { &*self.shards } else { self.shards.get(..1).unwrap_or_default() };
+        let expected = shards.len().saturating_mul(calls.len());
+        let (sender, answers) = bounded(expected.max(1));
+        for (shard, call) in shards.iter().flat_map(|shard| calls.iter().map(move |call| (shard, call))) {
+            shard.send(Mail::Control { call: call.clone(), reply: sender.clone() });
         }
         drop(sender);
         let deadline = deadline();
         let mut total = None;
-        for _ in shards {
+        for _ in 0..expected {
             match answers.recv_deadline(deadline) {
                 Ok(Reply::Ok(done)) => {
                     total = Some(match total {

@@ -135,6 +135,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         audit: Arc::new(crate::audit::Audit::new(&config.data)),
         clock,
         domains_changing: Arc::default(),
+        deletions: Arc::default(),
     };
     let control_listener = bind_unix_std(&at.control)?;
 

@@ -446,7 +446,7 @@ impl Core {
             Run::All(run) | Run::First(run) => (None, run),
             Run::Process(_) | Run::Here => panic!("{name} does not run on a shard"),
         };
-        let slot = of.map(|of| self.shards[shard].settings.slot_key.slot(&of));
+        let slot = of.map(|of| self.shards[shard].settings.slot_key.slot(of.as_str()));
         self.input(shard, Input::Control(Call::new(slot, run, arguments)));
         self.run();
     }
