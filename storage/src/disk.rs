@@ -1,7 +1,7 @@
 //! Files as the engines use them: positioned reads and writes, an explicit sync, and for tests a
 //! device that fails where told.
 
-use crate::StoreError;
+use crate::{StoreError, limits};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -59,6 +59,19 @@ impl Disk {
     pub(crate) fn create_new(&self, path: &Path) -> io::Result<DiskFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
+    }
+
+    /// Whether the device takes anything: writes a file of [`limits::PROBE_BYTES`] and removes it.
+    pub(crate) fn probe(&self, path: &Path) -> Result<(), StoreError> {
+        let attempt = || {
+            let file = self.open(path)?;
+            file.write_all_at(&vec![0; limits::PROBE_BYTES], 0)?;
+            file.sync_data()
+        };
+        let result = attempt().map_err(|error| io_error("probing the device", &error));
+        // Left behind it costs a megabyte; the next probe overwrites it.
+        let _kept = std::fs::remove_file(path);
+        result
     }
 
     /// Makes names created or removed in `dir` durable.

@@ -5,8 +5,9 @@ use crate::disk::{DirLock, Disk, io_error};
 use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
 use crate::redb::{RedbConfig, RedbSmall};
+use crate::reserve::Reserve;
 use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
-use crate::{Answer, Answered, Ask, Boot, LogId, Question, Refusal, StoreError};
+use crate::{Answer, Answered, Ask, Boot, LogId, Question, Refusal, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotKey};
 use std::os::unix::fs::DirBuilderExt;
@@ -20,6 +21,7 @@ pub struct Storage {
     pub(crate) log: Arc<dyn LogStore>,
     /// What the log was told of; touched only where changes are applied.
     fences: Arc<Mutex<Fences>>,
+    pub(crate) reserve: Option<Reserve>,
     /// Of the data directory, if there is one.
     _lock: Option<Arc<DirLock>>,
 }
@@ -34,11 +36,13 @@ pub(crate) struct Wanted {
 /// Where a store lies and how it is kept.
 #[derive(Clone)]
 pub struct StorageConfig {
-    /// Holds `hearth.redb`, `log/` and `hearth.lock`.
+    /// Holds `hearth.redb`, `log/`, `hearth.reserve` and `hearth.lock`.
     pub dir: PathBuf,
     pub redb: RedbConfig,
     pub disk: Disk,
     pub log: LogConfig,
+    /// Kept for when the disk is full.
+    pub reserve_bytes: u64,
     /// Used only if the store does not exist yet.
     pub fresh: Fresh,
 }
@@ -51,6 +55,7 @@ impl StorageConfig {
             redb: RedbConfig::default(),
             disk: Disk::default(),
             log: LogConfig::default(),
+            reserve_bytes: limits::RESERVE_BYTES,
             fresh,
         }
     }
@@ -60,21 +65,35 @@ impl Storage {
     /// Opens the store in `config.dir`, or creates it. Fails with [`StoreError::Locked`] while
     /// another process has it, [`StoreError::UnknownVersion`] if a later release wrote it.
     pub fn open(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
-        let StorageConfig { dir, redb, disk, log, fresh } = config;
+        let StorageConfig { dir, disk, .. } = config;
         // Secrets lie within.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| io_error("creating the data directory", &error))?;
         let lock = DirLock::take(dir)?;
-        let small = RedbSmall::open(dir, *redb, disk.clone(), fresh)?;
-        let log = SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?;
-        let (mut storage, boot) = Storage::new(Arc::new(small), Arc::new(log))?;
+        let reserve = Reserve::new(dir, config.reserve_bytes, disk.clone());
+        let opened = match Storage::open_locked(config) {
+            Err(StoreError::Full) => {
+                reserve.release();
+                Storage::open_locked(config)
+            }
+            opened => opened,
+        };
+        let (mut storage, boot) = opened?;
+        storage.reserve = Some(reserve);
         storage._lock = Some(Arc::new(lock));
         Ok((storage, boot))
     }
 
+    fn open_locked(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
+        let StorageConfig { dir, redb, disk, log, fresh, .. } = config;
+        let small = RedbSmall::open(dir, *redb, disk.clone(), fresh)?;
+        let log = SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?;
+        Storage::new(Arc::new(small), Arc::new(log))
+    }
+
     /// Over any two stores; a start in the sense of [`Storage::boot`].
     pub fn new(small: Arc<dyn SmallStore>, log: Arc<dyn LogStore>) -> Result<(Storage, Boot), StoreError> {
-        let storage = Storage { small, log, fences: Arc::default(), _lock: None };
+        let storage = Storage { small, log, fences: Arc::default(), reserve: None, _lock: None };
         let boot = storage.boot()?;
         Ok((storage, boot))
     }
@@ -151,7 +170,7 @@ impl Storage {
     }
 
     /// The answer to an append that may have been made before; `None`: it was not.
-    fn held(&self, append: &Append) -> Option<Answer> {
+    pub(crate) fn held(&self, append: &Append) -> Option<Answer> {
         let Append { slot, epoch, record } = append;
         record.ingest?;
         if *epoch < self.fences.lock().unwrap_or_else(PoisonError::into_inner).epoch(*slot) {
@@ -163,6 +182,13 @@ impl Storage {
             Ok(found) => found.map(Answer::Already),
             Err(error) => Some(Answer::Failed(error)),
         }
+    }
+
+    /// Whether changes and appends could be made durable now, and there is a reserve.
+    pub(crate) fn probe(&self) -> Result<(), StoreError> {
+        self.small.probe()?;
+        self.log.probe()?;
+        self.reserve.as_ref().map_or(Ok(()), Reserve::keep)
     }
 
     /// Answers a question that changes nothing.

@@ -138,6 +138,9 @@ impl<S: SmallStore> SmallStore for FaultySmall<S> {
     fn search(&self, search: &Search) -> Result<Found, StoreError> {
         self.faults.pass(Point::Search, || self.inner.search(search))
     }
+    fn probe(&self) -> Result<(), StoreError> {
+        self.faults.pass(Point::Apply, || self.inner.probe())
+    }
     fn close(&self) -> Result<(), StoreError> {
         self.inner.close()
     }
@@ -173,6 +176,9 @@ impl<L: LogStore> LogStore for FaultyLog<L> {
     }
     fn drop_older(&self, before_ms: u64) -> Result<usize, StoreError> {
         self.inner.drop_older(before_ms)
+    }
+    fn probe(&self) -> Result<(), StoreError> {
+        self.faults.pass(Point::Append, || self.inner.probe())
     }
     fn close(&self) -> Result<(), StoreError> {
         self.inner.close()

@@ -17,7 +17,7 @@
 //!  runtime.rs  the threads, group commit    redb.rs     small state on disk, hearth.redb
 //!  tables.rs   keys, tables, changes        log/        messages on disk, segments
 //!  record.rs   what lies in the tables      faulty.rs   any of them, failing where told
-//!  listing.rs  who may be found, by what
+//!  listing.rs  who may be found, by what     health.rs  slow, full, failing; reserve.rs  room for then
 //! ```
 //!
 //! Driving it:
@@ -38,12 +38,14 @@
 pub mod disk;
 mod engine;
 pub mod faulty;
+mod health;
 pub mod limits;
 mod listing;
 pub mod log;
 pub mod memory;
 mod record;
 pub mod redb;
+mod reserve;
 mod runtime;
 mod store;
 mod tables;
@@ -51,6 +53,7 @@ mod tables;
 pub use self::redb::RedbConfig;
 pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
+pub use health::{Condition, Health};
 pub use listing::{Found, ListedField, Listing, Search, fold};
 pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
@@ -233,6 +236,33 @@ impl Change {
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
             | Change::RemoveEdgeRun { .. } => None,
+        }
+    }
+
+    /// Whether a store that is not well should still be asked for it: small, and what operators and
+    /// deliveries cannot do without. [`limits::RESERVE_BYTES`] is room for these.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Change::SetCredentials { .. }
+            | Change::PutDisabled { .. }
+            | Change::DeleteAccount { .. }
+            | Change::PutMarks { .. }
+            | Change::PutLastSeen { .. }
+            | Change::RemoveDomain { .. }
+            | Change::PutEdge { .. }
+            | Change::PutEdgeRun { .. }
+            | Change::RemoveEdgeRun { .. } => true,
+            Change::CreateAccount { .. }
+            | Change::PutRosterItem { .. }
+            | Change::RemoveRosterItem { .. }
+            | Change::PutRosterVersion { .. }
+            | Change::PutRequest { .. }
+            | Change::RemoveRequest { .. }
+            | Change::PutBlocked { .. }
+            | Change::RemoveBlocked { .. }
+            | Change::PutBlob { .. }
+            | Change::PutListing { .. }
+            | Change::PutDomain { .. } => false,
         }
     }
 }
@@ -561,6 +591,8 @@ pub enum StoreError {
     },
     /// No space left; works again by itself when there is some.
     Full,
+    /// What was asked before waits too long already: see [`Condition::Slow`].
+    Slow,
     /// Too many questions wait already ([`limits`]): ask again later.
     Busy,
     /// One value is longer than this store keeps.
@@ -583,6 +615,7 @@ impl fmt::Display for StoreError {
             StoreError::Io { doing, cause } => write!(f, "{doing}: {cause}"),
             StoreError::Corrupt { what } => write!(f, "damaged: {what}; restore a backup"),
             StoreError::Full => f.write_str("no space left on the device of the store"),
+            StoreError::Slow => f.write_str("the store is too slow at present"),
             StoreError::Busy => f.write_str("the store has too much waiting"),
             StoreError::TooLarge { what, bytes_max } => write!(f, "{what} is longer than {bytes_max} bytes"),
             StoreError::Closed => f.write_str("the store is closed"),

@@ -99,6 +99,26 @@ pub const UNSYNCED_BYTES_KEPT: usize = 256 * 1024;
 /// ordinary size writes.
 pub const PROBE_BYTES: usize = 1024 * 1024;
 
+/// Milliseconds that a change or an append may wait; longer, and the store counts as slow. Sound disks sync
+/// in a tenth of it with all queues full, and a client that waits longer thinks its connection dead.
+pub const SLOW_MS: u64 = 5_000;
+
+/// Milliseconds between looks whether something waits too long.
+pub const WATCH_MS: u64 = 500;
+
+/// Milliseconds between probes of a store that is not well.
+pub const PROBE_PAUSE_MS: u64 = 1_000;
+
+/// Probes in a row that must go well before it counts as well again.
+pub const PROBES_GOOD: u32 = 3;
+
+/// How many times faster than [`SLOW_MS`] a probe must be to have gone well.
+pub const PROBE_SLACK: u32 = 10;
+
+/// Bytes kept free for urgent changes, the log of operators' commands, and the pages of `hearth.redb` that a
+/// failed commit left: some hundred changes. Messages get nothing of it.
+pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Milliseconds between attempts to open a `hearth.redb` that fails to open.
 pub const REOPEN_PAUSE_MS: u64 = 100;
 

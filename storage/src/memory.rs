@@ -71,6 +71,10 @@ impl SmallStore for MemorySmall {
         listing::search(&mut self.lock().tables, search)
     }
 
+    fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -209,6 +213,10 @@ impl LogStore for MemoryLog {
             dropped = dropped.saturating_add(before.saturating_sub(records.len()));
         }
         Ok(dropped)
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -21,6 +21,7 @@ mod views;
 
 use crate::disk::{Disk, io_error};
 use crate::listing::{self, Found, Search};
+use crate::reserve;
 use crate::store::{ChangeSet, Denied, Fences, Fresh, SmallStore};
 use crate::tables;
 use crate::{Blob, Boot, LogId, Snapshot, StoreError, limits};
@@ -146,7 +147,7 @@ impl RedbSmall {
         work: impl FnOnce(&mut WriteTables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if writing.full {
-            self.probe()?;
+            self.disk.probe(&self.dir.join("hearth.probe"))?;
             writing.full = false;
         }
         let number = writing.commits.saturating_add(1);
@@ -165,6 +166,10 @@ impl RedbSmall {
         };
         tracing::warn!(event = "small_commit_failed", %error);
         writing.full = error == StoreError::Full;
+        if writing.full {
+            // Opening again may have to write.
+            reserve::release(&self.dir);
+        }
         self.reopen(generation)?;
         writing.commits = self.read(tables::commits)?;
         match done {
@@ -206,20 +211,6 @@ impl RedbSmall {
     fn wants_quick_repair(&self) -> bool {
         let size = std::fs::metadata(self.path()).map_or(0, |metadata| metadata.len());
         size >= self.config.quick_repair_from_bytes
-    }
-
-    /// Whether the device takes anything again.
-    fn probe(&self) -> Result<(), StoreError> {
-        let path = self.dir.join("hearth.probe");
-        let attempt = || {
-            let file = self.disk.open(&path)?;
-            file.write_all_at(&vec![0; limits::PROBE_BYTES], 0)?;
-            file.sync_data()
-        };
-        let result = attempt().map_err(|error| io_error("probing the device", &error));
-        // Left behind it costs a megabyte; the next probe overwrites it.
-        let _kept = std::fs::remove_file(&path);
-        result
     }
 
     /// Closes the file and opens it again, unless that was done since `generation`.
@@ -309,6 +300,11 @@ impl SmallStore for RedbSmall {
 
     fn search(&self, search: &Search) -> Result<Found, StoreError> {
         self.read(|tables| listing::search(tables, search))
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        // The counter is part of every commit that writes something: this one writes nothing else.
+        self.commit(&mut self.writing(), |tables| tables::put_commits(tables, 0))
     }
 
     fn close(&self) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! The three threads behind a [`StorageHandle`], and group commit.
+//! The threads behind a [`StorageHandle`], and group commit.
 //!
 //! ```text
 //!  ask ─▶ gauge ─▶ channel ─▶ reader: each batch at once
@@ -6,9 +6,12 @@
 //!  ask ─▶ gauge ─▶ channel ─▶ log:    all that waits, one sync ◀───┘ waits for the appends before it
 //! ```
 //!
+//! A fourth thread looks whether one of them is stuck, and probes a store that is not well (`health.rs`).
 //! Nothing here waits for a shard but `deliver`, and no shard waits for anything here.
 
 use crate::engine::{Storage, Wanted};
+use crate::health::{Condition, Health, Lane, Monitor};
+use crate::reserve::Reserve;
 use crate::store::{Append, ChangeSet};
 use crate::{Answer, Answered, Ask, Change, ListedField, LogId, Question, QuestionId, StoreError, limits};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -26,6 +29,7 @@ pub struct StorageHandle {
     reader: Queue,
     writer: Queue,
     log: Queue,
+    monitor: Arc<Monitor>,
     shared: Arc<Shared>,
 }
 
@@ -39,6 +43,9 @@ struct Threads {
     writer: JoinHandle<()>,
     reader: JoinHandle<()>,
     log: JoinHandle<()>,
+    watch: JoinHandle<()>,
+    /// The watching thread ends when this is gone.
+    watching: Sender<()>,
 }
 
 /// Questions that were not taken: of each kind the last ones of the call. Nothing was done for them.
@@ -71,16 +78,24 @@ impl Storage {
         let (writer, writes) = queue();
         let (log, appends) = queue();
         let outbox = || Outbox::new(shards, deliver.clone());
+        let monitor = Arc::new(Monitor::new(Instant::now(), self.reserve.clone()));
+        if let Some(Err(error)) = self.reserve.as_ref().map(Reserve::keep) {
+            monitor.failed(&error);
+        }
+        let (watching, stop) = crossbeam_channel::bounded(0);
+        let seen = || (self.clone(), monitor.clone());
         let threads = Threads {
             reader: spawn("hearth-read", (self.clone(), reads, outbox()), |(s, i, o)| read_loop(&s, i, o))?,
-            writer: spawn("hearth-write", (self.clone(), writes, outbox(), log.sender.clone()), |(s, i, o, l)| {
-                write_loop(&s, i, o, &l);
+            writer: spawn("hearth-write", (seen(), writes, outbox(), log.sender.clone()), |((s, m), i, o, l)| {
+                write_loop(&s, &m, i, o, &l);
             })?,
-            log: spawn("hearth-log", (self.clone(), appends, outbox()), |(s, i, o)| log_loop(&s, i, o))?,
+            log: spawn("hearth-log", (seen(), appends, outbox()), |((s, m), i, o)| log_loop(&s, &m, i, o))?,
+            watch: spawn("hearth-watch", (seen(), stop), |((s, m), stop)| watch_loop(&s, &m, &stop))?,
+            watching,
             storage: self,
         };
         *shared.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
-        Ok(StorageHandle { reader, writer, log, shared })
+        Ok(StorageHandle { reader, writer, log, monitor, shared })
     }
 }
 
@@ -93,6 +108,11 @@ fn spawn<T: Send + 'static>(
         .name(name.to_owned())
         .spawn(move || run(with))
         .map_err(|error| StoreError::Io { doing: "starting a storage thread", cause: error.to_string() })
+}
+
+fn join(thread: JoinHandle<()>) -> Result<(), StoreError> {
+    let panicked = |_| StoreError::Io { doing: "stopping a storage thread", cause: "it had panicked".to_owned() };
+    thread.join().map_err(panicked)
 }
 
 impl StorageHandle {
@@ -124,6 +144,16 @@ impl StorageHandle {
         Err(Refused { questions: refused, error: if closing { StoreError::Closed } else { StoreError::Busy } })
     }
 
+    /// How the store does, if that changed since `seen`, a number that begins at 0 and is brought up to date.
+    pub fn health(&self, seen: &mut u64) -> Option<Health> {
+        self.monitor.news(seen)
+    }
+
+    /// Somebody else found the device full: the store knows, and gives up its reserve.
+    pub fn is_full(&self) {
+        self.monitor.failed(&StoreError::Full);
+    }
+
     /// Refuses what is asked from now on, waits until everything accepted is answered, and closes
     /// the files. A second call does nothing.
     pub fn shutdown(&self) -> Result<(), StoreError> {
@@ -131,16 +161,15 @@ impl StorageHandle {
         let Some(threads) = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Ok(());
         };
-        let Threads { storage, writer, reader, log } = threads;
+        let Threads { storage, writer, reader, log, watch, watching } = threads;
+        drop(watching);
         // The writer may wait for the log thread, so it goes first.
         for (queue, thread) in [(&self.writer, writer), (&self.reader, reader), (&self.log, log)] {
             // A thread that is gone already needs no word to stop.
             let _gone = queue.sender.send(Work::Stop);
-            thread.join().map_err(|_| StoreError::Io {
-                doing: "stopping a storage thread",
-                cause: "it had panicked".to_owned(),
-            })?;
+            join(thread)?;
         }
+        join(watch)?;
         storage.small.close()?;
         storage.log.close()
     }
@@ -148,7 +177,8 @@ impl StorageHandle {
 
 /// What a channel carries.
 enum Work {
-    Questions(ShardIndex, Vec<Question>),
+    /// When they were asked, too.
+    Questions(ShardIndex, Instant, Vec<Question>),
     /// Answer with the log's head when everything before this is appended.
     Barrier(Sender<LogId>),
     Stop,
@@ -171,7 +201,10 @@ struct Gauge {
 fn queue() -> (Queue, Inbox) {
     let (sender, receiver) = crossbeam_channel::bounded(limits::QUEUE_BATCHES_MAX);
     let gauge = Arc::new(Gauge::default());
-    (Queue { sender, gauge: gauge.clone() }, Inbox { receiver, gauge, waiting: VecDeque::new(), stopping: false })
+    (
+        Queue { sender, gauge: gauge.clone() },
+        Inbox { receiver, gauge, waiting: VecDeque::new(), oldest: Instant::now(), stopping: false },
+    )
 }
 
 impl Queue {
@@ -188,10 +221,11 @@ impl Queue {
         } else if questions.is_empty() {
             return refused;
         } else {
-            match self.sender.try_send(Work::Questions(shard, questions)) {
+            match self.sender.try_send(Work::Questions(shard, Instant::now(), questions)) {
                 Ok(()) => return refused,
                 Err(
-                    TrySendError::Full(Work::Questions(_, left)) | TrySendError::Disconnected(Work::Questions(_, left)),
+                    TrySendError::Full(Work::Questions(.., left))
+                    | TrySendError::Disconnected(Work::Questions(.., left)),
                 ) => left,
                 Err(_) => Vec::new(),
             }
@@ -270,11 +304,13 @@ struct Inbox {
     receiver: Receiver<Work>,
     gauge: Arc<Gauge>,
     waiting: VecDeque<Item>,
+    /// When the first question of the turn was asked.
+    oldest: Instant,
     stopping: bool,
 }
 
 enum Item {
-    Question(ShardIndex, Question),
+    Question(ShardIndex, Instant, Question),
     Barrier(Sender<LogId>),
 }
 
@@ -310,8 +346,8 @@ impl Inbox {
 
     fn keep(&mut self, work: Work) {
         match work {
-            Work::Questions(shard, questions) => {
-                self.waiting.extend(questions.into_iter().map(|question| Item::Question(shard, question)));
+            Work::Questions(shard, asked, questions) => {
+                self.waiting.extend(questions.into_iter().map(|question| Item::Question(shard, asked, question)));
             }
             Work::Barrier(reply) => self.waiting.push_back(Item::Barrier(reply)),
             Work::Stop => self.stopping = true,
@@ -339,7 +375,10 @@ impl Inbox {
         let mut bytes: usize = 0;
         while batch.len() < turn.questions_max && bytes < turn.bytes_max {
             match self.waiting.pop_front() {
-                Some(Item::Question(shard, question)) => {
+                Some(Item::Question(shard, asked, question)) => {
+                    if batch.is_empty() {
+                        self.oldest = asked;
+                    }
                     bytes = bytes.saturating_add(weight(&question));
                     batch.push((shard, question));
                 }
@@ -415,6 +454,7 @@ fn read_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inb
 
 fn write_loop<D: Fn(ShardIndex, Vec<Answered>)>(
     storage: &Storage,
+    monitor: &Monitor,
     mut inbox: Inbox,
     mut outbox: Outbox<D>,
     log: &Sender<Work>,
@@ -429,9 +469,11 @@ fn write_loop<D: Fn(ShardIndex, Vec<Answered>)>(
             sets.push(ChangeSet { slot, epoch, changes });
             asked.push((shard, id));
         }
+        monitor.begin(Lane::Changes, inbox.oldest);
         let creates = sets.iter().flat_map(|set| &set.changes).any(|c| matches!(c, Change::CreateAccount { .. }));
         let born_at = if creates { head_after_waiting(storage, log) } else { LogId::default() };
         let answers = storage.apply(&sets, born_at);
+        monitor.end(Lane::Changes, &answers, Instant::now());
         let count = asked.len();
         for ((shard, id), answer) in asked.drain(..).zip(answers) {
             outbox.push(shard, id, answer);
@@ -452,7 +494,12 @@ fn head_after_waiting(storage: &Storage, log: &Sender<Work>) -> LogId {
     }
 }
 
-fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbox, mut outbox: Outbox<D>) {
+fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(
+    storage: &Storage,
+    monitor: &Monitor,
+    mut inbox: Inbox,
+    mut outbox: Outbox<D>,
+) {
     let turn = Turn { questions_max: limits::APPEND_RECORDS_MAX, bytes_max: limits::APPEND_BYTES_MAX };
     let (mut batch, mut appends, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let mut pace = Pace::new(Instant::now());
@@ -474,7 +521,17 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbo
         let count = asked.len();
         pace.took(count, Instant::now());
         if count > 0 {
-            let answers = storage.append(std::mem::take(&mut appends));
+            let answers = if monitor.condition() == Condition::Full {
+                // What there is of the reserve is not for messages; what is there already needs no room.
+                let held = |wanted: &Wanted| if wanted.again { storage.held(&wanted.append) } else { None };
+                appends.iter().map(|wanted| held(wanted).unwrap_or(Answer::Failed(StoreError::Full))).collect()
+            } else {
+                monitor.begin(Lane::Appends, inbox.oldest);
+                let answers = storage.append(std::mem::take(&mut appends));
+                monitor.end(Lane::Appends, &answers, Instant::now());
+                answers
+            };
+            appends.clear();
             for ((shard, id), answer) in asked.drain(..).zip(answers) {
                 outbox.push(shard, id, answer);
             }
@@ -485,7 +542,26 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(storage: &Storage, mut inbox: Inbo
             // The writer waits for this; if it is gone, nobody does.
             let _gone = reply.send(storage.log.head());
         }
-        storage.log.tidy();
+        if monitor.condition() != Condition::Full {
+            monitor.begin(Lane::Appends, Instant::now());
+            storage.log.tidy();
+            monitor.end(Lane::Appends, &[], Instant::now());
+        }
+    }
+}
+
+/// Looks whether a lane is stuck, and probes a store that is not well until it is.
+fn watch_loop(storage: &Storage, monitor: &Monitor, stop: &Receiver<()>) {
+    let mut pause_ms = limits::WATCH_MS;
+    while stop.recv_timeout(Duration::from_millis(pause_ms)) == Err(RecvTimeoutError::Timeout) {
+        let began = Instant::now();
+        if monitor.is_well(began) {
+            pause_ms = limits::WATCH_MS;
+            continue;
+        }
+        let outcome = storage.probe();
+        monitor.probed(&outcome, began.elapsed());
+        pause_ms = limits::PROBE_PAUSE_MS;
     }
 }
 

@@ -72,6 +72,9 @@ pub trait SmallStore: Send + Sync + 'static {
     /// Who of a domain lists what begins so.
     fn search(&self, search: &Search) -> Result<Found, StoreError>;
 
+    /// Whether a change could be made durable now; changes nothing.
+    fn probe(&self) -> Result<(), StoreError>;
+
     /// Closes files. Later calls fail with [`StoreError::Closed`].
     fn close(&self) -> Result<(), StoreError>;
 }
@@ -110,6 +113,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// Drops whole old segments: those whose every record was received before `before_ms`
     /// (milliseconds since 1970, UTC). Answers how many.
     fn drop_older(&self, before_ms: u64) -> Result<usize, StoreError>;
+
+    /// Whether an append could be made durable now; appends nothing.
+    fn probe(&self) -> Result<(), StoreError>;
 
     /// Closes files. Later appends fail with [`StoreError::Closed`].
     fn close(&self) -> Result<(), StoreError>;

@@ -8,8 +8,8 @@ use crossbeam_channel::Receiver;
 use hearth_storage::faulty::{Fault, Faults, FaultyLog, FaultySmall, Point};
 use hearth_storage::memory::{MemoryLog, MemorySmall};
 use hearth_storage::{
-    Answer, Answered, Ask, Boot, Change, DirLock, Fresh, LogId, Question, Refusal, Storage, StorageConfig,
-    StorageHandle, StoreError, limits,
+    Answer, Answered, Ask, Boot, Change, Condition, DirLock, Disk, DiskFaults, Fresh, LogId, Question, Refusal,
+    Storage, StorageConfig, StorageHandle, StoreError, limits,
 };
 use hearth_wire::ids::{ShardIndex, SlotKey};
 use std::collections::HashMap;
@@ -205,8 +205,8 @@ fn queues_are_bounded_in_bytes_too() {
 #[test]
 fn failures_are_answered_and_pass() {
     let rig = rig();
-    rig.faults.strike(Point::Append, 0, 1, Fault::Error(StoreError::Full));
-    assert!(matches!(rig.ask(rig.append(1, "a@b")), Answer::Failed(StoreError::Full)));
+    rig.faults.strike(Point::Append, 0, 1, Fault::LostAnswer);
+    assert!(matches!(rig.ask(rig.append(1, "a@b")), Answer::Failed(StoreError::Io { .. })));
     assert!(matches!(rig.ask(rig.append(2, "a@b")), Answer::Appended(_)));
     rig.faults.strike(Point::Apply, 0, 1, Fault::LostAnswer);
     assert!(matches!(rig.ask(rig.apply(3, vec![create("a@b")])), Answer::Failed(StoreError::Io { .. })));
@@ -228,6 +228,94 @@ fn new_account_waits_for_its_forerunners_messages() {
     assert!(matches!((&answers[&2], &answers[&3]), (Answer::Applied, Answer::Appended(_))));
     let read = rig.question(4, Ask::ReadLog { account: jid("a@b"), after: LogId(0), limit: 9 });
     assert!(matches!(rig.ask(read), Answer::Records(records) if records.is_empty()));
+}
+
+impl Rig {
+    /// Waits until the store is in this condition.
+    fn until(&self, condition: Condition) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = 0;
+        while self.handle.health(&mut seen).is_none_or(|health| health.condition != condition) {
+            assert!(Instant::now() < deadline, "not {condition:?}");
+            seen = 0;
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn full_store_takes_urgent_changes_and_no_messages_until_it_is_well() {
+    let rig = rig();
+    assert!(matches!(rig.ask(rig.apply(1, vec![create("a@b")])), Answer::Applied));
+    assert!(matches!(rig.ask(rig.append(1, "a@b")), Answer::Appended(_)));
+    assert_eq!(rig.handle.health(&mut 0), None, "well from the start");
+    // Of the appends one fails; until the device is well its probes do.
+    rig.faults.strike(Point::Append, 0, u32::MAX, Fault::Error(StoreError::Full));
+    assert!(matches!(rig.ask(rig.append(2, "a@b")), Answer::Failed(StoreError::Full)));
+    rig.until(Condition::Full);
+    let again = |id| Ask::AppendAgain { record: append("a@b", id).record };
+    assert!(matches!(rig.ask(rig.question(6, again("1"))), Answer::Already(_)));
+    assert!(matches!(rig.ask(rig.question(7, again("2"))), Answer::Failed(StoreError::Full)));
+    let disabled = Change::PutDisabled { account: jid("a@b"), disabled: None };
+    assert!(matches!(rig.ask(rig.apply(3, vec![disabled])), Answer::Applied));
+    rig.faults.heal();
+    let healed = Instant::now();
+    assert!(matches!(rig.ask(rig.append(4, "a@b")), Answer::Failed(StoreError::Full)), "not before it is known well");
+    rig.until(Condition::Ok);
+    assert!(healed.elapsed() > Duration::from_millis(limits::PROBE_PAUSE_MS), "more than one probe");
+    assert!(matches!(rig.ask(rig.append(5, "a@b")), Answer::Appended(_)));
+}
+
+#[test]
+fn stuck_store_is_known_slow_while_it_is_stuck_and_nothing_is_answered_before_its_time() {
+    let rig = rig();
+    let stuck = Duration::from_millis(limits::SLOW_MS + 3 * limits::WATCH_MS);
+    for (point, question) in [(Point::Append, rig.append(1, "a@b")), (Point::Apply, rig.apply(1, vec![create("a@b")]))]
+    {
+        rig.faults.strike(point, 0, 1, Fault::Delay(stuck));
+        rig.handle.ask(0, vec![question]).unwrap();
+        rig.until(Condition::Slow);
+        assert!(rig.deliveries.try_recv().is_err(), "it is not stored, and nobody said so");
+        assert!(matches!(rig.answers(1)[&1], Answer::Appended(_) | Answer::Applied));
+        rig.until(Condition::Ok);
+    }
+}
+
+#[test]
+fn reserve_is_given_up_when_the_device_is_full_and_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let reserve = dir.path().join("hearth.reserve");
+    let faults = Arc::new(DiskFaults::default());
+    let disk = Disk { faults: Some(faults.clone()), ..Disk::default() };
+    let config = StorageConfig { disk, reserve_bytes: 100_000, ..StorageConfig::new(dir.path(), fresh()) };
+    let (storage, boot) = Storage::open(&config).unwrap();
+    let rig = start(storage, &boot, Faults::new());
+    assert!(matches!(rig.ask(rig.apply(1, vec![create("a@b")])), Answer::Applied));
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 100_000);
+    faults.set_space(Some(0));
+    assert!(matches!(rig.ask(rig.append(2, "a@b")), Answer::Failed(StoreError::Full)));
+    rig.until(Condition::Full);
+    assert!(!reserve.exists());
+    // Room for the log's probe, not for the reserve.
+    faults.set_space(Some(u64::try_from(limits::PROBE_BYTES).unwrap() + 90_000));
+    std::thread::sleep(Duration::from_millis(limits::PROBE_PAUSE_MS * 3 / 2));
+    assert!(!reserve.exists());
+    faults.set_space(None);
+    rig.until(Condition::Ok);
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 100_000);
+    assert!(matches!(rig.ask(rig.append(3, "a@b")), Answer::Appended(_)));
+    // Found full by somebody else: it is probed, and well.
+    rig.handle.is_full();
+    rig.until(Condition::Full);
+    rig.until(Condition::Ok);
+    rig.handle.shutdown().unwrap();
+    drop(rig);
+    // Began on a device without room for a reserve.
+    std::fs::remove_file(&reserve).unwrap();
+    let (storage, boot) = Storage::open(&config).unwrap();
+    faults.set_space(Some(50_000));
+    let rig = start(storage, &boot, Faults::new());
+    rig.until(Condition::Full);
 }
 
 #[test]

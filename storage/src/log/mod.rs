@@ -410,6 +410,10 @@ impl LogStore for SegmentLog {
         Ok(old.len())
     }
 
+    fn probe(&self) -> Result<(), StoreError> {
+        self.shared.disk.probe(&self.shared.dir.join("probe"))
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         if std::mem::replace(&mut self.appender().closed, true) {
             return Ok(());
