@@ -8,7 +8,7 @@
 //! ```
 //! A line is written and synced with the outcome `begun`, padded, before the command runs; the outcome
 //! then takes the padding's place and is synced before the operator has the reply. So nothing is changed
-//! that is not in the log, and a full disk refuses changes instead of forgetting them. Secrets are no
+//! that is not in the log, and where a full disk has not even the store's reserve, changes are refused, not forgotten. Secrets are no
 //! part of what is shown of arguments. Full, the file becomes `audit.log.1`, that one `audit.log.2`, ….
 
 use crate::commands::{Arguments, Command, Refused, RefusedKind};
@@ -59,7 +59,11 @@ pub struct Audit {
     path: PathBuf,
     file_bytes_max: u64,
     open: Mutex<Option<Open>>,
+    make_room: MakeRoom,
 }
+
+/// Called when the disk is full, to make room for what must be written all the same.
+pub type MakeRoom = Box<dyn Fn() + Send + Sync>;
 
 struct Open {
     file: Arc<File>,
@@ -75,8 +79,9 @@ pub struct Begun {
 
 impl Audit {
     /// Of this data folder. The file is opened at the first change.
-    pub fn new(data: &Path) -> Audit {
-        Audit { path: data.join("audit.log"), file_bytes_max: AUDIT_FILE_BYTES_MAX, open: Mutex::new(None) }
+    pub fn new(data: &Path, make_room: MakeRoom) -> Audit {
+        let path = data.join("audit.log");
+        Audit { path, file_bytes_max: AUDIT_FILE_BYTES_MAX, open: Mutex::new(None), make_room }
     }
 
     /// Writes that a command begins. Refused if it cannot be written: then it must not begin.
@@ -89,7 +94,14 @@ impl Audit {
             "{{\"at\":{at},\"by\":{who},\"command\":{name},\"parameters\":{parameters},\"outcome\":{}}}\n",
             padded(BEGUN)
         );
-        self.append(&line).map_err(|cause| {
+        let begun = match self.append(&line) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                (self.make_room)();
+                self.append(&line)
+            }
+            begun => begun,
+        };
+        begun.map_err(|cause| {
             let message = format!("the audit log {} cannot be written: {cause}; nothing was done", self.path.display());
             Refused::new(RefusedKind::Unavailable, message, "make room or mend the file's rights, then try again")
         })
@@ -209,6 +221,10 @@ mod tests {
     use super::*;
     use crate::commands::find;
 
+    fn in_folder(data: &Path) -> Audit {
+        Audit::new(data, Box::new(|| panic!("there is room")))
+    }
+
     fn by() -> By {
         By { transport: "unix", uid: Some(7), user: Some("ops".to_owned()) }
     }
@@ -228,11 +244,11 @@ mod tests {
     #[test]
     fn a_line_for_each_change_and_no_secret() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::new(folder.path());
+        let audit = in_folder(folder.path());
         write(&audit, "ada@a", Some("unavailable"));
         write(&audit, "bob@a", None);
         // Another process goes on with it.
-        let audit = Audit::new(folder.path());
+        let audit = in_folder(folder.path());
         write(&audit, "eve@a", Some("done"));
         let text = std::fs::read_to_string(folder.path().join("audit.log")).unwrap();
         assert_eq!(
@@ -251,7 +267,7 @@ mod tests {
     fn it_is_bounded_and_survives_what_is_done_to_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let audit = Audit { file_bytes_max: 1000, ..Audit::new(folder.path()) };
+        let audit = Audit { file_bytes_max: 1000, ..in_folder(folder.path()) };
         for number in 0..60 {
             write(&audit, &format!("user{number}@a"), Some("done"));
         }
@@ -267,7 +283,7 @@ mod tests {
         write(&audit, "moved@a", Some("done"));
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
         std::fs::write(&path, "{\"at\":").unwrap();
-        let audit = Audit::new(folder.path());
+        let audit = in_folder(folder.path());
         write(&audit, "cut@a", Some("done"));
         let last = audit.last(2).unwrap();
         assert_eq!((&last[0]["command"], &last[1]["parameters"]["account"]), (&json!("{\"at\":"), &json!("cut@a")));
@@ -276,10 +292,21 @@ mod tests {
     #[test]
     fn what_cannot_be_written_is_not_done() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::new(&folder.path().join("not there"));
+        let audit = in_folder(&folder.path().join("not there"));
         let refused = audit.begin(0, &by(), find("user add").unwrap(), &arguments("ada@a")).err().unwrap();
         assert_eq!(refused.kind, RefusedKind::Unavailable);
         assert!(refused.message.contains("nothing was done") && refused.message.contains("audit.log"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let room = path.clone();
+        let audit = Audit::new(folder.path(), Box::new(move || std::fs::remove_file(&room).unwrap()));
+        write(&audit, "ada@a", Some("done"));
+        assert_eq!(audit.last(9).unwrap()[0]["outcome"], "done");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use crate::Now;
 use crate::account::{Absent, Account, AccountKey, State, Then, Work};
+use crate::degraded;
 use crate::derive::Task;
 use crate::limits;
 use crate::message;
@@ -334,6 +335,10 @@ impl Cx<'_> {
             return then(self, Answer::Refused(Refusal::Fenced));
         }
         debug_assert_eq!(account.state, State::Ready);
+        if let Some(error) = degraded::unstorable(self, &changes) {
+            return then(self, Answer::Failed(error));
+        }
+        let Some(account) = self.account_mut(key) else { return };
         account.state = State::Writing;
         let slot = account.slot;
         self.ask(

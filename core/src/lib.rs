@@ -25,6 +25,7 @@ pub mod config;
 pub mod contact;
 pub mod control;
 pub mod cx;
+pub mod degraded;
 pub mod delivery;
 pub mod derive;
 pub mod disco;

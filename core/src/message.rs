@@ -4,6 +4,7 @@
 use crate::account::{Account, AccountKey, Pending, State};
 use crate::classify::classify;
 use crate::cx::Cx;
+use crate::degraded;
 use crate::domain::Switch;
 use crate::offline;
 use crate::outputs::Event;
@@ -119,6 +120,11 @@ fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<Ses
 /// Puts a message into the account's log; it is delivered and settled once it is durable there.
 fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
     let limits = cx.shard.settings.limits;
+    // What is sent again may be there.
+    let again = origin.is_some_and(|origin| origin.again);
+    if degraded::takes_no_messages(cx) && !again {
+        return cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
+    }
     let Some(account) = cx.account(key) else { return };
     let full = account.log.pending.len() >= limits.pending
         || account.undelivered().saturating_add(account.log.pending.len()) >= offline::room(account, &limits);
@@ -133,8 +139,6 @@ fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option
         stanza: stanza.clone(),
     };
     let slot = account.slot;
-    // What is sent again may be there.
-    let again = origin.is_some_and(|origin| origin.again);
     let ask = if again { Ask::AppendAgain { record } } else { Ask::Append { record } };
     let question = cx.ask(slot, ask, Box::new(|_, _| {}));
     cx.shard.questions.insert(question, Box::new(move |cx, answer| appended(cx, key, question, answer)));
@@ -155,7 +159,8 @@ fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
         Answer::Refused(Refusal::Fenced) => Err(NotLogged::Fenced),
         _ => Err(NotLogged::Failed),
     };
-    cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(1);
+    let logged = u64::from(outcome.is_ok());
+    cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(logged);
     let origin = note_appended(cx, key, id, outcome);
     cx.settle(origin);
     if outcome == Err(NotLogged::Fenced) {

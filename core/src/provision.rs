@@ -11,6 +11,7 @@
 
 use crate::account::{Absent, AccountKey};
 use crate::cx::Cx;
+use crate::degraded;
 use crate::derive::{Derived, Task};
 use crate::login;
 use crate::outputs::Event;
@@ -44,10 +45,13 @@ pub type Then = Box<dyn FnOnce(&mut Cx<'_>, Outcome) + Send>;
 pub fn create(cx: &mut Cx<'_>, jid: BareJid, password: Secret, then: Then) {
     with_keys(cx, jid, password, then, |cx, jid, credentials, then| {
         let slot = cx.shard.settings.slot_key.slot(jid.as_str());
-        let change = Change::CreateAccount { account: jid.clone(), credentials };
+        let changes = vec![Change::CreateAccount { account: jid.clone(), credentials }];
+        if let Some(error) = degraded::unstorable(cx, &changes) {
+            return finish(cx, &jid, Outcome::Failed(error.to_string()), then);
+        }
         cx.ask(
             slot,
-            Ask::Apply { changes: vec![change] },
+            Ask::Apply { changes },
             Box::new(move |cx, answer| {
                 let outcome = outcome(&answer);
                 if outcome == Outcome::Done {

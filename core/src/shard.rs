@@ -33,7 +33,7 @@ use crate::slab::Slab;
 use crate::slots::{Slots, handover};
 use crate::sm;
 use crate::tally::{Prefix, Tally};
-use hearth_storage::{Answered, EdgeRecord, EdgeRun, QuestionId};
+use hearth_storage::{Answered, EdgeRecord, EdgeRun, Health, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::StanzaType;
@@ -91,6 +91,9 @@ pub enum Input<'a> {
         message: PeerMessage,
     },
     Answer(Answered),
+    /// Storage does otherwise than before: while it is not well, what needs the disk is refused at once,
+    /// before it waits behind what is stuck there.
+    Storage(Health),
     Derived {
         id: DerivationId,
         derived: Derived,
@@ -185,8 +188,8 @@ pub struct Shard {
     pub presence_due: BTreeMap<(ShardIndex, SessionKey), Due>,
     /// Accounts whose waiting messages could not be read: tried again with the next sweep.
     pub unread: Vec<AccountKey>,
-    /// What storage said last, if it was bad.
-    pub storage_trouble: Option<String>,
+    /// How storage does, as this shard was told last.
+    pub storage: Health,
     next_sweep_ms: u64,
     pub stats: Stats,
 }
@@ -232,7 +235,7 @@ impl Shard {
             ending: VecDeque::new(),
             presence_due: BTreeMap::new(),
             unread: Vec::new(),
-            storage_trouble: None,
+            storage: Health::default(),
             next_sweep_ms: 0,
             stats: Stats::default(),
             settings,
@@ -255,6 +258,7 @@ impl Shard {
                 }
             }
             Input::Answer(Answered { id, answer }) => cx.answered(id, answer),
+            Input::Storage(health) => cx.shard.storage = health,
             Input::Derived { id, derived } => {
                 if let Some(then) = cx.shard.derivations.remove(&id) {
                     then(&mut cx, derived);

@@ -132,7 +132,7 @@ pub enum Add {
     Sum,
     /// Of lists, sorted.
     Union,
-    /// The first that is not `ok`.
+    /// The first that is not `ok` or nothing.
     Worst,
 }
 
@@ -202,7 +202,7 @@ fn add_field(add: Add, a: Option<Json>, b: Option<Json>) -> Option<Json> {
             Json::Array(a)
         }
         (Add::Worst, a, b) => {
-            if a == "ok" {
+            if a == "ok" || a.is_null() {
                 b
             } else {
                 a
@@ -265,9 +265,12 @@ mod tests {
             Field::new("sessions", "sessions").add(Add::Sum),
             Field::new("edges", "edges").add(Add::Union),
             Field::new("storage", "storage").add(Add::Worst),
+            Field::new("storage_next", "what to do").add(Add::Worst),
         ];
         let record = |sessions: u64, edges: &[&str], storage: &str| {
-            Done::Record(map(json!({"version": "1", "sessions": sessions, "edges": edges, "storage": storage})))
+            let next = (storage != "ok").then_some("make room");
+            let record = json!({"sessions": sessions, "edges": edges, "storage": storage, "storage_next": next});
+            Done::Record(map(record))
         };
         let shape = Shape::Record(FIELDS);
         assert_eq!(shape.add(record(1, &["b", "a"], "ok"), record(2, &["b"], "full")), record(3, &["a", "b"], "full"));

@@ -3,6 +3,7 @@
 use super::{Add, Call, Command, Done, Field, Group, Look, Refused, Run, Shape};
 use crate::cx::Cx;
 use crate::message::LOG_OFF;
+use hearth_storage::Condition;
 use serde_json::json;
 
 pub(super) const GROUP: Group = Group { name: "status", help: "How the server does.", commands: &[STATUS] };
@@ -24,6 +25,10 @@ const STATUS: Command = Command {
         Field::new("stanzas_out", "stanzas out").add(Add::Sum),
         Field::new("messages_logged", "messages logged").add(Add::Sum),
         Field::new("storage", "storage").add(Add::Worst),
+        // While it is not ok, what needs the disk is refused.
+        Field::new("storage_since", "storage so since").look(Look::TimeIfAny).add(Add::Worst),
+        Field::new("storage_cause", "the disk says").look(Look::IfAny).add(Add::Worst),
+        Field::new("storage_next", "what to do").look(Look::IfAny).add(Add::Worst),
         // There the promise to lose nothing does not hold.
         Field::new("log_off", "no log, messages can be lost").look(Look::IfAny),
     ]),
@@ -40,6 +45,8 @@ fn status(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
     let domains = |only: fn(&hearth_storage::DomainRecord) -> bool| -> Vec<String> {
         shard.domains.iter().filter(|record| only(record)).map(|record| record.domain.clone()).collect()
     };
+    let condition = shard.storage.condition;
+    let ill = condition != Condition::Ok;
     let record = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": cx.now.mono_ms / 1000,
@@ -53,7 +60,10 @@ fn status(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
         "stanzas_in": shard.stats.stanzas_in,
         "stanzas_out": shard.stats.stanzas_out,
         "messages_logged": shard.stats.messages_logged,
-        "storage": shard.storage_trouble.as_deref().unwrap_or("ok"),
+        "storage": condition.name(),
+        "storage_since": ill.then_some(shard.storage.since_ms),
+        "storage_cause": ill.then_some(&shard.storage.cause),
+        "storage_next": condition.next(),
     });
     Ok(Some(Done::Record(record.as_object().cloned().unwrap_or_default())))
 }

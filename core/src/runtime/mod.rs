@@ -132,7 +132,10 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         slot_key: boot.slot_key,
         config: Arc::new(Mutex::new(Arc::new(config.clone()))),
         edges,
-        audit: Arc::new(crate::audit::Audit::new(&config.data)),
+        audit: Arc::new(crate::audit::Audit::new(&config.data, {
+            let storage = storage.clone();
+            Box::new(move || storage.is_full())
+        })),
         clock,
         domains_changing: Arc::default(),
         deletions: Arc::default(),
@@ -161,6 +164,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             own,
             peers: mailboxes.clone(),
             storage: storage.clone(),
+            health_seen: 0,
             pool: pool.clone(),
             clock,
             links: BTreeMap::new(),

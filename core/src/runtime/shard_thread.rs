@@ -32,6 +32,8 @@ pub(crate) struct ShardThread {
     pub(crate) own: Mailbox,
     pub(crate) peers: Vec<Mailbox>,
     pub(crate) storage: StorageHandle,
+    /// News of its health that the shard had.
+    pub(crate) health_seen: u64,
     pub(crate) pool: Arc<Pool>,
     pub(crate) clock: Clock,
     pub(crate) links: BTreeMap<LinkId, LinkIo>,
@@ -67,6 +69,9 @@ impl ShardThread {
             }
             let now = self.clock.now();
             self.out.wake_at_ms = None;
+            if let Some(health) = self.storage.health(&mut self.health_seen) {
+                self.shard.handle(Input::Storage(health), now, &mut self.out);
+            }
             self.take_mail(now);
             self.read_links(now);
             self.shard.handle(Input::EndOfTurn, now, &mut self.out);
