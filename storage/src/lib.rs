@@ -248,6 +248,8 @@ impl Change {
             | Change::DeleteAccount { .. }
             | Change::PutMarks { .. }
             | Change::PutLastSeen { .. }
+            | Change::PutSession { .. }
+            | Change::RemoveSession { .. }
             | Change::RemoveDomain { .. }
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
