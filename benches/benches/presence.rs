@@ -84,7 +84,7 @@ impl World {
                 link_version: to_core::VERSION_MAX,
                 edges_before: Vec::new(),
             };
-            Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(SeededRandom::new(7)))
+            Shard::new(settings, Domains::new(vec![domain.clone()]), &[], Box::new(SeededRandom::new(7)))
         };
         let mut world = World {
             storage,

@@ -171,6 +171,13 @@ impl AccountLog {
         }
     }
 
+    /// A session that is adopted or restored was sent it, and its client is not known to have had it.
+    pub fn found_unwritten(&mut self, id: LogId) {
+        if let Ok(at) = self.unknown.binary_search(&id) {
+            self.unknown.remove(at);
+        }
+    }
+
     /// Whether a session to which an earlier core sent all up to `log` has had it, or it was not for it.
     pub fn had(&self, id: LogId, log: LogId) -> bool {
         id <= log && self.unknown.binary_search(&id).is_ok()

@@ -18,7 +18,7 @@ use crate::link::{Link, LinkId};
 use crate::offline;
 use crate::outputs::Event;
 use crate::recovery;
-use crate::session::{Entry, Inbound, Outbound, Session, SessionKey, Visibility};
+use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
 use hearth_storage::LogId;
 use hearth_wire::StreamCondition;
@@ -115,6 +115,10 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
     if !ours || entries > limits::ENTRIES_MAX as u64 {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
     }
+    // Resumed elsewhere since: this is the socket it was resumed from.
+    if cx.shard.recovery.as_ref().and_then(|recovery| recovery.on_record(frame.stream)) > Some(generation) {
+        return refuse(cx, link, counter, generation, StreamCondition::Conflict);
+    }
     let returned = Returned {
         link,
         counter,
@@ -158,12 +162,15 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     }
     if let Some(other) = cx.session_of(account, jid.as_str()) {
         // Of two sockets for one full JID the later bind is meant.
-        if cx.session(other).is_some_and(|other| other.bound > contents.bound) {
+        let later = |other: &Session| (other.bound, other.adopted) > (contents.bound, returned.generation);
+        if cx.session(other).is_some_and(later) {
             return Err(StreamCondition::Conflict);
         }
         cx.close_session(other, Some(StreamCondition::Conflict), "replaced by a newer session");
     }
     let generation = cx.next_generation(slot);
+    let unwritten: Vec<_> = returned.unwritten.iter().map(|logged| (logged.entry, LogId(logged.log))).collect();
+    let outbound = Outbound::of_earlier(returned.entry, returned.written, &unwritten, returned.log);
     let mut session = Session {
         account,
         jid: jid.clone(),
@@ -173,9 +180,11 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         link: returned.link,
         counter: returned.counter,
         inbound: Inbound::adopted(returned.settled),
-        outbound: outbound(&returned),
+        outbound: Outbound { sent_bytes: returned.delivered_bytes, credit_bytes: returned.credit, ..outbound },
         sm: None,
         capsule_due: false,
+        on_record: true,
+        adopted: returned.generation,
         adopted_log: returned.log,
         presence: None,
         priority: 0,
@@ -191,29 +200,18 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         account.sessions.push(key);
         returned.recent.iter().for_each(|id| account.log.found_delivered(LogId(*id)));
     }
-    for logged in &returned.unwritten {
-        cx.track_inflight(key, LogId(logged.log));
-    }
+    cx.track_unwritten(key, &unwritten);
     let (counter, before, settled) = (returned.counter, returned.generation, returned.settled);
     let credit = cx.shard.settings.limits.session_window_bytes;
     let attached = Attached { counter, before, generation, received: settled, settled, credit };
     cx.out.frame(returned.link, &ToEdge::Attached(attached));
     cx.event(Event::SessionAdopted { jid: jid.as_str().to_owned() });
+    if let Some(recovery) = &mut cx.shard.recovery {
+        recovery.returned(contents.stream);
+    }
     capsule::changed(cx, key);
     if cx.session(key).is_some_and(Session::receives_bare) {
         offline::on_available(cx, key);
     }
     Ok(())
-}
-
-/// The outbound list as the edge has it: what is not written, of which only the log knows what it was.
-fn outbound(returned: &Returned) -> Outbound {
-    let mut outbound = Outbound::new(returned.credit);
-    outbound.sent_bytes = returned.delivered_bytes;
-    outbound.last = returned.entry;
-    let log = |entry| returned.unwritten.iter().find(|logged| logged.entry == entry);
-    let entries = returned.written.saturating_add(1)..=returned.entry;
-    outbound.entries =
-        entries.map(|entry| log(entry).map_or(Entry::Gone, |logged| Entry::Logged(LogId(logged.log)))).collect();
-    outbound
 }

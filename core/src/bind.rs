@@ -8,7 +8,7 @@ use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
 use hearth_storage::LogId;
-use hearth_wire::ids::StreamId;
+use hearth_wire::ids::{Generation, StreamId};
 use hearth_wire::to_core::Bind;
 use hearth_wire::to_edge::{BindRefused, Bound, ToEdge};
 use hearth_wire::{StanzaCondition, StreamCondition};
@@ -85,6 +85,8 @@ fn bind(
         counter,
         sm: None,
         capsule_due: false,
+        on_record: false,
+        adopted: Generation::default(),
         adopted_log: LogId(0),
         inbound: Inbound::new(),
         outbound: Outbound::new(credit),

@@ -87,6 +87,11 @@ impl<'a> Contents<'a> {
         }
     }
 
+    /// Reads what [`contents`] made.
+    pub fn of_record(bytes: &[u8]) -> Option<Contents<'_>> {
+        bytes.split_first().filter(|(version, _)| **version == VERSION).and_then(|(_, text)| Contents::read(text))
+    }
+
     /// Reads what [`open`] gave.
     pub fn read(text: &[u8]) -> Option<Contents<'_>> {
         postcard::take_from_bytes(text).ok().map(|(contents, _)| contents)
@@ -122,6 +127,14 @@ pub fn changed(cx: &mut Cx<'_>, key: SessionKey) {
         session.capsule_due = true;
         cx.shard.capsules_due.push(key);
     }
+    cx.shard.records_due.insert(key);
+}
+
+/// The same for storage, not sealed.
+pub fn contents(cx: &Cx<'_>, session: &Session) -> Vec<u8> {
+    let credentials = cx.account(session.account).map_or(0, |account| account.credentials_generation);
+    // Plain data into memory: nothing that fails.
+    postcard::to_extend(&Contents::of(session, credentials), vec![VERSION]).unwrap_or_default()
 }
 
 /// End of a turn: sends what is due, on links that know what to do with it.

@@ -447,6 +447,7 @@ impl Cx<'_> {
     /// Unloads accounts nobody uses and stores what may be stored late, a bounded share per call.
     pub fn sweep(&mut self) {
         crate::login::sweep(self);
+        crate::records::sweep(self);
         for key in std::mem::take(&mut self.shard.unread) {
             crate::message::advance(self, key);
         }

@@ -6,6 +6,7 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
+use crate::records;
 use crate::session::{Entry, Held, KeptOverlay, Session, SessionKey};
 use hearth_storage::LogId;
 use hearth_wire::stanza::{Overlay, SharedStanza};
@@ -246,7 +247,18 @@ impl Cx<'_> {
         self.release_held(key);
     }
 
-    pub(crate) fn track_inflight(&mut self, key: SessionKey, id: LogId) {
+    /// A session of an earlier core was sent these records, which its client has not acknowledged.
+    pub fn track_unwritten(&mut self, key: SessionKey, unwritten: &[(u64, LogId)]) {
+        let Some(account) = self.session(key).map(|session| session.account) else { return };
+        for (_, id) in unwritten {
+            if let Some(account) = self.account_mut(account) {
+                account.log.found_unwritten(*id);
+            }
+            self.track_inflight(key, *id);
+        }
+    }
+
+    fn track_inflight(&mut self, key: SessionKey, id: LogId) {
         let Some(account) = self.session(key).map(|session| session.account) else { return };
         let Some(account) = self.account_mut(account) else { return };
         match account.log.inflight.iter_mut().rev().find(|entry| entry.id == id) {
@@ -281,6 +293,7 @@ impl Cx<'_> {
         let Some(session) = self.shard.sessions.remove(key.0) else { return };
         self.shard.by_socket.remove(&(session.link, session.counter));
         self.shard.parked.remove(key);
+        records::on_end(self, &session);
         if let Some(account) = self.account_mut(session.account) {
             account.sessions.retain(|other| *other != key);
             account.sessions.shrink_to_fit();
@@ -357,6 +370,7 @@ fn number<'a>(session: &mut Session, stanza: &SharedStanza, overlay: &Overlay<'a
     let entry = Entry::Kept(kept(session, stanza, overlay, log));
     let outbound = &mut session.outbound;
     outbound.last = outbound.last.saturating_add(1);
+    outbound.log = outbound.log.max(log.unwrap_or(LogId(0)));
     outbound.sent_bytes = outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64);
     outbound.entries.push_back(entry);
     Target { counter: session.counter, generation: session.generation, entry: outbound.last, overlay: *overlay }

@@ -53,6 +53,7 @@ pub mod private_storage;
 pub mod process;
 pub mod provision;
 pub mod random;
+pub mod records;
 pub mod recovery;
 pub mod register;
 pub mod reply;

@@ -129,6 +129,12 @@ pub const RESUME_SETTLE_MS: u64 = 5_000;
 /// adopted by the next core, its stream ends with `reset`.
 pub const CAPSULE_BYTES_MAX: usize = 64 * 1024;
 
+/// Sessions whose records are stored or removed per sweep. More wait for the next one.
+pub const RECORDS_PER_SWEEP: usize = 4_096;
+
+/// Accounts that are loaded at once for sessions of the core before this one. More wait.
+pub const RESTORED_AT_ONCE_MAX: usize = 256;
+
 /// Frames and messages of other shards that wait while sessions are adopted. What edges may send is bounded
 /// by their links' credit, what shards may by their outboxes; past this number the wait ends.
 pub const RECOVERY_WAITING_MAX: usize = 1 << 20;

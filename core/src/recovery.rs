@@ -6,13 +6,14 @@ use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
+use crate::records::{self, Before};
 use crate::route::PeerMessage;
 use crate::shard;
 use hearth_storage::EdgeRun;
 use hearth_wire::codec;
-use hearth_wire::ids::{EdgeIncarnation, ShardIndex};
+use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, StreamId};
 use hearth_wire::to_core::{Hello, ToCore};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// See the module.
 pub struct Recovery {
@@ -22,6 +23,10 @@ pub struct Recovery {
     expected: BTreeSet<(Box<str>, EdgeIncarnation, u16)>,
     /// Sessions whose accounts are being loaded.
     pub adopting: usize,
+    /// Sessions on record that were not returned yet.
+    before: BTreeMap<StreamId, Before>,
+    /// Those of them that were parked.
+    parked: Vec<StreamId>,
     waiting: VecDeque<Waiting>,
 }
 
@@ -32,14 +37,27 @@ enum Waiting {
 
 impl Recovery {
     /// `None`: nobody had a session, there is nothing to wait for.
-    pub fn of(runs: &[EdgeRun]) -> Option<Box<Recovery>> {
+    pub fn of(runs: &[EdgeRun], before: Vec<Before>) -> Option<Box<Recovery>> {
         let loops = |run: &EdgeRun| {
             let (edge, incarnation) = (run.edge.clone(), run.incarnation);
             (0..run.event_loops).map(move |event_loop| (edge.as_str().into(), incarnation, event_loop))
         };
         let expected: BTreeSet<_> = runs.iter().flat_map(loops).collect();
-        let recovery = Recovery { until_ms: None, expected, adopting: 0, waiting: VecDeque::new() };
-        (!recovery.expected.is_empty()).then(|| Box::new(recovery))
+        let before: BTreeMap<_, _> = before.into_iter().map(|before| (before.1.stream, before)).collect();
+        let parked = before.values().filter(|(_, record)| record.parked.is_some()).map(|(_, r)| r.stream).collect();
+        let none = expected.is_empty() && before.is_empty();
+        let recovery = Recovery { until_ms: None, expected, adopting: 0, before, parked, waiting: VecDeque::new() };
+        (!none).then(|| Box::new(recovery))
+    }
+
+    /// Which attachment of a session is on record.
+    pub fn on_record(&self, stream: StreamId) -> Option<Generation> {
+        self.before.get(&stream).map(|(_, record)| record.generation)
+    }
+
+    /// An edge has the session.
+    pub fn returned(&mut self, stream: StreamId) {
+        self.before.remove(&stream);
     }
 }
 
@@ -94,13 +112,42 @@ pub fn advance(cx: &mut Cx<'_>) {
     let now_ms = cx.now.mono_ms;
     let Some(recovery) = &mut cx.shard.recovery else { return };
     let until_ms = *recovery.until_ms.get_or_insert(now_ms.saturating_add(limits::LINK_GRACE_MS));
-    let returned = recovery.expected.is_empty() && recovery.adopting == 0;
-    if !returned && now_ms < until_ms && recovery.waiting.len() <= limits::RECOVERY_WAITING_MAX {
+    let late = now_ms >= until_ms || recovery.waiting.len() > limits::RECOVERY_WAITING_MAX;
+    if !recovery.expected.is_empty() && !late {
         return cx.out.wake_at(until_ms);
     }
+    restore_parked(cx);
+    let settled = |recovery: &Recovery| recovery.adopting == 0 && recovery.parked.is_empty();
+    if late || cx.shard.recovery.as_deref().is_some_and(settled) {
+        finish(cx);
+    } else {
+        cx.out.wake_at(until_ms);
+    }
+}
+
+/// No edge has sessions on record that were parked: they can be resumed as soon as anybody is heard. So many at a
+/// time.
+fn restore_parked(cx: &mut Cx<'_>) {
+    loop {
+        let Some(recovery) = cx.shard.recovery.as_mut().filter(|r| r.adopting < limits::RESTORED_AT_ONCE_MAX) else {
+            return;
+        };
+        let Some(stream) = recovery.parked.pop() else { return };
+        let Some(before) = recovery.before.remove(&stream) else { continue };
+        recovery.adopting = recovery.adopting.saturating_add(1);
+        records::restore(cx, before, |cx| {
+            if let Some(recovery) = &mut cx.shard.recovery {
+                recovery.adopting = recovery.adopting.saturating_sub(1);
+            }
+        });
+    }
+}
+
+fn finish(cx: &mut Cx<'_>) {
     let Some(recovery) = cx.shard.recovery.take() else { return };
     let missing = recovery.expected.len();
     cx.event(Event::Recovered { sessions: cx.shard.sessions.len(), missing });
+    cx.shard.not_returned.extend(recovery.before.into_values());
     for waiting in recovery.waiting {
         match waiting {
             Waiting::Peer { from, message } => shard::on_peer(cx, from, message),

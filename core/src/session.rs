@@ -45,6 +45,10 @@ pub struct Session {
     pub sm: Option<Box<Sm>>,
     /// Its capsule at the edge is not what it should be.
     pub capsule_due: bool,
+    /// Storage knows of it.
+    pub on_record: bool,
+    /// Its generation in the core before this one.
+    pub adopted: Generation,
     /// Records of the account's log up to this one were sent to it by an earlier core, or were not for it.
     pub adopted_log: LogId,
     pub inbound: Inbound,
@@ -215,6 +219,8 @@ pub struct Outbound {
     pub last: u64,
     pub sent_bytes: u64,
     pub credit_bytes: u64,
+    /// The greatest log id among what was emitted.
+    pub log: LogId,
     /// Emitted and not written, oldest first; their numbers end at `last`.
     pub entries: VecDeque<Entry>,
     /// Not yet emitted for want of credit, oldest first.
@@ -325,6 +331,7 @@ impl Outbound {
             last: 0,
             sent_bytes: 0,
             credit_bytes,
+            log: LogId(0),
             entries: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -338,6 +345,23 @@ impl Outbound {
     /// Its client reads so slowly that half of what may be held is: what can wait elsewhere does.
     pub fn is_behind(&self, held_max: usize) -> bool {
         self.held_bytes > held_max / 2
+    }
+
+    /// As an edge or a record has it: of what was sent by an earlier core, up to `entry` and written up to `written`,
+    /// only is known which lies in the log.
+    pub fn of_earlier(entry: u64, written: u64, unwritten: &[(u64, LogId)], log: LogId) -> Outbound {
+        let mut outbound = Outbound::new(0);
+        (outbound.last, outbound.log) = (entry, log);
+        let logged = |entry: u64| unwritten.iter().find(|(at, _)| *at == entry).map(|(_, id)| *id);
+        let entries = written.saturating_add(1)..=entry;
+        outbound.entries = entries.map(|entry| logged(entry).map_or(Entry::Gone, Entry::Logged)).collect();
+        outbound
+    }
+
+    /// Of what is not written, the entries that lie in the log.
+    pub fn unwritten(&self) -> Vec<(u64, LogId)> {
+        let first = self.last.saturating_sub(self.entries.len() as u64).saturating_add(1);
+        (first..).zip(&self.entries).filter_map(|(at, entry)| Some((at, entry.log()?))).collect()
     }
 
     /// Entries up to `entry` were written; returns their log ids. A mark from nowhere is ignored.

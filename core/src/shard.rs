@@ -24,6 +24,7 @@ use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
 use crate::presence::fanout::{self, Due};
 use crate::random::Random;
+use crate::records::{self, Before};
 use crate::recovery::{self, Recovery};
 use crate::register;
 use crate::route::{Current, PeerMessage, bare};
@@ -35,7 +36,7 @@ use crate::sm;
 use crate::tally::{Prefix, Tally};
 use hearth_storage::{Answered, EdgeRecord, EdgeRun, Health, QuestionId};
 use hearth_wire::BareJid;
-use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey};
+use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
 use hearth_wire::stanza::StanzaType;
 use hearth_wire::to_core::{StanzaIn, ToCore};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -160,6 +161,12 @@ pub struct Shard {
     /// Sessions whose resumption waits until their stanzas are settled.
     pub resuming: Vec<SessionKey>,
     pub capsules_due: Vec<SessionKey>,
+    /// Sessions of which storage knows too little, and those it need not know of any more.
+    pub records_due: BTreeSet<SessionKey>,
+    pub records_gone: VecDeque<(BareJid, StreamId)>,
+    /// Sessions of the core before this one that nobody returned, and how many of them are being ended.
+    pub not_returned: VecDeque<Before>,
+    pub burying: usize,
     /// Edges on record as linked; kept by the first shard.
     pub edge_runs: BTreeMap<Box<str>, EdgeIncarnation>,
     /// `None` once every session of the core before this one is adopted or given up.
@@ -195,13 +202,22 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub fn new(settings: Settings, domains: Domains, mut random: Box<dyn Random + Send>) -> Shard {
+    /// `sessions_before`: those on record, of whichever shard's slots.
+    pub fn new(
+        settings: Settings,
+        domains: Domains,
+        sessions_before: &[Before],
+        mut random: Box<dyn Random + Send>,
+    ) -> Shard {
         let mut seed = [0; 8];
         random.fill_bytes(&mut seed);
         let shards = usize::from(settings.shards);
+        let slots = Slots::new(settings.shards, settings.epoch);
+        let ours = |(account, _): &&Before| slots.owner(settings.slot_key.slot(account.as_str())) == settings.index;
+        let before = sessions_before.iter().filter(ours).cloned().collect();
         Shard {
             accounts: Accounts::new(u64::from_le_bytes(seed)),
-            slots: Slots::new(settings.shards, settings.epoch),
+            slots,
             random,
             domains,
             links: BTreeMap::new(),
@@ -217,8 +233,12 @@ impl Shard {
             parked: sm::Parked::default(),
             resuming: Vec::new(),
             capsules_due: Vec::new(),
+            records_due: BTreeSet::new(),
+            records_gone: VecDeque::new(),
+            not_returned: VecDeque::new(),
+            burying: 0,
             edge_runs: settings.edges_before.iter().map(|run| (run.edge.as_str().into(), run.incarnation)).collect(),
-            recovery: Recovery::of(&settings.edges_before),
+            recovery: Recovery::of(&settings.edges_before, before),
             by_socket: hashbrown::HashMap::default(),
             questions: BTreeMap::new(),
             next_question: 1,
@@ -421,6 +441,7 @@ fn end_of_turn(cx: &mut Cx<'_>) {
     recovery::advance(cx);
     edges::expire_lost(cx);
     edges::close_some(cx);
+    records::bury_some(cx);
     sm::advance(cx);
     sm::expire(cx);
     drain::tell_some(cx);
@@ -443,7 +464,7 @@ fn end_of_turn(cx: &mut Cx<'_>) {
         cx.sweep();
     }
     let at_ms = cx.shard.next_sweep_ms;
-    if !cx.shard.accounts.is_empty() {
+    if !cx.shard.accounts.is_empty() || !cx.shard.records_gone.is_empty() {
         cx.out.wake_at(at_ms);
     }
 }

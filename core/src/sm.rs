@@ -16,6 +16,7 @@ use crate::features::{Feature, Spec};
 use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
+use crate::records;
 use crate::session::{Session, SessionKey};
 use hearth_wire::to_core::{Resume, SmEnable};
 use hearth_wire::to_edge::{Close, ResumeFailed, Resumed, SmEnabled, ToEdge};
@@ -56,6 +57,8 @@ pub struct Sm {
 pub struct Resuming {
     credit: u64,
     until_ms: u64,
+    /// The new generation is durable: whatever an edge still has of the old one is worth nothing.
+    on_record: bool,
 }
 
 /// Sessions without a socket, by when their time is up.
@@ -77,6 +80,11 @@ impl Parked {
         if let Some(until_ms) = self.until_ms.remove(&key) {
             self.due.remove(&(until_ms, key));
         }
+    }
+
+    /// Until when it waits, `Now::mono_ms`.
+    pub fn until_ms(&self, key: SessionKey) -> Option<u64> {
+        self.until_ms.get(&key).copied()
     }
 
     pub fn len(&self) -> usize {
@@ -131,6 +139,14 @@ pub fn park(cx: &mut Cx<'_>, key: SessionKey) {
     let until_ms = now_ms.saturating_add(u64::from(max_s).saturating_mul(1000));
     cx.shard.parked.insert(key, until_ms);
     cx.out.wake_at(until_ms);
+    records::on_park(cx, key);
+}
+
+/// A session of the core before this one, that has no socket, waits so much longer.
+pub fn restore(cx: &mut Cx<'_>, key: SessionKey, left_ms: u64) {
+    let until_ms = cx.now.mono_ms.saturating_add(left_ms);
+    cx.shard.parked.insert(key, until_ms);
+    cx.out.wake_at(until_ms);
 }
 
 /// §5: an authenticated socket asks for a session of its account.
@@ -182,17 +198,22 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (0, 0);
     let logged = session.outbound.back_to(handled);
     session.outbound.log_waits |= !logged.is_empty();
+    let generation = session.generation;
     if let Some(sm) = &mut session.sm {
-        sm.resuming = Some(Resuming { credit, until_ms });
+        sm.resuming = Some(Resuming { credit, until_ms, on_record: false });
     }
-    for id in logged {
-        if let Some(account) = cx.account_mut(account) {
-            account.log.inflight_done(id, false);
-        }
+    if let Some(account) = cx.account_mut(account) {
+        logged.into_iter().for_each(|id| account.log.inflight_done(id, false));
     }
     cx.shard.resuming.push(key);
     cx.out.wake_at(until_ms);
-    go_on(cx, key);
+    records::put(cx, key, move |cx, durable| {
+        let resuming = cx.session_at(key, generation).and_then(|s| s.sm.as_mut()).and_then(|sm| sm.resuming.as_mut());
+        if let Some(resuming) = resuming {
+            resuming.on_record = durable;
+            go_on(cx, key);
+        }
+    });
 }
 
 /// The entry that `h` means: the counter is of 32 bits (§4) and cannot lie outside of what is not acknowledged.
@@ -241,9 +262,9 @@ pub fn advance(cx: &mut Cx<'_>) {
 fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
     let (now_ms, window) = (cx.now.mono_ms, cx.shard.settings.limits.session_window_bytes);
     let Some(session) = cx.session_mut(key) else { return };
-    let Some(Resuming { credit, until_ms }) = session.sm.as_ref().and_then(|sm| sm.resuming) else { return };
+    let Some(Resuming { credit, until_ms, on_record }) = session.sm.as_ref().and_then(|sm| sm.resuming) else { return };
     let (link, counter) = (session.link, session.counter);
-    if session.inbound.settled() < session.inbound.received() {
+    if !on_record || session.inbound.settled() < session.inbound.received() {
         if now_ms >= until_ms {
             // Storage is slow or fails: the client would take for handled what is not. It may ask again.
             park(cx, key);

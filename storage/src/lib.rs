@@ -525,9 +525,13 @@ pub struct ParkedRecord {
     pub until_ms: u64,
     /// Inbound: the last stanza of its client that is settled.
     pub settled: u64,
-    /// Outbound: the last entry that its client acknowledged, and those behind it that lie in the log.
+    /// Outbound: the last entry it was sent, the last that its client acknowledged, and those between that lie in
+    /// the log.
+    pub entry: u64,
     pub written: u64,
-    pub unwritten: Vec<LogId>,
+    pub unwritten: Vec<(u64, LogId)>,
+    /// The greatest log id it was sent.
+    pub log: LogId,
 }
 
 /// What bounds registration and passwords where users choose them in-band (XEP-0077). `None` stands

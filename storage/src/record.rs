@@ -175,9 +175,12 @@ mod tests {
             parked: None,
         };
         check(&session, "010101010101010101010101010101010102ac0202080900");
-        let unwritten = vec![LogId(300)];
-        let parked = Some(ParkedRecord { until_ms: 300, settled: 4, written: 5, unwritten });
-        check(&SessionRecord { parked, ..session }, "010101010101010101010101010101010102ac0202080901ac02040501ac02");
+        let unwritten = vec![(6, LogId(300))];
+        let parked = Some(ParkedRecord { until_ms: 300, settled: 4, entry: 7, written: 5, unwritten, log: LogId(9) });
+        check(
+            &SessionRecord { parked, ..session },
+            "010101010101010101010101010101010102ac0202080901ac020407050106ac0209",
+        );
         check(&EdgeRun { edge: "a".to_owned(), incarnation: 300, event_loops: 2 }, "010161ac0202");
         check(&domain, "0103612e62020178010179000000000000000000000000");
         let rules = RegistrationRules {

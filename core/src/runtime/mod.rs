@@ -158,7 +158,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
         let thread = shard_thread::ShardThread {
             index,
-            shard: Shard::new(settings, domains.clone(), Box::new(OsRandom::new())),
+            shard: Shard::new(settings, domains.clone(), &boot.sessions, Box::new(OsRandom::new())),
             poll,
             inbox,
             own,

@@ -183,16 +183,17 @@ impl Core {
 
     /// The core dies with all that was not stored, and starts again over what was.
     pub(crate) fn crash(&mut self) {
+        let boot = self.storage.boot().unwrap();
         let run = EdgeRun { edge: "edge".to_owned(), incarnation: 1, event_loops: 1 };
         let domains = ["example.net", "example.org"].map(hearth_storage::DomainRecord::new).to_vec();
         self.shards = std::mem::take(&mut self.shards)
             .into_iter()
             .map(|shard| {
                 let mut settings = shard.settings;
-                settings.epoch += 1;
+                settings.epoch = boot.epoch;
                 settings.edges_before = vec![run.clone()];
                 let random = SeededRandom::new(settings.epoch * 1000 + u64::from(settings.index));
-                Shard::new(settings, Domains::new(domains.clone()), Box::new(random))
+                Shard::new(settings, Domains::new(domains.clone()), &boot.sessions, Box::new(random))
             })
             .collect();
         self.outputs.iter_mut().for_each(|out| *out = Outputs::default());

@@ -149,7 +149,7 @@ impl Core {
                 edges_before: boot.edge_runs.clone(),
             };
             let random = SeededRandom::new(u64::from(index).wrapping_add(1));
-            Shard::new(settings, Domains::new(domains.to_vec()), Box::new(random))
+            Shard::new(settings, Domains::new(domains.to_vec()), &[], Box::new(random))
         };
         let count = usize::from(shards);
         let mut core = Core {

@@ -54,7 +54,14 @@ pub(crate) fn session(byte: u8) -> SessionRecord {
         stream: StreamId([byte; 16]),
         generation: Generation { epoch: 1, counter: u64::from(byte) },
         contents: vec![byte; 100],
-        parked: Some(ParkedRecord { until_ms: 7, settled: 1, written: 2, unwritten: vec![LogId(3)] }),
+        parked: Some(ParkedRecord {
+            until_ms: 7,
+            settled: 1,
+            entry: 4,
+            written: 2,
+            unwritten: vec![(3, LogId(3))],
+            log: LogId(3),
+        }),
     }
 }
 

@@ -61,7 +61,7 @@ impl Machines {
                 link_version: VERSION_MAX,
                 edges_before: Vec::new(),
             };
-            Shard::new(settings, domains.clone(), Box::new(SeededRandom::new(u64::from(index))))
+            Shard::new(settings, domains.clone(), &[], Box::new(SeededRandom::new(u64::from(index))))
         });
         let mut machines = Machines {
             shards: shards.collect(),

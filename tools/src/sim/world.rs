@@ -146,7 +146,7 @@ impl World {
                 edges_before: Vec::new(),
             };
             let random = SeededRandom::new(random.next_u64());
-            Shard::new(settings, Domains::new(vec![domain.clone()]), Box::new(random))
+            Shard::new(settings, Domains::new(vec![domain.clone()]), &[], Box::new(random))
         });
         let shards: Vec<Shard> = shards.collect();
         // Small, so that sessions wait for it now and then.

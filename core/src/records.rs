@@ -1,0 +1,186 @@
+//! Sessions on record: what the next core must know of, should this one end. Stored late and not waited for; only
+//! resumption waits, since it makes what another edge may still have of the session worthless.
+//!
+//! ```text
+//!  bind, change ──late──▶ on record ──▶ end: removed, late
+//!                           │ ▲
+//!            socket lost    ▼ │ resumed: durable before the answer
+//!                         parked: at once
+//!
+//!  the next core: adopted (attach.rs), restored as parked, or, if nobody returns it, told of as gone, once
+//! ```
+
+use crate::account::AccountKey;
+use crate::capsule::{self, Contents};
+use crate::cx::Cx;
+use crate::limits;
+use crate::link::LinkId;
+use crate::outputs::Event;
+use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
+use crate::sm;
+use hearth_storage::{Answer, Ask, Change, LogId, ParkedRecord, SessionRecord};
+use hearth_wire::BareJid;
+use hearth_wire::ids::StreamId;
+
+#[cfg(test)]
+mod tests;
+
+/// A session of the core before this one.
+pub type Before = (BareJid, SessionRecord);
+
+/// Stores what changed of sessions, a bounded share per call.
+pub fn sweep(cx: &mut Cx<'_>) {
+    for _ in 0..limits::RECORDS_PER_SWEEP {
+        let Some(key) = cx.shard.records_due.pop_first() else { break };
+        put(cx, key, |_, _| {});
+    }
+    let gone = cx.shard.records_gone.len().min(limits::RECORDS_PER_SWEEP);
+    for (account, stream) in cx.shard.records_gone.drain(..gone).collect::<Vec<_>>() {
+        remove(cx, account, stream);
+    }
+}
+
+/// Stores a session as it is; `then` hears whether it is durable.
+pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool) + Send + 'static) {
+    let Some(session) = cx.session(key) else { return };
+    let Some(account) = cx.account(session.account).filter(|account| account.moved.is_none() && !account.gone) else {
+        return;
+    };
+    let (slot, account) = (account.slot, account.jid.clone());
+    let record = SessionRecord {
+        stream: session.stream,
+        generation: session.generation,
+        contents: capsule::contents(cx, session),
+        parked: cx.shard.parked.until_ms(key).map(|until_ms| ParkedRecord {
+            until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
+            settled: session.inbound.settled(),
+            entry: session.outbound.last,
+            written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
+            unwritten: session.outbound.unwritten(),
+            log: session.outbound.log,
+        }),
+    };
+    if let Some(session) = cx.session_mut(key) {
+        session.on_record = true;
+    }
+    cx.shard.records_due.remove(&key);
+    let changes = vec![Change::PutSession { account, session: record }];
+    cx.ask(
+        slot,
+        Ask::Apply { changes },
+        Box::new(move |cx, answer| {
+            if let Answer::Failed(cause) = &answer {
+                cx.event(Event::StorageFailed { doing: "record a session", cause: cause.to_string() });
+            }
+            then(cx, matches!(answer, Answer::Applied));
+        }),
+    );
+}
+
+/// The session has lost its socket: on record at once, with all that its client may have had.
+pub fn on_park(cx: &mut Cx<'_>, key: SessionKey) {
+    put(cx, key, |_, _| {});
+    if let Some(account) = cx.session(key).map(|session| session.account) {
+        cx.store_lazily(account);
+    }
+}
+
+/// The session ends.
+pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
+    if let Some(account) = cx.account(session.account).filter(|_| session.on_record) {
+        let account = account.jid.clone();
+        cx.shard.records_gone.push_back((account, session.stream));
+    }
+}
+
+fn remove(cx: &mut Cx<'_>, account: BareJid, stream: StreamId) {
+    let slot = cx.shard.settings.slot_key.slot(account.as_str());
+    let then = |cx: &mut Cx<'_>, answer| {
+        // Its account may be gone, or another shard's: then so is the record, or the next core finds nobody.
+        if let Answer::Failed(cause) = answer {
+            cx.event(Event::StorageFailed { doing: "forget a session", cause: cause.to_string() });
+        }
+    };
+    cx.ask(slot, Ask::Apply { changes: vec![Change::RemoveSession { account, stream }] }, Box::new(then));
+}
+
+/// Brings a session of the core before this one back, without a socket: to be resumed until its time is up, or,
+/// if nobody can, to end at once, so that all who were told that it is there hear that it is not.
+pub fn restore(cx: &mut Cx<'_>, before: Before, then: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
+    let (jid, record) = before;
+    cx.with_account(&jid.clone(), move |cx, account| {
+        if account.is_none_or(|account| restore_into(cx, account, &record).is_none()) {
+            cx.shard.records_gone.push_back((jid, record.stream));
+        }
+        then(cx);
+    });
+}
+
+/// `None`: there is nothing to bring back.
+fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) -> Option<()> {
+    let contents = Contents::of_record(&record.contents)?;
+    let jid = contents.full_jid()?;
+    let known = cx.account(account)?;
+    let same = known.disabled.is_none() && known.credentials_generation == contents.credentials;
+    let slot = known.slot;
+    // Somebody has bound the resource since.
+    if cx.session_of(account, jid.as_str()).is_some() {
+        return None;
+    }
+    let generation = cx.next_generation(slot);
+    let parked = record.parked.as_ref().filter(|_| same);
+    let outbound = parked.map_or_else(
+        || Outbound::new(0),
+        |parked| Outbound::of_earlier(parked.entry, parked.written, &parked.unwritten, parked.log),
+    );
+    let mut session = Session {
+        account,
+        jid,
+        stream: record.stream,
+        generation,
+        bound: contents.bound,
+        link: LinkId::NOWHERE,
+        counter: 0,
+        inbound: Inbound::adopted(parked.map_or(0, |parked| parked.settled)),
+        outbound,
+        sm: None,
+        capsule_due: false,
+        on_record: true,
+        adopted: record.generation,
+        adopted_log: parked.map_or(LogId(0), |parked| parked.log),
+        presence: None,
+        priority: 0,
+        visibility: Visibility::Visible,
+        interested: false,
+        blocklist_asked: false,
+        directed: None,
+    };
+    contents.restore(&mut session);
+    // What came while nobody was there to have it waits in the log.
+    session.outbound.log_waits = true;
+    let key = SessionKey(cx.shard.sessions.insert(session));
+    let left_ms = parked.map_or(0, |parked| parked.until_ms.saturating_sub(cx.now.utc_ms));
+    sm::restore(cx, key, left_ms);
+    cx.account_mut(account)?.sessions.push(key);
+    if let Some(parked) = parked {
+        cx.track_unwritten(key, &parked.unwritten);
+    }
+    Some(())
+}
+
+/// End of a turn: those whom nobody returned end, so many at a time.
+pub fn bury_some(cx: &mut Cx<'_>) {
+    while cx.shard.burying < limits::RESTORED_AT_ONCE_MAX
+        && cx.shard.outboxes_calm()
+        && let Some(before) = cx.shard.not_returned.pop_front()
+    {
+        cx.shard.burying = cx.shard.burying.saturating_add(1);
+        restore(cx, before, |cx| {
+            cx.shard.burying = cx.shard.burying.saturating_sub(1);
+            cx.out.wake_at(cx.now.mono_ms);
+        });
+    }
+    if !cx.shard.not_returned.is_empty() {
+        cx.out.wake_at(cx.now.mono_ms.saturating_add(1));
+    }
+}

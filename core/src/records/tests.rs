@@ -1,0 +1,161 @@
+use crate::limits;
+use crate::testing::{Client, Core};
+use hearth_wire::{StanzaCondition, StreamCondition};
+
+fn message(to: &str, id: u32) -> String {
+    format!("<message to='{to}' id='{id}' type='chat'><body>b</body></message>")
+}
+
+fn ids(core: &mut Core, client: Client) -> Vec<String> {
+    let stanzas = core.take_stanzas(client);
+    stanzas.iter().filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned)).collect()
+}
+
+/// Ada with stream management, Grace, her friend, both on record; Ada's token.
+fn on_record() -> (Core, Client, Client, String) {
+    let mut core = Core::new(2);
+    core.friends("ada@example.org", "grace@example.org");
+    let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
+    let token = core.enable(ada, None);
+    for client in [grace, ada] {
+        core.send(client, "<presence/>");
+    }
+    core.advance(limits::MARKS_STORE_MS);
+    core.forget();
+    (core, ada, grace, token)
+}
+
+fn counted(core: &Core, client: Client) -> u32 {
+    let session = core.session(client).unwrap();
+    u32::try_from(session.outbound.last - session.sm.as_ref().unwrap().entry).unwrap()
+}
+
+/// Reads as a start does: nothing may be asked of the store afterwards.
+fn records(core: Core) -> usize {
+    core.storage.boot().unwrap().sessions.len()
+}
+
+#[test]
+fn who_was_parked_is_resumed_by_the_next_core() {
+    let (mut core, ada, grace, token) = on_record();
+    core.writing = false;
+    for n in 1..=3 {
+        core.send(grace, &message("ada@example.org", n));
+    }
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    core.send(grace, &message("ada@example.org", 4));
+    core.forget();
+    core.crash();
+    core.attach(&[grace]);
+    core.all_sent();
+    assert_eq!(core.take(grace), [""; 0], "Ada is not gone");
+    // It had read the first two.
+    let again = core.resume("ada@example.org", &token, h - 1);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+    assert_eq!(ids(&mut core, again), ["3", "4"]);
+    core.send(again, "<presence><status>back</status></presence>");
+    assert!(core.take(grace).concat().contains("back"));
+}
+
+#[test]
+fn whom_nobody_returns_is_told_of_as_gone_once() {
+    for shards in [1, 3] {
+        let mut core = Core::new(shards);
+        core.friends("ada@example.org", "grace@example.org");
+        let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
+        let mary = core.login("mary@example.org/tab");
+        core.send(grace, "<presence/>");
+        core.send(ada, "<presence/>");
+        // Invisible but to one: RFC 6121 §4.6.
+        core.send(mary, "<presence to='grace@example.org/phone'/>");
+        core.advance(limits::MARKS_STORE_MS);
+        core.forget();
+        core.crash();
+        core.attach(&[grace]);
+        core.all_sent();
+        let mut told = core.take(grace);
+        told.sort();
+        assert_eq!(
+            told,
+            [
+                "<presence type='unavailable' from='ada@example.org/desk' to='grace@example.org'/>",
+                "<presence type='unavailable' from='mary@example.org/tab' to='grace@example.org/phone'/>",
+            ]
+        );
+        core.advance(limits::MARKS_STORE_MS);
+        core.crash();
+        core.attach(&[grace]);
+        core.all_sent();
+        assert_eq!(core.take(grace), [""; 0]);
+    }
+}
+
+#[test]
+fn who_has_come_back_meanwhile_is_not_told_of_as_gone() {
+    let (mut core, _, grace, _) = on_record();
+    core.crash();
+    core.attach(&[grace]);
+    let ada = core.bind("ada@example.org/desk");
+    core.all_sent();
+    assert_eq!(core.jid(ada), "ada@example.org/desk");
+    core.send(ada, "<presence/>");
+    assert!(core.take(grace).last().unwrap().starts_with("<presence from='ada@example.org/desk'"));
+}
+
+#[test]
+fn a_socket_that_was_resumed_elsewhere_is_not_adopted() {
+    let (mut core, ada, grace, token) = on_record();
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    core.crash();
+    // The old socket's edge did not hear of it; it speaks first.
+    core.attach(&[ada, again, grace]);
+    core.all_sent();
+    assert_eq!(core.closed(ada), Some(Some(StreamCondition::Conflict)));
+    assert_eq!(core.session(again).map(|session| session.jid.as_str()), Some("ada@example.org/desk"));
+}
+
+#[test]
+fn a_resumption_is_durable_before_it_is_answered() {
+    let (mut core, ada, _, token) = on_record();
+    let h = counted(&core, ada);
+    core.holding = true;
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.edge(again).resumed, None);
+    core.holding = false;
+    core.answer();
+    assert!(core.edge(again).resumed.is_some());
+    core.close(again, false);
+    core.failing = true;
+    let third = core.resume("ada@example.org", &token, h);
+    core.advance(limits::RESUME_SETTLE_MS);
+    assert_eq!(core.edge(third).failed, Some(StanzaCondition::ResourceConstraint));
+}
+
+#[test]
+fn time_goes_on_while_there_is_no_core() {
+    let (mut core, ada, grace, token) = on_record();
+    let h = counted(&core, ada);
+    core.close(ada, false);
+    core.forget();
+    core.now.utc_ms += u64::from(limits::RESUME_S) * 1000;
+    core.crash();
+    core.attach(&[grace]);
+    core.all_sent();
+    assert!(core.take(grace).concat().contains("unavailable"));
+    let late = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.edge(late).failed, Some(StanzaCondition::ItemNotFound));
+}
+
+#[test]
+fn a_session_that_ended_is_not_on_record() {
+    let (mut core, ada, grace, _) = on_record();
+    for client in [ada, grace] {
+        assert!(core.session(client).unwrap().on_record);
+    }
+    core.close(ada, true);
+    core.close(grace, false);
+    core.advance(limits::MARKS_STORE_MS);
+    assert_eq!(records(core), 0);
+}
