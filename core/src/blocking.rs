@@ -10,8 +10,9 @@
 //! ```
 //! The blocked see what they would see of an account that does not exist or of one nobody is at. Subscriptions
 //! stay as they are, so that nobody is told of a block and an unblock restores all ("polite blocking", XEP-0191
-//! §4). What is blocked is a JID of any form, matched as XEP-0191 §6 says. An account can block neither itself
-//! nor, whatever domain it blocks, its own server.
+//! §4). What is blocked is a JID of any form, matched as XEP-0191 §6 says: a resource alone sees nothing of what is
+//! broadcast to its bare JID, but messages to that JID are for the account, whichever of its resources takes them.
+//! An account can block neither itself nor, whatever domain it blocks, its own server.
 
 use crate::account::{Account, AccountKey};
 use crate::capsule;
@@ -72,6 +73,15 @@ impl Account {
     /// Whether the account wants nothing of a prepared address.
     pub fn blocks(&self, address: &str) -> bool {
         self.blocked.as_deref().is_some_and(|list| list.matches(address) && !self.is_own(address))
+    }
+
+    /// The resources of a bare address that are blocked by their full JIDs.
+    pub fn blocked_resources<'a>(&'a self, bare: &'a str) -> impl Iterator<Item = &'a str> {
+        let list = self.blocked.as_deref().map(|list| list.0.as_slice()).unwrap_or_default();
+        let after = list.get(list.partition_point(|item| **item <= *bare)..).unwrap_or_default();
+        // Between the bare address and its resources there may be those of longer names: '.' sorts before '/'.
+        let begins = after.iter().map(|item| &**item).take_while(move |item| item.starts_with(bare));
+        begins.filter(move |item| item.get(bare.len()..).is_some_and(|rest| rest.starts_with('/')))
     }
 
     /// Of the account itself, or of the server that serves it.

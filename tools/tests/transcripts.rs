@@ -52,6 +52,7 @@ macro_rules! transcripts {
 transcripts! {
     account_removal,
     blocking,
+    blocking_one_resource,
     disco,
     entity_time,
     invisible_by_directed_presence,

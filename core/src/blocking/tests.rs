@@ -232,6 +232,40 @@ fn presence_goes_with_a_block_and_comes_back() {
     }
 }
 
+// §6: a resource that is blocked alone sees none of what the others of its account see.
+#[test]
+fn a_blocked_resource_is_passed_by() {
+    each(|core, ada, eve| {
+        core.friends(ada, eve);
+        let (x, y) = (online(core, &format!("{eve}/x")), online(core, &format!("{eve}/y")));
+        let desk = online(core, &format!("{ada}/desk"));
+        // Longer names that come between in the list, and one that only begins like it.
+        command(core, desk, "block", &[&format!("{eve}/x"), &format!("{eve}/xy"), &format!("{eve}.org"), "eve@a/x"]);
+        assert!(core.take(x).iter().any(|got| got.contains("type='unavailable'")));
+        core.forget();
+        let shows = |got: Vec<String>| got.iter().filter(|got| got.contains(&format!("from='{ada}/desk'"))).count();
+        core.send(desk, "<presence><show>away</show></presence>");
+        assert_eq!((shows(core.take(x)), shows(core.take(y))), (0, 1));
+        // While the account waits for its store.
+        core.holding = true;
+        core.put(y, "<iq type='set' id='v'><vCard xmlns='vcard-temp'/></iq>");
+        core.run();
+        core.put(desk, "<presence><show>dnd</show></presence>");
+        core.run();
+        assert_eq!((shows(core.take(x)), shows(core.take(y))), (0, 0));
+        core.holding = false;
+        core.answer();
+        assert_eq!((shows(core.take(x)), shows(core.take(y))), (0, 1));
+        // Nor what is said to a contact that may see the account (again), nor that it goes.
+        core.send(desk, &format!("<presence type='unsubscribed' to='{eve}'/>"));
+        core.send(y, &format!("<presence type='subscribe' to='{ada}'/>"));
+        core.send(desk, &format!("<presence type='subscribed' to='{eve}'/>"));
+        assert_eq!((shows(core.take(x)), shows(core.take(y))), (0, 2));
+        core.close(desk, false);
+        assert_eq!((shows(core.take(x)), shows(core.take(y))), (0, 1));
+    });
+}
+
 // Who never saw the account is not told by a block that there is one.
 #[test]
 fn strangers_are_told_nothing() {

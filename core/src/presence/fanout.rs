@@ -17,7 +17,7 @@ use crate::account::{Absent, Account, AccountKey, Work};
 use crate::capsule;
 use crate::cx::Cx;
 use crate::route::{PeerMessage, bare};
-use crate::session::SessionKey;
+use crate::session::{Session, SessionKey};
 use crate::subscription::bare_stanza;
 use crate::subscription::state::{Action, Half, State};
 use hearth_wire::BareJid;
@@ -37,6 +37,8 @@ pub enum Want {
     Exchange,
     /// The resource gets the stanza unless it is available: then it had it by way of its bare JID.
     NotifyHidden,
+    /// The resource gets nothing of what goes to its bare JID, which follows (XEP-0191 §6: it alone is blocked).
+    Except,
 }
 
 impl Want {
@@ -56,6 +58,7 @@ impl Want {
             Want::Probe => 'p',
             Want::Exchange => 'x',
             Want::NotifyHidden => 'h',
+            Want::Except => 'e',
         }
     }
 
@@ -64,6 +67,7 @@ impl Want {
             "p" => Want::Probe,
             "x" => Want::Exchange,
             "h" => Want::NotifyHidden,
+            "e" => Want::Except,
             _ => Want::Notify,
         }
     }
@@ -83,6 +87,14 @@ impl Recipients {
         self.0.push(want.letter());
         self.0.push_str(address);
         self.0.push('\0');
+    }
+
+    /// An address, without those of its resources that the sender blocks.
+    fn push_allowed(&mut self, sender: &Account, want: Want, address: &str) {
+        if want != Want::Probe {
+            sender.blocked_resources(address).for_each(|resource| self.push(Want::Except, resource));
+        }
+        self.push(want, address);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Want, &str)> {
@@ -162,7 +174,7 @@ fn contacts(cx: &Cx<'_>, key: AccountKey, notify: bool, probe: bool) -> Vec<Reci
         let Some(want) = Want::of(notify && contact.sees_us(), probe && contact.seen_by_us()) else { continue };
         let shard = cx.shard.slot_owner(contact.slot());
         if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
-            recipients.push(want, contact.address());
+            recipients.push_allowed(account, want, contact.address());
         }
     }
     by_shard
@@ -171,10 +183,13 @@ fn contacts(cx: &Cx<'_>, key: AccountKey, notify: bool, probe: bool) -> Vec<Reci
 /// Sends a session's presence to a list of addresses, bare and full.
 pub fn send_to<'a>(cx: &mut Cx<'_>, stanza: &SharedStanza, to: impl Iterator<Item = (Want, &'a str)>) {
     let mut by_shard = vec![Recipients::default(); usize::from(cx.shard.settings.shards)];
+    let sender = stanza.view().from.and_then(|from| cx.account(cx.shard.accounts.find(bare(from))?));
     for (want, address) in to {
         let shard = cx.shard.owner(bare(address));
-        if let Some(recipients) = by_shard.get_mut(usize::from(shard)) {
-            recipients.push(want, address);
+        match (by_shard.get_mut(usize::from(shard)), sender) {
+            (Some(recipients), Some(sender)) => recipients.push_allowed(sender, want, address),
+            (Some(recipients), None) => recipients.push(want, address),
+            (None, _) => {}
         }
     }
     for (shard, recipients) in (0..).zip(by_shard) {
@@ -289,7 +304,13 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
     let mut targets: Vec<(SessionKey, &str)> = Vec::new();
     let mut found = Vec::new();
     let mut strangers = Vec::new();
+    let mut blocked: Vec<&str> = Vec::new();
     for (want, to) in recipients.iter() {
+        if want == Want::Except {
+            blocked.push(to);
+            continue;
+        }
+        let except = std::mem::take(&mut blocked);
         let Some(key) = cx.shard.accounts.find(bare(to)) else { continue };
         let Some(account) = cx.account(key).filter(|account| !account.sessions.is_empty()) else { continue };
         // As if nobody were there (XEP-0191 §3.3).
@@ -297,18 +318,20 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
             continue;
         }
         if !account.is_free() {
-            one_by_one(cx, key, &view, want, to);
+            one_by_one(cx, key, &view, want, to, &except);
             continue;
         }
         match want {
-            Want::Probe => {}
+            Want::Probe | Want::Except => {}
             Want::NotifyHidden => targets.extend(hidden(cx, key, to).map(|session| (session, to))),
             Want::Notify | Want::Exchange if to.contains('/') => {
                 targets.extend(cx.session_of(key, to).map(|session| (session, to)));
             }
             Want::Notify | Want::Exchange => {
-                let sessions =
-                    account.sessions.iter().filter(|key| cx.session(**key).is_some_and(|s| s.receives_presence()));
+                let gets = |session: &Session| {
+                    session.receives_presence() && (except.is_empty() || !except.contains(&session.jid.as_str()))
+                };
+                let sessions = account.sessions.iter().filter(|key| cx.session(**key).is_some_and(gets));
                 targets.extend(sessions.map(|key| (*key, to)));
             }
         }
@@ -344,7 +367,7 @@ fn hidden(cx: &Cx<'_>, account: AccountKey, full_jid: &str) -> Option<SessionKey
 }
 
 /// Behind what the account already waits for, in order.
-fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, to: &str) {
+fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, to: &str, except: &[&str]) {
     let stanza = SharedStanza::new(&Stanza { to: Some(to), ..*view });
     match want {
         Want::NotifyHidden => {
@@ -363,8 +386,15 @@ fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, t
             }
             return cx.enqueue(key, Work::Call(Box::new(then)));
         }
+        Want::Notify | Want::Exchange if !except.is_empty() => {
+            let sessions = cx.account(key).map(|account| receiving(cx, account)).unwrap_or_default();
+            let all = sessions.into_iter().filter_map(|session| Some(cx.session(session)?.jid.clone()));
+            for jid in all.filter(|jid| !except.contains(&jid.as_str())).collect::<Vec<_>>() {
+                cx.inbound(SharedStanza::new(&Stanza { to: Some(jid.as_str()), ..*view }), None);
+            }
+        }
         Want::Notify | Want::Exchange => cx.inbound(stanza, None),
-        Want::Probe => {}
+        Want::Probe | Want::Except => {}
     }
     if want.probes() {
         let probe = Stanza { from: view.from, to: Some(to), ..Stanza::new(StanzaKind::Presence, StanzaType::Probe) };
