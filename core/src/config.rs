@@ -3,7 +3,7 @@
 use crate::domain::{SWITCHES, Switch};
 use crate::random::Random;
 use crate::{limits, server_info};
-use hearth_storage::{Boot, Change, DomainRecord, Fresh, Storage, StoreError};
+use hearth_storage::{Boot, Change, Contacts, DomainRecord, Fresh, Storage, StoreError};
 use hearth_wire::ids::SlotKey;
 use hearth_wire::jid;
 use serde::Deserialize;
@@ -58,19 +58,6 @@ pub struct Domain {
     pub contacts: Option<Contacts>,
 }
 
-/// Of a domain, by role.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Contacts {
-    pub abuse: Vec<String>,
-    pub admin: Vec<String>,
-    pub feedback: Vec<String>,
-    pub sales: Vec<String>,
-    pub security: Vec<String>,
-    pub status: Vec<String>,
-    pub support: Vec<String>,
-}
-
 impl Domain {
     /// A domain of which the file says nothing more.
     pub fn new(name: &str) -> Domain {
@@ -111,8 +98,7 @@ impl Domain {
                 return Err(format!("domains.reserved_names: {reserved:?} of {name}: expected a name in lower case"));
             }
         }
-        server_info::check(&self.contacts.clone().unwrap_or_default().into())
-            .map_err(|why| format!("domains.contacts.{why}"))
+        server_info::check(&self.contacts.clone().unwrap_or_default()).map_err(|why| format!("domains.contacts.{why}"))
     }
 
     /// Makes the stored domain what the file says, where it says something.
@@ -126,15 +112,8 @@ impl Domain {
             rules.reserved = Some(reserved.clone());
         }
         if let Some(contacts) = &self.contacts {
-            record.contacts = contacts.clone().into();
+            record.contacts = contacts.clone();
         }
-    }
-}
-
-impl From<Contacts> for hearth_storage::Contacts {
-    fn from(contacts: Contacts) -> hearth_storage::Contacts {
-        let Contacts { abuse, admin, feedback, sales, security, status, support } = contacts;
-        hearth_storage::Contacts { abuse, admin, feedback, sales, security, status, support }
     }
 }
 

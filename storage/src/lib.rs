@@ -548,8 +548,9 @@ pub struct RegistrationRules {
     pub reserved: Option<Vec<String>>,
 }
 
-/// Addresses of those who run a domain, as URIs (XEP-0157).
+/// Addresses of those who run a domain, by role, as URIs (XEP-0157). A configuration may leave roles out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Contacts {
     pub abuse: Vec<String>,
     pub admin: Vec<String>,
