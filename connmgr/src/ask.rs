@@ -5,7 +5,9 @@ use crate::limits::SESSION_WINDOW_BYTES;
 use crate::stream::{At, Auth, Question};
 use crate::tls::{EndPoint, Protection, Version};
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
-use hearth_wire::to_core::{AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Security, ToCore};
+use hearth_wire::to_core::{
+    AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Resume, Security, SmEnable, ToCore,
+};
 use std::net::IpAddr;
 
 impl Question {
@@ -36,6 +38,14 @@ impl Question {
             Question::Bind { resource } => {
                 let bind = Bind { counter, resource: resource.as_deref(), credit: SESSION_WINDOW_BYTES };
                 Some((known_by?, ToCore::Bind(bind)))
+            }
+            Question::Resume { previd, h } => {
+                let resume = Resume { counter, previd, h: *h, credit: SESSION_WINDOW_BYTES };
+                Some((known_by?, ToCore::Resume(resume)))
+            }
+            Question::SmEnable { generation, number, resume, max_s } => {
+                let (generation, number, resume, max_s) = (*generation, *number, *resume, *max_s);
+                Some((known_by?, ToCore::SmEnable(SmEnable { counter, generation, number, resume, max_s })))
             }
         }
     }

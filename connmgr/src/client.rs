@@ -15,7 +15,7 @@ use hearth_wire::StreamCondition;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::Stanza;
 use hearth_wire::to_core::{Closed, ToCore};
-use hearth_wire::to_edge::Target;
+use hearth_wire::to_edge::{Settled, Target};
 use mio::net::TcpStream;
 use std::net::IpAddr;
 
@@ -50,13 +50,15 @@ pub(crate) struct Client {
     peer_closed: bool,
     /// TLS said that nothing follows what is decrypted.
     tls_closed: bool,
-    /// Is in [`Shared::dirty`], in [`Shared::unreported`], in [`crate::link::Link::waiting`].
+    /// Is in [`Shared::dirty`], in [`Shared::seconds`], in [`crate::link::Link::waiting`].
     dirty: bool,
-    unreported: bool,
+    seconds: bool,
     waits_for_link: bool,
     /// Login or linger must be done by then.
     deadline: Tick,
     last_read: Tick,
+    /// It was asked for a sign of life then, and has given none since; else [`NEVER`].
+    asked_at: Tick,
     /// Tick of the wheel's entry.
     wheel_at: Tick,
     /// Kilobytes and reads thrown away.
@@ -107,10 +109,11 @@ impl Client {
             peer_closed: false,
             tls_closed: false,
             dirty: false,
-            unreported: false,
+            seconds: false,
             waits_for_link: false,
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
             last_read: cx.tick,
+            asked_at: NEVER,
             wheel_at: NEVER,
             wasted: 0,
             clean: false,
@@ -209,6 +212,7 @@ impl Client {
                 },
                 Output::Authenticated => self.no_stranger(cx),
                 Output::Bound => self.deadline = NEVER,
+                Output::Asked => self.asked_at = cx.tick,
                 Output::End { clean, linger } => self.end(clean, linger, cx),
             }
         }
@@ -233,11 +237,7 @@ impl Client {
     fn tell_closed(&mut self, cx: &mut Shared) {
         let Some(shard) = self.shard.take() else { return };
         let Some(link) = cx.link(shard).filter(|link| link.is_up()) else { return };
-        let session = match &mut self.stream {
-            Stream::Bound(session) | Stream::Ended(Some(session)) => Some(session),
-            Stream::Negotiating(_) | Stream::Ended(None) => None,
-        };
-        let generation = session.map(|session| {
+        let generation = self.stream.session_mut().map(|session| {
             session.report(self.counter, link.out());
             session.generation()
         });
@@ -252,10 +252,24 @@ impl Client {
 
     // ---- from the core ----
 
-    /// Renders into the client's output, to be flushed at the end of the turn.
-    pub(crate) fn deliver(&mut self, target: &Target<'_>, stanza: &Stanza<'_>, bytes: usize, cx: &mut Shared) {
+    pub(crate) fn on_settled(&mut self, settled: &Settled, cx: &mut Shared) {
         let Stream::Bound(session) = &mut self.stream else { return };
-        let sound = session.on_deliver(target, stanza, bytes, self.conn.output(&mut cx.pool));
+        if session.on_settled(settled) && session.has_to_say() {
+            self.mark_dirty(cx);
+        }
+    }
+
+    /// Renders into the client's output, to be flushed at the end of the turn.
+    pub(crate) fn deliver(
+        &mut self,
+        target: &Target<'_>,
+        log: Option<u64>,
+        stanza: &Stanza<'_>,
+        bytes: usize,
+        cx: &mut Shared,
+    ) {
+        let Stream::Bound(session) = &mut self.stream else { return };
+        let sound = session.on_deliver(target, log, stanza, bytes, self.conn.output(&mut cx.pool));
         self.mark_dirty(cx);
         let condition = match sound {
             false => Some(StreamCondition::InternalServerError),
@@ -289,12 +303,19 @@ impl Client {
     /// Sends what the turn wrote, reports what is written, closes what is done, gives back buffers.
     pub(crate) fn flush(&mut self, cx: &mut Shared) {
         self.dirty = false;
+        if let Stream::Bound(session) = &mut self.stream
+            && session.has_to_say()
+            && session.end_of_turn(self.conn.output(&mut cx.pool))
+        {
+            self.asked_at = cx.tick;
+        }
         match self.conn.flush(cx.tick) {
             Flushed::Broken => return self.on_broken(cx),
-            Flushed::Blocked => return,
+            // What the client has acknowledged is told all the same.
+            Flushed::Blocked => return self.report(false, cx),
             Flushed::All => {}
         }
-        if let Stream::Bound(session) | Stream::Ended(Some(session)) = &mut self.stream {
+        if let Some(session) = self.stream.session_mut() {
             session.on_written();
         }
         match self.life {
@@ -311,22 +332,28 @@ impl Client {
     }
 
     /// Reports written entries if that is due, or `now`; else notes that it must come. See `session.rs`.
-    pub(crate) fn report(&mut self, now: bool, cx: &mut Shared) {
-        let (Stream::Bound(session), Some(shard)) = (&mut self.stream, self.shard) else { return };
-        if now {
-            self.unreported = false;
-        }
-        if !session.has_unreported() {
-            return;
-        }
-        if now || session.report_is_due() {
-            if let Some(link) = cx.links.get_mut(usize::from(shard)).filter(|link| link.is_up()) {
+    fn report(&mut self, now: bool, cx: &mut Shared) {
+        let Stream::Bound(session) = &mut self.stream else { return };
+        if session.has_unreported() && (now || session.report_is_due()) {
+            let link = self.shard.and_then(|shard| cx.links.get_mut(usize::from(shard)));
+            if let Some(link) = link.filter(|link| link.is_up()) {
                 session.report(self.counter, link.out());
             }
-        } else if !self.unreported {
-            self.unreported = true;
-            cx.unreported.push(place(self.counter));
         }
+        if session.needs_seconds() && !self.seconds {
+            self.seconds = true;
+            cx.seconds.push(place(self.counter));
+        }
+    }
+
+    /// About a second has passed since the client was noted in [`Shared::seconds`].
+    pub(crate) fn on_second(&mut self, cx: &mut Shared) {
+        self.seconds = false;
+        let Stream::Bound(session) = &mut self.stream else { return };
+        if session.on_second() {
+            self.mark_dirty(cx);
+        }
+        self.report(true, cx);
     }
 
     // ---- time ----
@@ -351,7 +378,9 @@ impl Client {
                 at = at.min(tick_after(buffers.blocked_since, seconds(timeouts.unread_s)));
             }
         }
-        if timeouts.idle_s > 0 && matches!(self.stream, Stream::Bound(_)) {
+        if self.asked_at != NEVER {
+            at = at.min(tick_after(self.asked_at, seconds(timeouts.ack_timeout_s)));
+        } else if timeouts.idle_s > 0 && matches!(self.stream, Stream::Bound(_)) {
             at = at.min(tick_after(self.last_read, seconds(timeouts.idle_s)));
         }
         at
@@ -387,6 +416,8 @@ impl Client {
             self.input(Input::Deadline(Deadline::Login), cx);
         } else if slow {
             self.input(Input::Deadline(Deadline::Stanza), cx);
+        } else if self.asked_at != NEVER {
+            self.input(Input::Deadline(Deadline::Unanswered), cx);
         } else {
             self.input(Input::Deadline(Deadline::Idle), cx);
         }

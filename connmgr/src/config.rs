@@ -15,6 +15,8 @@ pub struct Config {
     pub event_loops: u16,
     /// `None`: a Unix socket where `hearth-core` has it by default, or what the key file says.
     pub core: Option<CoreAddress>,
+    /// What a client is told to come back to, to resume its stream (XEP-0198 §3): `HOST`, `HOST:PORT`.
+    pub resume_location: Option<String>,
     /// The file that `hearthctl edge add` made: this edge's key, the core's, its name. For links over TLS.
     pub link_key: Option<PathBuf>,
     pub listeners: Vec<Listener>,
@@ -94,8 +96,12 @@ pub struct Timeouts {
     pub login_s: u32,
     /// From the first to the last byte of one stanza.
     pub stanza_s: u32,
-    /// Without a byte from a bound client, keepalives included.
+    /// Without a byte from a bound client, keepalives included: then it is asked for a sign of life.
     pub idle_s: u32,
+    /// Without a byte from a bound client that was asked for a sign of life.
+    pub ack_timeout_s: u32,
+    /// While what was sent is not acknowledged by the client's TCP; 0: what the kernel does.
+    pub tcp_user_timeout_s: u32,
     /// Without progress while output waits for the client.
     pub unread_s: u32,
     /// How long a stopping edge takes to end its streams, at most.
@@ -104,7 +110,15 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        Timeouts { login_s: 30, stanza_s: 60, idle_s: 0, unread_s: 60, drain_s: 10 }
+        Timeouts {
+            login_s: 30,
+            stanza_s: 60,
+            idle_s: 0,
+            ack_timeout_s: 30,
+            tcp_user_timeout_s: 120,
+            unread_s: 60,
+            drain_s: 10,
+        }
     }
 }
 
@@ -141,6 +155,7 @@ impl Default for Config {
             name: None,
             event_loops: default_event_loops(),
             core: None,
+            resume_location: None,
             link_key: None,
             listeners: vec![listener(5222, ListenerTls::Starttls), listener(5223, ListenerTls::Direct)],
             certificates: Vec::new(),
@@ -203,6 +218,7 @@ struct File {
     name: Option<String>,
     event_loops: Option<u16>,
     core: Option<String>,
+    resume_location: Option<String>,
     link_key: Option<PathBuf>,
     #[serde(default)]
     listen: Option<Vec<FileListener>>,
@@ -264,10 +280,13 @@ impl File {
         if listeners.is_empty() {
             return Err(ConfigError("listen = []: expected at least one address for clients".to_owned()));
         }
-        let Timeouts { login_s, stanza_s, idle_s: _, unread_s, drain_s } = self.timeouts;
+        let Timeouts { login_s, stanza_s, idle_s: _, ack_timeout_s, tcp_user_timeout_s, unread_s, drain_s } =
+            self.timeouts;
+        range("timeouts.tcp_user_timeout_s", tcp_user_timeout_s, 0, 86_400)?;
         for (key, value) in [
             ("timeouts.login_s", login_s),
             ("timeouts.stanza_s", stanza_s),
+            ("timeouts.ack_timeout_s", ack_timeout_s),
             ("timeouts.unread_s", unread_s),
             ("timeouts.drain_s", drain_s),
         ] {
@@ -298,10 +317,14 @@ impl File {
         if let Some(name) = self.name.as_deref().filter(|name| !hearth_link::is_edge_name(name)) {
             return Err(expected("name", name, "letters, digits, '.', '_' and '-', at most 64"));
         }
+        if let Some(location) = self.resume_location.as_deref().filter(|location| !is_location(location)) {
+            return Err(expected("resume_location", location, "HOST or HOST:PORT, an IPv6 address in brackets"));
+        }
         Ok(Config {
             name: self.name,
             event_loops,
             core,
+            resume_location: self.resume_location,
             link_key: self.link_key,
             listeners,
             certificates: self.certificate,
@@ -324,6 +347,16 @@ impl File {
             log: self.log,
         })
     }
+}
+
+/// RFC 6120 §4.9.3.19: a domainpart, perhaps with a port; an IPv6 address stands in brackets.
+fn is_location(location: &str) -> bool {
+    let (host, port) = match location.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (location, None),
+    };
+    let good_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    good_port && hearth_wire::jid::prepare_domainpart(host).is_ok()
 }
 
 impl FileListener {
@@ -441,6 +474,10 @@ mod tests {
                 "[[listen]]\naddress = '0.0.0.0:1'\ntls = 'direct'\nallow_clear_login = true",
                 "listen.allow_clear_login = \"true\"",
             ),
+            ("resume_location = 'a b'", "resume_location = \"a b\": expected HOST"),
+            ("resume_location = '2001:db8::1'", "resume_location = \"2001:db8::1\": expected HOST"),
+            ("resume_location = 'a.example:0'", "expected HOST or HOST:PORT"),
+            ("[timeouts]\nack_timeout_s = 0", "timeouts.ack_timeout_s = 0: expected 1 to 86400"),
             ("event_loops = 5000", "event_loops = 5000: expected 1 to 256"),
             ("[log]\nlevel = 'loud'", "log.level = \"loud\": expected error"),
         ];

@@ -2,6 +2,7 @@
 
 use crate::limits::{DOMAINS_MAX, SHARDS_MAX};
 use crate::render;
+use crate::sm;
 use crate::tls::Protection;
 use hearth_wire::ids::{SLOTS, ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::jid;
@@ -31,6 +32,8 @@ pub struct Domain {
     /// In-band registration is offered before authentication (XEP-0077 §3.1): in the clear, inside TLS.
     pub registration_clear: bool,
     pub registration_tls: bool,
+    /// Stream management is offered after authentication (XEP-0198 §2).
+    pub sm: bool,
 }
 
 impl Domain {
@@ -62,6 +65,7 @@ impl Domain {
             features_authenticated: features(frame.features_authenticated)?,
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
+            sm: tree::child(frame.features_authenticated, sm::NS, "sm").is_some(),
         })
     }
 
@@ -184,6 +188,11 @@ impl Directory {
     pub fn locate(&self, entity: &str) -> (Slot, Option<(SlotEpoch, ShardIndex)>) {
         let slot = self.slot_key.slot(entity);
         (slot, self.owner(slot))
+    }
+
+    /// Whether the owner of every slot is known.
+    pub fn is_complete(&self) -> bool {
+        self.owners.iter().all(|(_, shard)| *shard != NO_SHARD)
     }
 
     /// Who owns a slot.

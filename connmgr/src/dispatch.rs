@@ -69,28 +69,40 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
         ToEdge::Moved(f) => to(f.counter, cx, Input::Moved(f.slot)),
         ToEdge::Bound(f) => to(f.counter, cx, Input::Bound(&f)),
         ToEdge::BindRefused(f) => to(f.counter, cx, Input::BindRefused(f.condition)),
+        ToEdge::Resumed(f) => to(f.counter, cx, Input::Resumed(&f)),
+        ToEdge::ResumeFailed(f) => to(f.counter, cx, Input::ResumeFailed { condition: f.condition, h: f.h }),
+        ToEdge::SmEnabled(f) => {
+            let config = std::sync::Arc::clone(&cx.config);
+            let location = config.resume_location.as_deref();
+            to(f.counter, cx, Input::SmEnabled { enabled: &f, location });
+        }
         ToEdge::PreAuthReply(f) => {
             let mut xml = Vec::new();
             let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
             crate::render::stanza(&stanza, &Overlay::default(), &mut xml).map_err(LinkError::Wire)?;
             to(f.counter, cx, Input::Reply(&xml));
         }
-        ToEdge::Settled(f) => with(f.counter, clients, cx, |client, _| {
+        ToEdge::Settled(f) => with(f.counter, clients, cx, |client, cx| client.on_settled(&f, cx)),
+        ToEdge::Capsule(f) => with(f.counter, clients, cx, |client, _| {
             if let Some(session) = client.session() {
-                session.on_settled(&f);
+                session.on_capsule(&f);
             }
         }),
         ToEdge::Deliver(f) => {
-            let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
             credited(shard, bytes, cx);
-            deliver(&f.target, &stanza, f.stanza.len(), clients, cx);
+            deliver(std::slice::from_ref(&f.target), None, f.stanza, clients, cx)?;
+        }
+        ToEdge::DeliverLogged(f) => {
+            credited(shard, bytes, cx);
+            deliver(std::slice::from_ref(&f.deliver.target), Some(f.log), f.deliver.stanza, clients, cx)?;
         }
         ToEdge::Multicast(f) => {
-            let stanza = Stanza::decode(f.stanza).map_err(LinkError::Wire)?;
             credited(shard, bytes, cx);
-            for target in &f.targets {
-                deliver(target, &stanza, f.stanza.len(), clients, cx);
-            }
+            deliver(&f.targets, None, f.stanza, clients, cx)?;
+        }
+        ToEdge::MulticastLogged(f) => {
+            credited(shard, bytes, cx);
+            deliver(&f.multicast.targets, Some(f.log), f.multicast.stanza, clients, cx)?;
         }
         ToEdge::Close(f) => with(f.counter, clients, cx, |client, cx| {
             let meant = match f.generation {
@@ -101,14 +113,8 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
                 client.input(Input::CoreClose { condition: f.condition, text: f.text }, cx);
             }
         }),
-        // Of link version 2, which is not spoken yet.
-        ToEdge::Capsule(_)
-        | ToEdge::SmEnabled(_)
-        | ToEdge::Resumed(_)
-        | ToEdge::ResumeFailed(_)
-        | ToEdge::Attached(_)
-        | ToEdge::DeliverLogged(_)
-        | ToEdge::MulticastLogged(_) => {}
+        // Nothing is attached yet.
+        ToEdge::Attached(_) => {}
     }
     Ok(())
 }
@@ -119,10 +125,21 @@ fn credited(shard: ShardIndex, frame: &[u8], cx: &mut Shared) {
     }
 }
 
-fn deliver(target: &Target<'_>, stanza: &Stanza<'_>, bytes: usize, clients: &mut Slab<Client>, cx: &mut Shared) {
-    if let Some(client) = find(target.counter, clients) {
-        client.deliver(target, stanza, bytes, cx);
+/// Renders a stanza for each of its recipients; `log`: it is that record of their account's log.
+fn deliver(
+    targets: &[Target<'_>],
+    log: Option<u64>,
+    bytes: &[u8],
+    clients: &mut Slab<Client>,
+    cx: &mut Shared,
+) -> Result<(), LinkError> {
+    let stanza = Stanza::decode(bytes).map_err(LinkError::Wire)?;
+    for target in targets {
+        if let Some(client) = find(target.counter, clients) {
+            client.deliver(target, log, &stanza, bytes.len(), cx);
+        }
     }
+    Ok(())
 }
 
 fn find(counter: u64, clients: &mut Slab<Client>) -> Option<&mut Client> {

@@ -73,7 +73,7 @@ pub(crate) struct EventLoop {
     /// The cap was reached, and not yet left well enough.
     full: bool,
     accept_after_ms: u64,
-    report_at_ms: u64,
+    second_at_ms: u64,
     /// Links with bytes that the last turn left.
     links_again: Vec<ShardIndex>,
     /// Set once the edge stops.
@@ -105,7 +105,7 @@ impl EventLoop {
             version: 0,
             full: false,
             accept_after_ms: 0,
-            report_at_ms: 0,
+            second_at_ms: 0,
             links_again: Vec::new(),
             drain: None,
         };
@@ -173,8 +173,8 @@ impl EventLoop {
         if !self.cx.wheel.is_empty() {
             at = at.min(u64::from(self.cx.tick).saturating_mul(TICK_MS));
         }
-        if !self.cx.unreported.is_empty() {
-            at = at.min(self.report_at_ms);
+        if !self.cx.seconds.is_empty() {
+            at = at.min(self.second_at_ms);
         }
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
@@ -262,6 +262,8 @@ impl EventLoop {
         }
         // Everything pending goes out in one write, so waiting for more only delays it.
         let _ = socket.set_nodelay(true);
+        let patience = Duration::from_secs(u64::from(self.cx.config.timeouts.tcp_user_timeout_s));
+        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(patience));
         self.sequence = self.sequence.saturating_add(1);
         let counter = counter(self.sequence, self.identity.event_loop, place);
         let direct = config.tls == ListenerTls::Direct;
@@ -369,13 +371,13 @@ impl EventLoop {
             self.with(place, |client, cx| client.on_timer(tick, cx));
         }
         let now = self.cx.now.mono_ms;
-        if self.cx.unreported.is_empty() {
-            self.report_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
-        } else if now >= self.report_at_ms {
-            self.report_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
-            for place in std::mem::take(&mut self.cx.unreported) {
+        if self.cx.seconds.is_empty() {
+            self.second_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
+        } else if now >= self.second_at_ms {
+            self.second_at_ms = now.saturating_add(WRITTEN_REPORT_MS);
+            for place in std::mem::take(&mut self.cx.seconds) {
                 if let Some(client) = self.clients.get_mut(place) {
-                    client.report(true, &mut self.cx);
+                    client.on_second(&mut self.cx);
                 }
             }
         }

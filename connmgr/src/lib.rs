@@ -10,6 +10,7 @@
 //!      conn.rs     transport: socket, tls.rs, bytes under way
 //!      xml/        bytes → pieces → trees          render.rs   trees → bytes
 //!      stream.rs   negotiation, pure               session.rs  bound session, pure: the hot path
+//!                                                  sm.rs       its stream management, pure
 //!    link.rs       one shard: frames, credit, heartbeat; dispatch.rs brings its frames to clients
 //!    directory.rs  what the core announced: domains, features, owners of slots
 //! ```
@@ -40,6 +41,7 @@ pub mod render;
 pub mod session;
 mod shared;
 mod slab;
+mod sm;
 pub mod stream;
 pub mod tls;
 mod wheel;

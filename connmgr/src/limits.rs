@@ -103,6 +103,20 @@ pub const WRITTEN_REPORT_ENTRIES: u32 = 256;
 /// Milliseconds after which the entries of a quiet session are reported as written.
 pub const WRITTEN_REPORT_MS: u64 = 1_000;
 
+/// Seconds for which the log ids that a client was written are remembered: the core stores that every few seconds.
+/// Then they are forgotten; of more than [`RECENT_MAX`](hearth_wire::limits::RECENT_MAX) the latest are kept.
+pub const RECENT_S: u8 = 10;
+
+/// XEP-0198: stanzas sent since the last `<r/>` after which the client is asked again, if none of them is a message
+/// (for which it is asked at once): what is not acknowledged is held in memory on both sides.
+pub const ACK_ENTRIES: u16 = 20;
+
+/// XEP-0198: seconds after which a client is asked about stanzas that it was not asked about.
+pub const ACK_AFTER_S: u8 = 10;
+
+/// Longest `previd` of a `<resume/>`; ours are far shorter. Longer: `bad-request`.
+pub const PREVID_BYTES_MAX: usize = 256;
+
 /// Output kept for one client, rendered; beyond it the core broke the session's window or a
 /// negotiation is not read, and the connection is dropped. XML of a window may be larger than its trees.
 pub const OUTPUT_BYTES_MAX: usize = 2 * 1024 * 1024;

@@ -5,9 +5,11 @@
 //! changes; an attribute of a namespace gets a prefix declared on its own element.
 
 mod escape;
+mod sm;
 mod stream;
 
 pub use escape::{escape_attribute, escape_text};
+pub use sm::{sm_a, sm_enabled, sm_failed, sm_r, sm_resumed, sm_too_high};
 pub use stream::{
     StreamHeader, sasl_challenge, sasl_failure, sasl_success, stream_close, stream_error, stream_features,
     stream_header, tls_failure, tls_proceed,
@@ -42,6 +44,14 @@ pub fn stanza(stanza: &Stanza<'_>, overlay: &Overlay<'_>, out: &mut Vec<u8>) -> 
         Some(carbon) => wrapped(stanza, overlay, carbon, out),
     };
     written.inspect_err(|_| out.truncate(start))
+}
+
+/// A stanza of the edge's own, for a client.
+pub(crate) fn own(stanza: &Stanza<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let done = self::stanza(stanza, &Overlay::default(), &mut bytes);
+    debug_assert!(done.is_ok() && tree::validate(stanza.payload, tree::DEPTH_MAX).is_ok());
+    bytes
 }
 
 fn wrapped(

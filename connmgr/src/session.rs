@@ -8,10 +8,19 @@
 //! *written* when the socket took all bytes of them. *Written* is reported (one small frame) when a quarter
 //! of the window or [`WRITTEN_REPORT_ENTRIES`] entries are unreported, else within a second, and always before
 //! `Closed`. The core waits only when the whole window is unreported, so it never waits for a report that is
-//! held back here; and a busy session costs one report for many stanzas, a quiet one at most one a second.
+//! held back here; and a busy session costs one report for many stanzas, a quiet one at most one a second. With
+//! XEP-0198 an entry is written when the client has acknowledged it; the credit follows the socket all the same.
+//!
+//! A session outlives its link: what is not settled, and which entries of the log are not written, is kept.
+
+mod attach;
+mod kept;
+mod logged;
+mod managed;
 
 use crate::limits::{SESSION_WINDOW_BYTES, WRITTEN_REPORT_BYTES, WRITTEN_REPORT_ENTRIES};
 use crate::render;
+use crate::sm::Sm;
 use crate::xml;
 use hearth_wire::StreamCondition;
 use hearth_wire::codec::WireError;
@@ -19,8 +28,10 @@ use hearth_wire::ids::{Generation, StreamId};
 use hearth_wire::jid;
 use hearth_wire::stanza::{Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::to_core::{StanzaIn, ToCore, Written};
-use hearth_wire::to_edge::{Bound, Settled, Target};
+use hearth_wire::to_edge::{Bound, Resumed, Settled, Target};
 use hearth_wire::tree::{self, Element};
+use kept::Kept;
+use logged::Logged;
 
 /// What became of a stanza of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +60,39 @@ impl Span {
     }
 }
 
+/// Where a session's frames go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// To its link.
+    Attached,
+    /// Nowhere: its link was lost. What the client says is kept.
+    Away,
+    /// It is attached again; what was kept is sent first, from the stanza [`More::resend`].
+    Resending,
+}
+
+/// What only some sessions have, or only at times.
+#[derive(Debug, Default)]
+struct More {
+    /// Sealed record of the core, for the next core.
+    capsule: Option<Box<[u8]>>,
+    /// The greatest log id among the entries.
+    log: u64,
+    kept: Kept,
+    logged: Option<Box<Logged>>,
+    sm: Option<Box<Sm>>,
+    resend: u64,
+    /// A ping of ours is unanswered.
+    pinging: bool,
+}
+
+impl More {
+    fn is_empty(&self) -> bool {
+        let More { capsule, log, kept, logged, sm, resend: _, pinging } = self;
+        capsule.is_none() && *log == 0 && kept.is_empty() && logged.is_none() && sm.is_none() && !pinging
+    }
+}
+
 /// See the module. Small on purpose: there is one for every idle client.
 #[derive(Debug)]
 pub struct Session {
@@ -59,6 +103,10 @@ pub struct Session {
     jid: u16,
     /// The next stanza is known not to fit the credit.
     starved: bool,
+    /// XEP-0198 is offered to it.
+    sm_offered: bool,
+    phase: Phase,
+    more: Option<Box<More>>,
     stream: StreamId,
     generation: Generation,
     /// Number of the last stanza sent to the core, and of the last that is settled.
@@ -70,14 +118,15 @@ pub struct Session {
     /// Outbound: the last entry rendered, and the bytes of all stanzas up to it.
     entry: u64,
     delivered_bytes: u64,
-    /// Of that, what the socket has not taken, and what the core does not know to be written.
+    /// Of that, what the socket has not taken; and what the core does not know: entries that are written, bytes that
+    /// the socket took.
     unwritten: Span,
     unreported: Span,
 }
 
 impl Session {
-    /// The session that the core reports as bound.
-    pub fn new(bound: &Bound<'_>, lang: Option<&str>) -> Session {
+    /// The session that the core reports as bound. `sm`: XEP-0198 is offered.
+    pub fn new(bound: &Bound<'_>, lang: Option<&str>, sm: bool) -> Session {
         let end = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
         let text = [bound.jid, lang.unwrap_or_default()].concat().into_boxed_str();
         Session {
@@ -85,6 +134,9 @@ impl Session {
             jid: end(bound.jid.len()),
             text,
             starved: false,
+            sm_offered: sm,
+            phase: Phase::Attached,
+            more: None,
             stream: bound.stream,
             generation: bound.generation,
             number: 0,
@@ -96,6 +148,34 @@ impl Session {
             unwritten: Span::default(),
             unreported: Span::default(),
         }
+    }
+
+    /// The session that goes on at this socket (XEP-0198 §5).
+    pub fn resumed(resumed: &Resumed<'_>, lang: Option<&str>) -> Session {
+        let Resumed { counter, stream, generation, jid, credit, .. } = *resumed;
+        let mut session = Session::new(&Bound { counter, stream, generation, jid, credit }, lang, true);
+        (session.number, session.settled, session.entry) = (resumed.number, resumed.number, resumed.entry);
+        session.more().sm = Some(Box::new(Sm::resumed(resumed)));
+        session
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// Frees what is not needed any more.
+    fn tidy(&mut self) {
+        let Some(more) = &mut self.more else { return };
+        if more.logged.as_ref().is_some_and(|logged| logged.is_empty()) {
+            more.logged = None;
+        }
+        if more.is_empty() {
+            self.more = None;
+        }
+    }
+
+    fn sm(&self) -> Option<&Sm> {
+        self.more.as_ref()?.sm.as_deref()
     }
 
     /// Full JID.
@@ -124,7 +204,7 @@ impl Session {
 
     /// False while everything the core allows is used: the client is not read.
     pub fn has_credit(&self) -> bool {
-        !self.starved && self.sent_bytes < self.credit_bytes
+        !self.starved && self.sent_bytes < self.credit_bytes && self.phase != Phase::Resending
     }
 
     /// Number of the last stanza that the core has settled, and all before it.
@@ -137,8 +217,9 @@ impl Session {
         self.number.saturating_sub(self.settled)
     }
 
-    /// A first-level element of the client. A stanza is appended to `link` as a frame of at most
-    /// `link_credit` bytes; `scratch` is overwritten. An error ends the stream (RFC 6120 §4.9.3).
+    /// A first-level element of the client, but for those that [`Session::is_own`] names. A stanza is appended to
+    /// `link` as a frame of at most `link_credit` bytes, and kept; while there is no link it is only kept. `scratch`
+    /// is overwritten. An error ends the stream (RFC 6120 §4.9.3).
     pub fn on_element(
         &mut self,
         counter: u64,
@@ -166,33 +247,34 @@ impl Session {
         let stanza = Stanza { kind, ty, id: attributes.id, to, from: None, lang, payload: element.content() };
         scratch.clear();
         stanza.encode_into(scratch);
-        self.send(counter, fault, scratch, link_credit, link)
+        let question = stanza.is_request() && stanza.id.is_some();
+        let frame = StanzaIn { counter, generation: self.generation, number: self.next(), fault, stanza: scratch };
+        let taken = self.send(frame, link_credit, link);
+        if taken == Taken::Sent {
+            self.more().kept.push(fault, question, scratch);
+        }
+        Ok(taken)
+    }
+
+    /// Number of the next stanza.
+    fn next(&self) -> u64 {
+        self.number.saturating_add(1)
     }
 
     /// Numbers and frames one encoded stanza if its credit and the link's allow.
-    fn send(
-        &mut self,
-        counter: u64,
-        fault: Option<StanzaFault>,
-        stanza: &[u8],
-        link_credit: u64,
-        link: &mut Vec<u8>,
-    ) -> Result<Taken, StreamCondition> {
-        let bytes = stanza.len() as u64;
-        if self.sent_bytes.saturating_add(bytes) > self.credit_bytes {
-            self.starved = true;
-            return Ok(Taken::NoCredit);
+    fn send(&mut self, frame: StanzaIn<'_>, link_credit: u64, link: &mut Vec<u8>) -> Taken {
+        let sent_bytes = self.sent_bytes.saturating_add(frame.stanza.len() as u64);
+        if self.phase == Phase::Resending || sent_bytes > self.credit_bytes {
+            self.starved |= self.phase != Phase::Resending;
+            return Taken::NoCredit;
         }
-        let start = link.len();
-        let number = self.number.saturating_add(1);
-        ToCore::Stanza(StanzaIn { counter, generation: self.generation, number, fault, stanza }).encode(link);
-        if link.len().saturating_sub(start) as u64 > link_credit {
-            link.truncate(start);
-            return Ok(Taken::NoLinkCredit);
+        let number = frame.number;
+        if self.phase == Phase::Attached && !append(&ToCore::Stanza(frame), link_credit, link) {
+            return Taken::NoLinkCredit;
         }
         self.number = number;
-        self.sent_bytes = self.sent_bytes.saturating_add(bytes);
-        Ok(Taken::Sent)
+        self.sent_bytes = sent_bytes;
+        Taken::Sent
     }
 
     /// RFC 6120 §8.1.2.1: a client's `from` is its full or bare JID, or absent.
@@ -211,7 +293,7 @@ impl Session {
         if settled.generation != self.generation {
             return false;
         }
-        self.settled = self.settled.max(settled.number.min(self.number));
+        self.settle(settled.number);
         if settled.credit > self.credit_bytes {
             self.credit_bytes = settled.credit;
             self.starved = false;
@@ -219,11 +301,33 @@ impl Session {
         true
     }
 
-    /// Renders one entry behind `out`. Entries of another attachment, and entries already rendered, are
-    /// dropped. False if the core overdrew the window or the stanza does not decode: the session must end.
-    pub fn on_deliver(&mut self, target: &Target<'_>, stanza: &Stanza<'_>, bytes: usize, out: &mut Vec<u8>) -> bool {
+    /// The settled mark moves to `number`; what lies below is no longer kept.
+    fn settle(&mut self, number: u64) {
+        let settled = self.settled.max(number.min(self.number));
+        let count = settled.saturating_sub(self.settled);
+        self.settled = settled;
+        if let Some(more) = self.more.as_mut().filter(|_| count > 0) {
+            more.kept.settle(count);
+            self.tidy();
+        }
+    }
+
+    /// Renders one entry behind `out`; `log`: it is that record of the account's log. Entries of another attachment,
+    /// and entries already rendered, are dropped. False if the core overdrew the window or the stanza does not
+    /// decode: the session must end.
+    pub fn on_deliver(
+        &mut self,
+        target: &Target<'_>,
+        log: Option<u64>,
+        stanza: &Stanza<'_>,
+        bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
         if target.generation != self.generation || target.entry <= self.entry {
             return true;
+        }
+        if (log.is_some() || self.more.is_some()) && !self.note(target.entry, log, stanza) {
+            return false;
         }
         self.unwritten.add(target.entry.saturating_sub(self.entry), bytes as u64);
         self.entry = target.entry;
@@ -239,15 +343,70 @@ impl Session {
         }
     }
 
-    /// The socket took everything that was rendered.
-    pub fn on_written(&mut self) {
-        let Span { entries, bytes } = std::mem::take(&mut self.unwritten);
-        self.unreported.add(u64::from(entries), u64::from(bytes));
+    /// What must be remembered of an entry; false if that is more than the core may send.
+    fn note(&mut self, entry: u64, log: Option<u64>, stanza: &Stanza<'_>) -> bool {
+        if stanza.kind == StanzaKind::Iq && matches!(stanza.ty, StanzaType::Result | StanzaType::Error) {
+            self.on_answer(stanza);
+        }
+        let more = self.more.get_or_insert_default();
+        if let Some(sm) = more.sm.as_mut().filter(|sm| sm.is_on()) {
+            sm.emitted(stanza.kind == StanzaKind::Message);
+        }
+        log.is_none_or(|log| {
+            more.log = more.log.max(log);
+            more.logged.get_or_insert_default().push(entry, log)
+        })
     }
 
-    /// True if entries were written that the core does not know of.
+    /// A question that is not settled has its answer: sent again, it must not be answered again.
+    fn on_answer(&mut self, answer: &Stanza<'_>) {
+        let Some(mut more) = self.more.take() else { return };
+        more.kept.answer(|question| {
+            let same = question.to == answer.from || (self.is_home(question.to) && self.is_home(answer.from));
+            question.id == answer.id && same
+        });
+        self.more = Some(more);
+    }
+
+    /// Addresses that mean the client's account or its server (RFC 6120 §8.1.2.1).
+    fn is_home(&self, address: Option<&str>) -> bool {
+        address.is_none_or(|address| {
+            address == self.bare() || address == self.jid() || address == jid::split(self.bare()).1
+        })
+    }
+
+    /// The socket took everything that was rendered.
+    pub fn on_written(&mut self) {
+        if self.unwritten.entries > 0 {
+            let bytes = u64::from(self.unwritten.bytes);
+            self.advance(bytes, |session| session.unwritten = Span::default());
+        }
+    }
+
+    /// The last entry that is written; with XEP-0198 the last that the client acknowledged, of those it counts.
+    fn mark(&self) -> u64 {
+        let written = self.entry.saturating_sub(u64::from(self.unwritten.entries));
+        match self.sm().filter(|sm| sm.is_on()) {
+            Some(sm) if sm.acked() > sm.base_entry() => sm.acked(),
+            Some(sm) => written.min(sm.base_entry()),
+            None => written,
+        }
+    }
+
+    /// After `change` more may be written than before.
+    fn advance(&mut self, bytes: u64, change: impl FnOnce(&mut Session)) {
+        let before = self.mark();
+        change(self);
+        let mark = self.mark();
+        self.unreported.add(mark.saturating_sub(before), bytes);
+        if let Some(logged) = self.more.as_mut().and_then(|more| more.logged.as_mut()) {
+            logged.written(mark);
+        }
+    }
+
+    /// True if there is something written that the core does not know of, and can be told.
     pub fn has_unreported(&self) -> bool {
-        self.unreported.entries > 0
+        self.phase != Phase::Away && self.unreported != Span::default()
     }
 
     /// True if so much is unreported that the report must not wait.
@@ -261,15 +420,47 @@ impl Session {
             return;
         }
         self.unreported = Span::default();
-        let written_bytes = self.delivered_bytes.saturating_sub(u64::from(self.unwritten.bytes));
-        ToCore::Written(Written {
-            counter,
-            generation: self.generation,
-            entry: self.entry.saturating_sub(u64::from(self.unwritten.entries)),
-            credit: written_bytes.saturating_add(SESSION_WINDOW_BYTES),
-        })
-        .encode(link);
+        let (entry, credit) = (self.mark(), self.window());
+        ToCore::Written(Written { counter, generation: self.generation, entry, credit }).encode(link);
     }
+
+    /// Absolute bytes of delivered stanzas that the core may send.
+    fn window(&self) -> u64 {
+        let written_bytes = self.delivered_bytes.saturating_sub(u64::from(self.unwritten.bytes));
+        written_bytes.saturating_add(SESSION_WINDOW_BYTES)
+    }
+
+    /// Whether [`Session::on_second`] has something to do.
+    pub fn needs_seconds(&self) -> bool {
+        let of_more = |more: &More| {
+            let recent = more.logged.as_ref().is_some_and(|logged| logged.has_recent());
+            recent || more.sm.as_ref().is_some_and(|sm| sm.waits(self.entry))
+        };
+        self.has_unreported() || self.more.as_ref().is_some_and(|more| of_more(more))
+    }
+
+    /// About a second has passed. True if there is something to say at the end of the turn.
+    pub fn on_second(&mut self) -> bool {
+        let entry = self.entry;
+        let Some(more) = &mut self.more else { return false };
+        if let Some(logged) = &mut more.logged {
+            logged.on_second();
+        }
+        let due = more.sm.as_mut().is_some_and(|sm| sm.on_second(entry));
+        self.tidy();
+        due
+    }
+}
+
+/// Appends a credited frame; false, and nothing, if it is more than the credit.
+fn append(frame: &ToCore<'_>, link_credit: u64, link: &mut Vec<u8>) -> bool {
+    let start = link.len();
+    frame.encode(link);
+    let fits = link.len().saturating_sub(start) as u64 <= link_credit;
+    if !fits {
+        link.truncate(start);
+    }
+    fits
 }
 
 /// RFC 6120 §8: the three stanzas of `jabber:client`; anything else at this level ends the stream.
@@ -332,187 +523,4 @@ fn iq_is_sound(ty: StanzaType, id: Option<&str>, iq: &Element<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use hearth_wire::codec::{self, FRAME_BYTES_MAX};
-    use hearth_wire::stanza::Overlay;
-
-    const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
-
-    fn session(credit: u64, lang: Option<&str>) -> Session {
-        let bound =
-            Bound { counter: 7, stream: StreamId([1; 16]), generation: GENERATION, jid: "me@a.example/Desk", credit };
-        Session::new(&bound, lang)
-    }
-
-    fn encoded(xml: &str) -> Vec<u8> {
-        let mut out = Vec::new();
-        let scope = xml::Scope::default();
-        let (limits, mut scratch) = (xml::Limits::AUTHENTICATED, xml::Scratch::default());
-        xml::parse_element(xml.as_bytes(), &scope, &limits, &mut scratch, &mut out).unwrap();
-        out
-    }
-
-    fn element(bytes: &[u8]) -> Element<'_> {
-        match tree::nodes(bytes, xml::CLIENT).next() {
-            Some(tree::Node::Element(element)) => element,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// What one stanza becomes: its fault and the envelope as text.
-    fn send(session: &mut Session, xml: &str) -> Result<(u64, Option<StanzaFault>, String), StreamCondition> {
-        let (bytes, mut link, mut scratch) = (encoded(xml), Vec::new(), Vec::new());
-        match session.on_element(7, &element(&bytes), u64::MAX, &mut scratch, &mut link)? {
-            Taken::Sent => {}
-            other => panic!("{other:?}"),
-        }
-        let (frame, used) = codec::split(&link, FRAME_BYTES_MAX).unwrap().unwrap();
-        assert_eq!(used, link.len());
-        let Some(ToCore::Stanza(frame)) = ToCore::decode(frame).unwrap() else { panic!("not a stanza") };
-        assert_eq!((frame.counter, frame.generation), (7, GENERATION));
-        let stanza = Stanza::decode(frame.stanza).unwrap();
-        assert_eq!(stanza.from, None, "the core stamps it");
-        let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name}={value}"));
-        let parts = part("id", stanza.id) + &part("to", stanza.to) + &part("lang", stanza.lang);
-        Ok((frame.number, frame.fault, format!("{:?} {:?}{parts}", stanza.kind, stanza.ty)))
-    }
-
-    #[test]
-    fn envelopes_are_typed_and_prepared() {
-        let rows = [
-            (
-                "<message to='You@A.Example/Desk' type='chat' id='1'/>",
-                "Message Chat id=1 to=you@a.example/Desk lang=de",
-            ),
-            ("<message type='strange' xml:lang='fr'><body/></message>", "Message Normal lang=fr"),
-            ("<presence/>", "Presence Available lang=de"),
-            ("<presence type='no' to='a.example.'/>", "Presence Unknown to=a.example lang=de"),
-            ("<iq type='get' id='x'><q xmlns='urn:q'/></iq>", "Iq Get id=x lang=de"),
-            ("<iq type='result' id='x' from='me@a.example'/>", "Iq Result id=x lang=de"),
-            ("<message from='ME@a.example/Desk'/>", "Message Normal lang=de"),
-        ];
-        let mut session = session(u64::MAX, Some("de"));
-        for (number, (xml, want)) in (1..).zip(rows) {
-            assert_eq!(send(&mut session, xml), Ok((number, None, want.to_owned())), "{xml}");
-        }
-        assert_eq!(session.unsettled(), 7);
-        assert_eq!(session.jid(), "me@a.example/Desk");
-    }
-
-    #[test]
-    fn faults_go_along_and_keep_their_number() {
-        use StanzaFault::{BadRequest, JidMalformed};
-        let rows = [
-            ("<message to='@a'/>", JidMalformed, "Message Normal"),
-            ("<message to='a@b@c d'/>", JidMalformed, "Message Normal"),
-            ("<iq to='a@' type='get'/>", JidMalformed, "Iq Get"),
-            ("<iq type='get'><q xmlns='urn:q'/></iq>", BadRequest, "Iq Get"),
-            ("<iq type='get' id=''><q xmlns='urn:q'/></iq>", BadRequest, "Iq Get id="),
-            ("<iq type='set' id='1'/>", BadRequest, "Iq Set id=1"),
-            ("<iq type='set' id='1'>text</iq>", BadRequest, "Iq Set id=1"),
-            ("<iq type='get' id='1'><a xmlns='u'/><b xmlns='u'/></iq>", BadRequest, "Iq Get id=1"),
-            ("<iq type='result' id='1'><a xmlns='u'/><b xmlns='u'/></iq>", BadRequest, "Iq Result id=1"),
-        ];
-        let mut session = session(u64::MAX, None);
-        for (number, (xml, fault, want)) in (1..).zip(rows) {
-            assert_eq!(send(&mut session, xml), Ok((number, Some(fault), want.to_owned())), "{xml}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_stanza_of_this_client_ends_the_stream() {
-        let rows = [
-            ("<message from='you@a.example'/>", StreamCondition::InvalidFrom),
-            ("<message from='me@a.example/desk'/>", StreamCondition::InvalidFrom),
-            ("<message from='@'/>", StreamCondition::InvalidFrom),
-            ("<message from=''/>", StreamCondition::InvalidFrom),
-            ("<foo/>", StreamCondition::UnsupportedStanzaType),
-            ("<message xmlns='urn:other'/>", StreamCondition::UnsupportedStanzaType),
-            ("<compress xmlns='http://jabber.org/protocol/compress'/>", StreamCondition::UnsupportedStanzaType),
-            ("<message xmlns='jabber:server'/>", StreamCondition::InvalidNamespace),
-        ];
-        let mut session = session(u64::MAX, None);
-        for (xml, want) in rows {
-            assert_eq!(send(&mut session, xml), Err(want), "{xml}");
-        }
-        assert_eq!(session.unsettled(), 0, "none was numbered");
-    }
-
-    #[test]
-    fn credit_is_never_overdrawn_and_comes_back_by_settlement() {
-        let bytes = encoded("<message><body>0123456789</body></message>");
-        let (mut scratch, mut link) = (Vec::new(), Vec::new());
-        let mut session = session(100, None);
-        let mut sent = 0u64;
-        let mut step = |session: &mut Session, credit| {
-            session.on_element(7, &element(&bytes), credit, &mut scratch, &mut link).unwrap()
-        };
-        while session.has_credit() && step(&mut session, u64::MAX) == Taken::Sent {
-            sent += 1;
-        }
-        assert!(!session.has_credit() && session.sent_bytes <= 100 && sent >= 1);
-        assert_eq!(session.unsettled(), sent);
-        let settled = |generation, number, credit| Settled { counter: 7, generation, number, credit };
-        assert!(!session.on_settled(&settled(Generation::default(), 1, 1000)) && !session.has_credit());
-        // Settling without more credit is not a reason to try again.
-        assert!(session.on_settled(&settled(GENERATION, 1, 100)) && !session.has_credit());
-        assert!(session.on_settled(&settled(GENERATION, 99, 1000)) && session.has_credit());
-        assert_eq!(session.unsettled(), 0, "not more than was sent");
-        assert_eq!(step(&mut session, 10), Taken::NoLinkCredit);
-        assert_eq!(step(&mut session, 1000), Taken::Sent);
-        assert!(session.has_credit());
-    }
-
-    #[test]
-    fn entries_are_rendered_once_and_reported_when_written() {
-        let mut session = session(100, None);
-        let stanza = Stanza::new(StanzaKind::Message, StanzaType::Chat);
-        let mut out = Vec::new();
-        let mut deliver = |session: &mut Session, generation, entry, bytes| {
-            let before = out.len();
-            let target = Target { counter: 7, generation, entry, overlay: Overlay::default() };
-            assert!(session.on_deliver(&target, &stanza, bytes, &mut out));
-            out.len() > before
-        };
-        let report = |session: &mut Session| {
-            let mut link = Vec::new();
-            session.report(7, &mut link);
-            codec::split(&link, FRAME_BYTES_MAX).unwrap().map(|(frame, _)| match ToCore::decode(frame).unwrap() {
-                Some(ToCore::Written(written)) => (written.entry, written.credit - SESSION_WINDOW_BYTES),
-                other => panic!("{other:?}"),
-            })
-        };
-        assert!(!deliver(&mut session, Generation::default(), 1, 10), "another attachment");
-        assert!(deliver(&mut session, GENERATION, 1, 10));
-        assert!(!deliver(&mut session, GENERATION, 1, 10), "again");
-        assert_eq!(report(&mut session), None, "not written yet");
-        session.on_written();
-        assert!(deliver(&mut session, GENERATION, 2, 20));
-        assert_eq!(report(&mut session), Some((1, 10)));
-        assert_eq!(report(&mut session), None);
-        session.on_written();
-        assert_eq!(report(&mut session), Some((2, 30)));
-        // Due by entries, and by bytes.
-        for entry in 3..3 + u64::from(WRITTEN_REPORT_ENTRIES) {
-            assert!(!session.report_is_due());
-            assert!(deliver(&mut session, GENERATION, entry, 1));
-            session.on_written();
-        }
-        assert!(session.report_is_due() && report(&mut session).is_some() && !session.report_is_due());
-        assert!(deliver(&mut session, GENERATION, 1000, usize::try_from(WRITTEN_REPORT_BYTES).unwrap()));
-        assert!(!session.report_is_due());
-        session.on_written();
-        assert!(session.report_is_due());
-    }
-
-    #[test]
-    fn a_stanza_that_does_not_decode_ends_the_session_without_a_trace() {
-        let mut session = session(100, None);
-        let stanza = Stanza { payload: &[1, 200], ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
-        let target = Target { counter: 7, generation: GENERATION, entry: 1, overlay: Overlay::default() };
-        let mut out = b"before".to_vec();
-        assert!(!session.on_deliver(&target, &stanza, 2, &mut out));
-        assert_eq!(out, b"before");
-    }
-}
+mod tests;

@@ -42,8 +42,8 @@ pub(crate) struct Shared {
     pub(crate) dirty: Vec<u32>,
     /// Clients with input that can be handled in the next turn.
     pub(crate) again: Vec<u32>,
-    /// Clients whose written entries are to be reported within a second, each once.
-    pub(crate) unreported: Vec<u32>,
+    /// Clients that something is to be done for within a second, each once: written entries are reported.
+    pub(crate) seconds: Vec<u32>,
     /// Clients whose stream header waits for the core.
     pub(crate) held: Vec<u32>,
 }
@@ -73,7 +73,7 @@ impl Shared {
             tick: 1,
             dirty: Vec::new(),
             again: Vec::new(),
-            unreported: Vec::new(),
+            seconds: Vec::new(),
             held: Vec::new(),
         }
     }

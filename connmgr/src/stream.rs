@@ -2,7 +2,7 @@
 //!
 //! Contract: one input, then perform every output in order, then the next input. While [`Stream::reads`]
 //! is false no [`Input`] of the client may come in: it waits in the socket. Elements of a bound stream are
-//! stanzas and go to its [`Session`] directly, past this machine.
+//! stanzas and go to its [`Session`] directly, past this machine, but for those that [`Session::is_own`] names.
 //!
 //! ```text
 //!  AwaitHeader ──header──▶ Features ──starttls──▶ StartingTls ──TlsReady──▶ AwaitHeader
@@ -11,6 +11,8 @@
 //!    away              │     ▼ │                    │        Asked: the core is to answer; not read
 //!      ▼               └── Asked ◀──response── Challenged    Binding: as Asked, for a resource
 //!    Held ──directory──▶ Features ──bind──▶ Binding ──Bound──▶ (Session)
+//!                          │ ▲ ──resume──▶ Resuming ──Resumed──▶ (Session)
+//!                          │ └──ResumeFailed──┘
 //! ```
 //! Every state may end: by the client's closing tag, which is answered; by a stream error; by the socket.
 
@@ -24,8 +26,8 @@ use crate::render;
 use crate::session::Session;
 use crate::tls::Protection;
 use crate::xml::Header;
-use hearth_wire::ids::Slot;
-use hearth_wire::to_edge::Bound;
+use hearth_wire::ids::{Generation, Slot};
+use hearth_wire::to_edge::{Bound, Resumed, SmEnabled};
 use hearth_wire::tree::Element;
 use hearth_wire::{SaslCondition, StanzaCondition, StreamCondition};
 pub use negotiation::Negotiation;
@@ -70,7 +72,7 @@ pub enum Input<'a> {
     Directory {
         domain: Hosted<'a>,
     },
-    /// A first-level element before bind. `more`: more than whitespace of the client lies behind it already.
+    /// A first-level element before bind, or one of the session's own. `more`: more than whitespace of the client lies behind it already.
     Element {
         element: Element<'a>,
         more: bool,
@@ -99,6 +101,16 @@ pub enum Input<'a> {
     Moved(Slot),
     Bound(&'a Bound<'a>),
     BindRefused(StanzaCondition),
+    /// The core's answers to stream management (XEP-0198). `location`: where the client should come back to.
+    Resumed(&'a Resumed<'a>),
+    ResumeFailed {
+        condition: StanzaCondition,
+        h: Option<u32>,
+    },
+    SmEnabled {
+        enabled: &'a SmEnabled<'a>,
+        location: Option<&'a str>,
+    },
     /// An answer to a registration before authentication, rendered.
     Reply(&'a [u8]),
     /// The core ends the stream.
@@ -108,6 +120,8 @@ pub enum Input<'a> {
     },
     /// The link to the shard that knows this client is gone, or never was there.
     LinkLost,
+    /// As `LinkLost`; but a session waits for its next link (link version 2).
+    Detached,
     /// Time is up.
     Deadline(Deadline),
     /// The edge stops.
@@ -123,6 +137,8 @@ pub enum Deadline {
     Stanza,
     /// The client was silent.
     Idle,
+    /// It stayed silent when it was asked for a sign of life.
+    Unanswered,
 }
 
 /// What is to be done.
@@ -140,6 +156,8 @@ pub enum Output {
     Authenticated,
     /// A session exists: its deadline is over.
     Bound,
+    /// The client was asked for a sign of life: any byte of it will do.
+    Asked,
     /// Behind what was written, end the connection. Tell the core, if it knows the client.
     End {
         /// The client closed its stream properly.
@@ -149,7 +167,7 @@ pub enum Output {
     },
 }
 
-/// Questions of a stream before bind.
+/// Questions of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
     /// RFC 6120 §6.4.2.
@@ -160,6 +178,10 @@ pub enum Question {
     Abort,
     /// RFC 6120 §7.
     Bind { resource: Option<String> },
+    /// XEP-0198 §5.
+    Resume { previd: String, h: u32 },
+    /// XEP-0198 §3, of a bound session.
+    SmEnable { generation: Generation, number: u64, resume: bool, max_s: Option<u32> },
     /// XEP-0077 §3.1.
     Register { at: At, domain: Box<str>, protection: Option<Protection>, stanza: Vec<u8> },
 }
@@ -188,6 +210,14 @@ impl Stream {
         Stream::Negotiating(Box::new(Negotiation::new(facts)))
     }
 
+    /// The session, while it is bound or has its last words to say.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match self {
+            Stream::Bound(session) | Stream::Ended(Some(session)) => Some(session),
+            Stream::Negotiating(_) | Stream::Ended(None) => None,
+        }
+    }
+
     /// Whether bytes of the client may be handled now.
     pub fn reads(&self) -> bool {
         match self {
@@ -200,13 +230,14 @@ impl Stream {
     /// The single door.
     pub fn handle(&mut self, input: Input<'_>, _now: Now, out: &mut Vec<Output>) {
         match self {
-            Stream::Ended(_) => {}
+            Stream::Ended(None) => {}
+            Stream::Ended(Some(session)) => ended(session, &input),
             Stream::Negotiating(negotiation) => {
                 if let Some(next) = negotiation.handle(input, out) {
                     *self = next;
                 }
             }
-            Stream::Bound(_) => bound(input, out),
+            Stream::Bound(session) => bound(session, input, out),
         }
         if out.iter().any(|output| matches!(output, Output::End { .. })) {
             *self = match std::mem::replace(self, Stream::Ended(None)) {
@@ -218,8 +249,17 @@ impl Stream {
     }
 }
 
-/// What ends a bound stream.
-fn bound(input: Input<'_>, out: &mut Vec<Output>) {
+/// What still matters to a session whose stream has ended.
+fn ended(session: &mut Session, input: &Input<'_>) {
+    if matches!(input, Input::Detached) {
+        session.on_link_lost();
+    } else if matches!(input, Input::CoreClose { .. } | Input::LinkLost) {
+        session.give_up();
+    }
+}
+
+/// A bound stream: most of this ends it.
+fn bound(session: &mut Session, input: Input<'_>, out: &mut Vec<Output>) {
     match input {
         Input::Close => {
             out.push(Output::Write(closing_tag()));
@@ -227,24 +267,43 @@ fn bound(input: Input<'_>, out: &mut Vec<Output>) {
         }
         Input::Eof => out.push(Output::End { clean: false, linger: false }),
         Input::Refused { condition, text } => end_with_error(condition, text, out),
-        Input::CoreClose { condition: Some(condition), text } => end_with_error(condition, text, out),
-        Input::CoreClose { condition: None, .. } => {
-            out.push(Output::Write(closing_tag()));
-            out.push(Output::End { clean: false, linger: true });
+        Input::CoreClose { condition, text } => {
+            session.give_up();
+            match condition {
+                Some(condition) => end_with_error(condition, text, out),
+                None => {
+                    out.push(Output::Write(closing_tag()));
+                    out.push(Output::End { clean: false, linger: true });
+                }
+            }
         }
         // The session is lost with the core's half of it; `reset` asks the client to come again at once.
-        Input::LinkLost => end_with_error(StreamCondition::Reset, "the session's server is not reachable", out),
+        Input::LinkLost => {
+            session.give_up();
+            end_with_error(StreamCondition::Reset, "the session's server is not reachable", out);
+        }
+        Input::Detached => session.on_link_lost(),
         Input::Deadline(Deadline::Stanza) => end_with_error(StreamCondition::PolicyViolation, "stanza too slow", out),
-        Input::Deadline(Deadline::Login | Deadline::Idle) => {
+        Input::Deadline(Deadline::Idle) => session.probe(out),
+        // Nobody reads an error there, and a closing tag would end what the client may come back to.
+        Input::Deadline(Deadline::Unanswered) if session.is_resumable() => {
+            out.push(Output::End { clean: false, linger: false });
+        }
+        Input::Deadline(Deadline::Login | Deadline::Unanswered) => {
             end_with_error(StreamCondition::ConnectionTimeout, "", out);
+        }
+        Input::Shutdown if session.is_resumable() => {
+            session.last_ack(out);
+            out.push(Output::End { clean: false, linger: false });
         }
         Input::Shutdown => end_with_error(StreamCondition::SystemShutdown, "", out),
         // A header inside a stream; what the framer lets through it may not.
         Input::Header { .. } => end_with_error(StreamCondition::BadFormat, "", out),
-        Input::Element { .. } => {
-            debug_assert!(false, "elements of a bound stream go to its session");
-            end_with_error(StreamCondition::InternalServerError, "", out);
+        Input::Element { element, .. } => {
+            debug_assert!(session.is_own(&element), "stanzas of a bound stream go to its session");
+            session.on_own(&element, out);
         }
+        Input::SmEnabled { enabled, location } => session.on_enabled(enabled, location, out),
         // Late answers and news that concern streams before bind.
         Input::Directory { .. }
         | Input::TlsReady(_)
@@ -254,15 +313,18 @@ fn bound(input: Input<'_>, out: &mut Vec<Output>) {
         | Input::Moved(_)
         | Input::Bound(_)
         | Input::BindRefused(_)
+        | Input::Resumed(_)
+        | Input::ResumeFailed { .. }
         | Input::Reply(_) => {}
     }
 }
 
-fn end_with_error(condition: StreamCondition, text: &str, out: &mut Vec<Output>) {
-    let mut bytes = Vec::new();
-    render::stream_error(condition, text, &mut bytes);
-    render::stream_close(&mut bytes);
-    out.push(Output::Write(bytes));
+/// Ends an open stream with an error (RFC 6120 §4.9).
+pub(crate) fn end_with_error(condition: StreamCondition, text: &str, out: &mut Vec<Output>) {
+    write(out, |bytes| {
+        render::stream_error(condition, text, bytes);
+        render::stream_close(bytes);
+    });
     out.push(Output::End { clean: false, linger: true });
 }
 
@@ -270,4 +332,11 @@ fn closing_tag() -> Vec<u8> {
     let mut bytes = Vec::new();
     render::stream_close(&mut bytes);
     bytes
+}
+
+/// Writes to the client what `render` appends.
+pub(crate) fn write(out: &mut Vec<Output>, render: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = Vec::new();
+    render(&mut bytes);
+    out.push(Output::Write(bytes));
 }

@@ -71,6 +71,7 @@ fn a_stanza_that_does_not_end_and_a_silent_client() {
     let (edge, core) = Edge::with_core(Rules::default(), |config| {
         config.timeouts.stanza_s = 1;
         config.timeouts.idle_s = 2;
+        config.timeouts.ack_timeout_s = 1;
     });
     let mut slow = Peer::bound(&edge, "slow");
     slow.send("<message><body>");
@@ -81,11 +82,20 @@ fn a_stanza_that_does_not_end_and_a_silent_client() {
     let mut alive = Peer::bound(&edge, "alive");
     let start = Instant::now();
     let mut silent = Peer::bound(&edge, "silent");
-    while start.elapsed() < Duration::from_millis(3500) {
+    let mut asked = Peer::bound(&edge, "asked");
+    while start.elapsed() < Duration::from_millis(4500) {
         alive.send(" ");
         std::thread::sleep(Duration::from_millis(100));
+        if asked.has_text() {
+            let ping = asked.expect("<ping xmlns='urn:xmpp:ping'/></iq>");
+            let id = ping.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();
+            asked.send(&format!("<iq type='result' id='{id}' to='test.example'/>"));
+        }
     }
-    assert!(silent.rest().contains("<connection-timeout "));
+    assert!(silent.rest().contains("<ping xmlns='urn:xmpp:ping'/></iq><stream:error><connection-timeout "));
+    asked.send("</stream:stream>");
+    assert!(asked.rest().ends_with("</stream:stream>"), "who answers stays");
+    assert_eq!(core.count(|seen| matches!(seen, Seen::Stanza { .. })), 0, "its answer is not the core's");
     alive.send("</stream:stream>");
     assert!(!alive.rest().contains("error"), "a space keeps a client alive");
 }

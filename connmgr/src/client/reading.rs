@@ -6,6 +6,7 @@ use crate::limits::{LINGER_BYTES, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
 use crate::session::Taken;
 use crate::shared::Shared;
 use crate::stream::{Input, Stream};
+use crate::wheel::NEVER;
 use crate::xml::{self, Limits, Piece, XmlError};
 use hearth_wire::tree;
 use std::io;
@@ -97,7 +98,7 @@ impl Client {
                     budget = budget.saturating_sub(read);
                     // A short read has emptied the socket; what comes later is a new event.
                     self.unread = read == room || self.peer_closed;
-                    self.last_read = cx.tick;
+                    (self.last_read, self.asked_at) = (cx.tick, NEVER);
                     self.on_bytes(scratch.get_mut(..read).unwrap_or_default(), cx);
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.unread = false,
@@ -323,6 +324,10 @@ impl Client {
             self.input(Input::Element { element, more }, cx);
             return true;
         };
+        if session.is_own(&element) {
+            self.input(Input::Element { element, more }, cx);
+            return true;
+        }
         let Some(link) = cx.links.get_mut(usize::from(shard)) else { return false };
         let (credit, before) = (link.credit(), link.out().len());
         match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, link.out()) {

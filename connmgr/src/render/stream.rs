@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hearth_wire::codec::WireError;
 use hearth_wire::{SaslCondition, StreamCondition};
 
-const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+pub(super) const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 

@@ -1,17 +1,18 @@
 //! A stream before its resource is bound: headers, STARTTLS, resource binding. SASL is in `sasl.rs`.
 
-use super::{At, Deadline, Facts, Input, Output, Question, Stream};
+use super::{At, Deadline, Facts, Input, Output, Question, Stream, write};
 use crate::directory::{Domain, Hosted, TLS_NS};
-use crate::limits::{BIND_ID_BYTES_MAX, LANG_BYTES_MAX, PRE_AUTH_ELEMENTS_MAX};
+use crate::limits::{BIND_ID_BYTES_MAX, LANG_BYTES_MAX, PRE_AUTH_ELEMENTS_MAX, PREVID_BYTES_MAX};
 use crate::render::{self, StreamHeader};
 use crate::session::Session;
+use crate::sm;
 use crate::tls::Protection;
 use crate::xml::{self, Header};
 use hearth_wire::ids::StreamId;
 use hearth_wire::jid;
-use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
-use hearth_wire::to_edge::Bound;
-use hearth_wire::tree::{self, Builder, Element};
+use hearth_wire::stanza::{Stanza, StanzaKind, StanzaType};
+use hearth_wire::to_edge::{Bound, Resumed};
+use hearth_wire::tree::{Builder, Element};
 use hearth_wire::{StanzaCondition, StreamCondition};
 
 const BIND_NS: &str = "urn:ietf:params:xml:ns:xmpp-bind";
@@ -39,6 +40,10 @@ pub(super) enum State {
     Binding {
         id: String,
     },
+    /// The core is to answer about a session to go on with.
+    Resuming {
+        previd: String,
+    },
 }
 
 /// What a stream needs before bind, and frees then.
@@ -59,6 +64,8 @@ pub struct Negotiation {
     from: Option<Box<str>>,
     lang: Option<Box<str>>,
     registration: bool,
+    /// The domain offers XEP-0198.
+    sm: bool,
     /// Elements seen, over all restarts.
     elements: u16,
     /// What was asked last, to be asked again elsewhere.
@@ -78,6 +85,7 @@ impl Negotiation {
             from: None,
             lang: None,
             registration: false,
+            sm: false,
             elements: 0,
             asked: None,
         }
@@ -86,7 +94,8 @@ impl Negotiation {
     pub(super) fn reads(&self) -> bool {
         match self.state {
             State::AwaitHeader | State::Features | State::StartingTls | State::Challenged => true,
-            State::Held { .. } | State::Asked | State::Registering | State::Binding { .. } => false,
+            State::Held { .. } | State::Asked | State::Registering => false,
+            State::Binding { .. } | State::Resuming { .. } => false,
         }
     }
 
@@ -126,6 +135,10 @@ impl Negotiation {
             Input::Moved(slot) => self.on_moved(slot, out),
             Input::Bound(bound) => return self.on_bound(bound, out),
             Input::BindRefused(condition) => self.on_bind_refused(condition, out),
+            Input::Resumed(resumed) => return self.on_resumed(resumed, out),
+            Input::ResumeFailed { condition, h } => self.on_resume_failed(condition, h, out),
+            // It answers what only a bound session asks.
+            Input::SmEnabled { .. } => {}
             Input::Reply(stanza) => {
                 if self.state == State::Registering {
                     self.state = State::Features;
@@ -134,8 +147,8 @@ impl Negotiation {
             }
             Input::CoreClose { condition: Some(condition), text } => self.fault(condition, text, out),
             Input::CoreClose { condition: None, .. } => self.close(false, out),
-            Input::LinkLost => self.on_link_lost(out),
-            Input::Deadline(Deadline::Login | Deadline::Stanza | Deadline::Idle) => {
+            Input::LinkLost | Input::Detached => self.on_link_lost(out),
+            Input::Deadline(Deadline::Login | Deadline::Stanza | Deadline::Idle | Deadline::Unanswered) => {
                 let condition = match self.state {
                     State::Held { .. } => StreamCondition::RemoteConnectionFailed,
                     _ => StreamCondition::ConnectionTimeout,
@@ -209,6 +222,7 @@ impl Negotiation {
         let mut bytes = Vec::with_capacity(1024);
         self.write_header(&mut bytes);
         bytes.extend_from_slice(self.features(domain));
+        self.sm = domain.sm;
         self.registration = self.account.is_none()
             && match self.protection {
                 Some(_) => domain.registration_tls,
@@ -274,6 +288,7 @@ impl Negotiation {
         match (element.ns(), element.name()) {
             (TLS_NS, "starttls") => self.on_starttls(more, out),
             (SASL_NS, name) => self.on_sasl(name, element, out),
+            (sm::NS, name) if self.account.is_some() => self.on_sm(name, element, out),
             // The client ends its stream with an error of its own (§4.9.1.1).
             (xml::STREAMS, "error") => self.close(false, out),
             (xml::CLIENT, "iq") if self.account.is_some() => self.on_iq(element, out),
@@ -302,6 +317,38 @@ impl Negotiation {
         self.state = State::StartingTls;
         out.push(Output::Write(bytes));
         out.push(Output::StartTls);
+    }
+
+    /// XEP-0198: before a resource is bound a session may be gone on with, and nothing else (§3).
+    fn on_sm(&mut self, name: &str, element: &Element<'_>, out: &mut Vec<Output>) {
+        let previd = element.attr("previd").filter(|previd| !previd.is_empty() && previd.len() <= PREVID_BYTES_MAX);
+        let condition = match (name, previd, element.attr("h").and_then(sm::unsigned)) {
+            ("resume", ..) if !self.sm => StanzaCondition::FeatureNotImplemented,
+            ("resume", Some(previd), Some(h)) => {
+                let previd = previd.to_owned();
+                self.state = State::Resuming { previd: previd.clone() };
+                return out.push(Output::Ask(Question::Resume { previd, h }));
+            }
+            ("resume", ..) => StanzaCondition::BadRequest,
+            ("enable" | "r" | "a", ..) => StanzaCondition::UnexpectedRequest,
+            _ => return self.fault(StreamCondition::UnsupportedStanzaType, "", out),
+        };
+        write(out, |bytes| render::sm_failed(condition, None, bytes));
+    }
+
+    fn on_resumed(&mut self, resumed: &Resumed<'_>, out: &mut Vec<Output>) -> Option<Stream> {
+        let State::Resuming { previd } = &self.state else { return None };
+        let session = Session::resumed(resumed, self.lang.as_deref());
+        write(out, |bytes| render::sm_resumed(previd, session.handled(), bytes));
+        out.push(Output::Bound);
+        Some(Stream::Bound(Box::new(session)))
+    }
+
+    fn on_resume_failed(&mut self, condition: StanzaCondition, h: Option<u32>, out: &mut Vec<Output>) {
+        if matches!(self.state, State::Resuming { .. }) {
+            self.state = State::Features;
+            write(out, |bytes| render::sm_failed(condition, h, bytes));
+        }
     }
 
     /// RFC 6120 §7: before a resource is bound, that is all an iq may ask.
@@ -334,9 +381,9 @@ impl Negotiation {
         tree.open(Some(BIND_NS), "bind").leaf(None, "jid", bound.jid).close();
         let payload = tree.finish();
         let iq = Stanza { id: Some(id), payload: &payload, ..Stanza::new(StanzaKind::Iq, StanzaType::Result) };
-        out.push(Output::Write(rendered(&iq)));
+        out.push(Output::Write(render::own(&iq)));
         out.push(Output::Bound);
-        Some(Stream::Bound(Box::new(Session::new(bound, self.lang.as_deref()))))
+        Some(Stream::Bound(Box::new(Session::new(bound, self.lang.as_deref(), self.sm))))
     }
 
     fn on_bind_refused(&mut self, condition: StanzaCondition, out: &mut Vec<Output>) {
@@ -354,7 +401,7 @@ impl Negotiation {
         let payload = tree.finish();
         let id = Some(id).filter(|id| !id.is_empty());
         let iq = Stanza { id, payload: &payload, ..Stanza::new(StanzaKind::Iq, StanzaType::Error) };
-        out.push(Output::Write(rendered(&iq)));
+        out.push(Output::Write(render::own(&iq)));
     }
 
     /// XEP-0077 §3.1: the only stanza before authentication, where the domain offers it.
@@ -396,18 +443,12 @@ impl Negotiation {
             State::Registering => {
                 self.fault(StreamCondition::RemoteConnectionFailed, "", out);
             }
-            State::Binding { .. } => self.fault(StreamCondition::Reset, "", out),
             _ if self.account.is_some() => self.fault(StreamCondition::Reset, "", out),
+            // Only who is authenticated asks for those.
+            State::Binding { .. } | State::Resuming { .. } => {}
             State::AwaitHeader | State::Held { .. } | State::Features | State::StartingTls => {}
         }
     }
-}
-
-fn rendered(iq: &Stanza<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let done = render::stanza(iq, &Overlay::default(), &mut bytes);
-    debug_assert!(done.is_ok() && tree::validate(iq.payload, tree::DEPTH_MAX).is_ok());
-    bytes
 }
 
 /// Looks like RFC 5646 and is short: what else stands there is not worth keeping or repeating.

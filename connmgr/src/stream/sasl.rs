@@ -1,7 +1,7 @@
 //! SASL as the stream sees it (RFC 6120 §6): base64 and turns. What a mechanism means is the core's to judge.
 
 use super::negotiation::{Negotiation, State};
-use super::{At, Auth, Output, Question};
+use super::{At, Auth, Output, Question, write};
 use crate::limits::MECHANISM_BYTES_MAX;
 use crate::render;
 use base64::Engine;
@@ -126,12 +126,6 @@ impl Negotiation {
         self.asked = None;
         write(out, |bytes| render::sasl_failure(condition, "", bytes));
     }
-}
-
-fn write(out: &mut Vec<Output>, render: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = Vec::new();
-    render(&mut bytes);
-    out.push(Output::Write(bytes));
 }
 
 /// Content of `<auth/>` and `<response/>`.

@@ -1,5 +1,7 @@
 //! The machine by transcripts: what a client sends as XML, what the core answers as inputs, what comes out as text.
 
+mod managed;
+
 use super::*;
 use crate::directory::Domain;
 use crate::tls::{EndPoint, Version};
@@ -26,6 +28,8 @@ struct Rig {
     core_there: bool,
     text: String,
     rest: Vec<Output>,
+    /// Frames of a bound session.
+    link: Vec<u8>,
 }
 
 fn domain(name: &str) -> Domain {
@@ -42,7 +46,11 @@ fn domain(name: &str) -> Domain {
         features_tls_end_point: &offer("end-point"),
         features_tls_exporter: &offer("exporter"),
         features_tls_bound: &offer("both"),
-        features_authenticated: &offer("authenticated"),
+        features_authenticated: &{
+            let mut tree = Builder::new();
+            tree.raw(&offer("authenticated")).open(Some("urn:xmpp:sm:3"), "sm").close();
+            tree.finish()
+        },
     })
     .unwrap()
 }
@@ -57,6 +65,7 @@ impl Rig {
             core_there: true,
             text: String::new(),
             rest: Vec::new(),
+            link: Vec::new(),
         }
     }
 
@@ -150,7 +159,14 @@ impl Rig {
                             else {
                                 panic!("an element");
                             };
-                            self.input(Input::Element { element, more: !bytes.is_empty() });
+                            match &mut self.stream {
+                                Stream::Bound(session) if !session.is_own(&element) => {
+                                    let taken =
+                                        session.on_element(1, &element, u64::MAX, &mut Vec::new(), &mut self.link);
+                                    assert_eq!(taken, Ok(crate::session::Taken::Sent));
+                                }
+                                _ => self.input(Input::Element { element, more: !bytes.is_empty() }),
+                            }
                         }
                         Err(error) => self.refuse(error),
                     }
@@ -603,7 +619,7 @@ fn every_state_ends_as_it_should() {
     for (at, state) in states.iter().enumerate() {
         for (input, condition) in [
             (Input::Deadline(Deadline::Login), "connection-timeout"),
-            (Input::Deadline(Deadline::Idle), "connection-timeout"),
+            (Input::Deadline(Deadline::Unanswered), "connection-timeout"),
             (Input::Shutdown, "system-shutdown"),
             (Input::Refused { condition: StreamCondition::NotWellFormed, text: "" }, "not-well-formed"),
             (Input::CoreClose { condition: Some(StreamCondition::Conflict), text: "" }, "conflict"),

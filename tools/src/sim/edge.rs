@@ -9,7 +9,7 @@ use hearth_core::random::SeededRandom;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
 use hearth_wire::to_core::{Closed, Hello, LinkCredit, ToCore, VERSION_MAX, VERSION_MIN};
-use hearth_wire::to_edge::{Target, ToEdge};
+use hearth_wire::to_edge::{Multicast, Target, ToEdge};
 use hearth_wire::tree;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -278,6 +278,11 @@ impl EdgeLoop {
             self.input(counter, Input::Element { element, more });
             return true;
         };
+        if session.is_own(&element) {
+            self.input(counter, Input::Element { element, more });
+            self.end_of_turn(counter);
+            return true;
+        }
         let before = link.out.len();
         let credit = link.credit.saturating_sub(link.sent);
         match session.on_element(counter, &element, credit, &mut Vec::new(), &mut link.out) {
@@ -326,7 +331,7 @@ impl EdgeLoop {
                     }
                 }
                 Output::Authenticated => conn.authenticated = true,
-                Output::Bound => {}
+                Output::Bound | Output::Asked => {}
                 Output::End { clean, .. } => {
                     conn.ended = true;
                     conn.clean = clean;
@@ -357,9 +362,18 @@ impl EdgeLoop {
                 self.directory.on_domain(domain);
                 return self.wake_held();
             }
-            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) | ToEdge::Capsule(_) => return,
-            ToEdge::SmEnabled(_) | ToEdge::Resumed(_) | ToEdge::ResumeFailed(_) | ToEdge::Attached(_) => return,
-            ToEdge::DeliverLogged(_) | ToEdge::MulticastLogged(_) => return,
+            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) | ToEdge::Attached(_) => return,
+            ToEdge::Capsule(f) => {
+                if let Some(session) = self.bound(f.counter) {
+                    session.on_capsule(f);
+                }
+                return;
+            }
+            ToEdge::SmEnabled(f) => return self.answered(f.counter, Input::SmEnabled { enabled: f, location: None }),
+            ToEdge::Resumed(f) => return self.answered(f.counter, Input::Resumed(f)),
+            ToEdge::ResumeFailed(f) => {
+                return self.answered(f.counter, Input::ResumeFailed { condition: f.condition, h: f.h });
+            }
             ToEdge::AuthChallenge(f) => return self.answered(f.counter, Input::Challenge(f.data)),
             ToEdge::AuthSuccess(f) => {
                 return self.answered(f.counter, Input::Success { account: f.account, data: f.data });
@@ -372,18 +386,28 @@ impl EdgeLoop {
             ToEdge::BindRefused(f) => return self.answered(f.counter, Input::BindRefused(f.condition)),
             ToEdge::PreAuthReply(_) => return,
             ToEdge::Settled(f) => {
-                if let Some(Stream::Bound(session)) = self.conns.get_mut(&f.counter).map(|conn| &mut conn.stream) {
+                if let Some(session) = self.bound(f.counter) {
                     session.on_settled(f);
                 }
+                self.end_of_turn(f.counter);
                 f.counter
             }
             ToEdge::Deliver(f) => {
                 self.credited(shard, bytes);
-                return self.deliver(&f.target, f.stanza);
+                return self.deliver(&f.target, None, f.stanza);
+            }
+            ToEdge::DeliverLogged(f) => {
+                self.credited(shard, bytes);
+                return self.deliver(&f.deliver.target, Some(f.log), f.deliver.stanza);
             }
             ToEdge::Multicast(f) => {
                 self.credited(shard, bytes);
-                return f.targets.iter().for_each(|target| self.deliver(target, f.stanza));
+                return f.targets.iter().for_each(|target| self.deliver(target, None, f.stanza));
+            }
+            ToEdge::MulticastLogged(f) => {
+                self.credited(shard, bytes);
+                let Multicast { targets, stanza } = &f.multicast;
+                return targets.iter().for_each(|target| self.deliver(target, Some(f.log), stanza));
             }
             ToEdge::Close(f) => {
                 let same = f.generation.is_none_or(|g| self.session(f.counter).is_some_and(|s| s.generation() == g));
@@ -396,8 +420,25 @@ impl EdgeLoop {
         self.go_on(counter);
     }
 
+    fn bound(&mut self, counter: u64) -> Option<&mut Session> {
+        match &mut self.conns.get_mut(&counter)?.stream {
+            Stream::Bound(session) => Some(session),
+            Stream::Negotiating(_) | Stream::Ended(_) => None,
+        }
+    }
+
+    /// Acknowledgements (XEP-0198); every frame and element is a turn here.
+    fn end_of_turn(&mut self, counter: u64) {
+        if let Some(conn) = self.conns.get_mut(&counter)
+            && let Stream::Bound(session) = &mut conn.stream
+        {
+            session.end_of_turn(&mut conn.output);
+        }
+    }
+
     fn answered(&mut self, counter: u64, input: Input<'_>) {
         self.input(counter, input);
+        self.end_of_turn(counter);
         self.go_on(counter);
     }
 
@@ -428,15 +469,16 @@ impl EdgeLoop {
         }
     }
 
-    fn deliver(&mut self, target: &Target<'_>, stanza: &[u8]) {
+    fn deliver(&mut self, target: &Target<'_>, log: Option<u64>, stanza: &[u8]) {
         let Some(conn) = self.conns.get_mut(&target.counter) else { return };
         let (Stream::Bound(session), Ok(view)) = (&mut conn.stream, Stanza::decode(stanza)) else { return };
         if view.kind == StanzaKind::Message && view.ty == StanzaType::Error {
             self.refused.extend(view.id.and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse::<u64>().ok()));
         }
         let _: Overlay<'_> = target.overlay;
-        if !session.on_deliver(target, &view, stanza.len(), &mut conn.output) {
+        if !session.on_deliver(target, log, &view, stanza.len(), &mut conn.output) {
             conn.ended = true;
         }
+        self.end_of_turn(target.counter);
     }
 }

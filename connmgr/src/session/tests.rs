@@ -1,0 +1,181 @@
+//! A session driven by elements and frames; what it says, compared as frames and text.
+
+use super::*;
+use hearth_wire::codec::{self, FRAME_BYTES_MAX};
+use hearth_wire::stanza::Overlay;
+
+const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
+
+fn session(credit: u64, lang: Option<&str>) -> Session {
+    let bound =
+        Bound { counter: 7, stream: StreamId([1; 16]), generation: GENERATION, jid: "me@a.example/Desk", credit };
+    Session::new(&bound, lang, true)
+}
+
+fn encoded(xml: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let scope = xml::Scope::default();
+    let (limits, mut scratch) = (xml::Limits::AUTHENTICATED, xml::Scratch::default());
+    xml::parse_element(xml.as_bytes(), &scope, &limits, &mut scratch, &mut out).unwrap();
+    out
+}
+
+fn element(bytes: &[u8]) -> Element<'_> {
+    match tree::nodes(bytes, xml::CLIENT).next() {
+        Some(tree::Node::Element(element)) => element,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What one stanza becomes: its fault and the envelope as text.
+fn send(session: &mut Session, xml: &str) -> Result<(u64, Option<StanzaFault>, String), StreamCondition> {
+    let (bytes, mut link, mut scratch) = (encoded(xml), Vec::new(), Vec::new());
+    match session.on_element(7, &element(&bytes), u64::MAX, &mut scratch, &mut link)? {
+        Taken::Sent => {}
+        other => panic!("{other:?}"),
+    }
+    let (frame, used) = codec::split(&link, FRAME_BYTES_MAX).unwrap().unwrap();
+    assert_eq!(used, link.len());
+    let Some(ToCore::Stanza(frame)) = ToCore::decode(frame).unwrap() else { panic!("not a stanza") };
+    assert_eq!((frame.counter, frame.generation), (7, GENERATION));
+    let stanza = Stanza::decode(frame.stanza).unwrap();
+    assert_eq!(stanza.from, None, "the core stamps it");
+    let part = |name: &str, value: Option<&str>| value.map_or(String::new(), |value| format!(" {name}={value}"));
+    let parts = part("id", stanza.id) + &part("to", stanza.to) + &part("lang", stanza.lang);
+    Ok((frame.number, frame.fault, format!("{:?} {:?}{parts}", stanza.kind, stanza.ty)))
+}
+
+#[test]
+fn envelopes_are_typed_and_prepared() {
+    let rows = [
+        ("<message to='You@A.Example/Desk' type='chat' id='1'/>", "Message Chat id=1 to=you@a.example/Desk lang=de"),
+        ("<message type='strange' xml:lang='fr'><body/></message>", "Message Normal lang=fr"),
+        ("<presence/>", "Presence Available lang=de"),
+        ("<presence type='no' to='a.example.'/>", "Presence Unknown to=a.example lang=de"),
+        ("<iq type='get' id='x'><q xmlns='urn:q'/></iq>", "Iq Get id=x lang=de"),
+        ("<iq type='result' id='x' from='me@a.example'/>", "Iq Result id=x lang=de"),
+        ("<message from='ME@a.example/Desk'/>", "Message Normal lang=de"),
+    ];
+    let mut session = session(u64::MAX, Some("de"));
+    for (number, (xml, want)) in (1..).zip(rows) {
+        assert_eq!(send(&mut session, xml), Ok((number, None, want.to_owned())), "{xml}");
+    }
+    assert_eq!(session.unsettled(), 7);
+    assert_eq!(session.jid(), "me@a.example/Desk");
+}
+
+#[test]
+fn faults_go_along_and_keep_their_number() {
+    use StanzaFault::{BadRequest, JidMalformed};
+    let rows = [
+        ("<message to='@a'/>", JidMalformed, "Message Normal"),
+        ("<message to='a@b@c d'/>", JidMalformed, "Message Normal"),
+        ("<iq to='a@' type='get'/>", JidMalformed, "Iq Get"),
+        ("<iq type='get'><q xmlns='urn:q'/></iq>", BadRequest, "Iq Get"),
+        ("<iq type='get' id=''><q xmlns='urn:q'/></iq>", BadRequest, "Iq Get id="),
+        ("<iq type='set' id='1'/>", BadRequest, "Iq Set id=1"),
+        ("<iq type='set' id='1'>text</iq>", BadRequest, "Iq Set id=1"),
+        ("<iq type='get' id='1'><a xmlns='u'/><b xmlns='u'/></iq>", BadRequest, "Iq Get id=1"),
+        ("<iq type='result' id='1'><a xmlns='u'/><b xmlns='u'/></iq>", BadRequest, "Iq Result id=1"),
+    ];
+    let mut session = session(u64::MAX, None);
+    for (number, (xml, fault, want)) in (1..).zip(rows) {
+        assert_eq!(send(&mut session, xml), Ok((number, Some(fault), want.to_owned())), "{xml}");
+    }
+}
+
+#[test]
+fn what_is_no_stanza_of_this_client_ends_the_stream() {
+    let rows = [
+        ("<message from='you@a.example'/>", StreamCondition::InvalidFrom),
+        ("<message from='me@a.example/desk'/>", StreamCondition::InvalidFrom),
+        ("<message from='@'/>", StreamCondition::InvalidFrom),
+        ("<message from=''/>", StreamCondition::InvalidFrom),
+        ("<foo/>", StreamCondition::UnsupportedStanzaType),
+        ("<message xmlns='urn:other'/>", StreamCondition::UnsupportedStanzaType),
+        ("<compress xmlns='http://jabber.org/protocol/compress'/>", StreamCondition::UnsupportedStanzaType),
+        ("<message xmlns='jabber:server'/>", StreamCondition::InvalidNamespace),
+    ];
+    let mut session = session(u64::MAX, None);
+    for (xml, want) in rows {
+        assert_eq!(send(&mut session, xml), Err(want), "{xml}");
+    }
+    assert_eq!(session.unsettled(), 0, "none was numbered");
+}
+
+#[test]
+fn credit_is_never_overdrawn_and_comes_back_by_settlement() {
+    let bytes = encoded("<message><body>0123456789</body></message>");
+    let (mut scratch, mut link) = (Vec::new(), Vec::new());
+    let mut session = session(100, None);
+    let mut sent = 0u64;
+    let mut step = |session: &mut Session, credit| {
+        session.on_element(7, &element(&bytes), credit, &mut scratch, &mut link).unwrap()
+    };
+    while session.has_credit() && step(&mut session, u64::MAX) == Taken::Sent {
+        sent += 1;
+    }
+    assert!(!session.has_credit() && session.sent_bytes <= 100 && sent >= 1);
+    assert_eq!(session.unsettled(), sent);
+    let settled = |generation, number, credit| Settled { counter: 7, generation, number, credit };
+    assert!(!session.on_settled(&settled(Generation::default(), 1, 1000)) && !session.has_credit());
+    // Settling without more credit is not a reason to try again.
+    assert!(session.on_settled(&settled(GENERATION, 1, 100)) && !session.has_credit());
+    assert!(session.on_settled(&settled(GENERATION, 99, 1000)) && session.has_credit());
+    assert_eq!(session.unsettled(), 0, "not more than was sent");
+    assert_eq!(step(&mut session, 10), Taken::NoLinkCredit);
+    assert_eq!(step(&mut session, 1000), Taken::Sent);
+    assert!(session.has_credit());
+}
+
+#[test]
+fn entries_are_rendered_once_and_reported_when_written() {
+    let mut session = session(100, None);
+    let stanza = Stanza::new(StanzaKind::Message, StanzaType::Chat);
+    let mut out = Vec::new();
+    let mut deliver = |session: &mut Session, generation, entry, bytes| {
+        let before = out.len();
+        let target = Target { counter: 7, generation, entry, overlay: Overlay::default() };
+        assert!(session.on_deliver(&target, None, &stanza, bytes, &mut out));
+        out.len() > before
+    };
+    let report = |session: &mut Session| {
+        let mut link = Vec::new();
+        session.report(7, &mut link);
+        codec::split(&link, FRAME_BYTES_MAX).unwrap().map(|(frame, _)| match ToCore::decode(frame).unwrap() {
+            Some(ToCore::Written(written)) => (written.entry, written.credit - SESSION_WINDOW_BYTES),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert!(!deliver(&mut session, Generation::default(), 1, 10), "another attachment");
+    assert!(deliver(&mut session, GENERATION, 1, 10));
+    assert!(!deliver(&mut session, GENERATION, 1, 10), "again");
+    assert_eq!(report(&mut session), None, "not written yet");
+    session.on_written();
+    assert!(deliver(&mut session, GENERATION, 2, 20));
+    assert_eq!(report(&mut session), Some((1, 10)));
+    assert_eq!(report(&mut session), None);
+    session.on_written();
+    assert_eq!(report(&mut session), Some((2, 30)));
+    // Due by entries, and by bytes.
+    for entry in 3..3 + u64::from(WRITTEN_REPORT_ENTRIES) {
+        assert!(!session.report_is_due());
+        assert!(deliver(&mut session, GENERATION, entry, 1));
+        session.on_written();
+    }
+    assert!(session.report_is_due() && report(&mut session).is_some() && !session.report_is_due());
+    assert!(deliver(&mut session, GENERATION, 1000, usize::try_from(WRITTEN_REPORT_BYTES).unwrap()));
+    assert!(!session.report_is_due());
+    session.on_written();
+    assert!(session.report_is_due());
+}
+
+#[test]
+fn a_stanza_that_does_not_decode_ends_the_session_without_a_trace() {
+    let mut session = session(100, None);
+    let stanza = Stanza { payload: &[1, 200], ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
+    let target = Target { counter: 7, generation: GENERATION, entry: 1, overlay: Overlay::default() };
+    let mut out = b"before".to_vec();
+    assert!(!session.on_deliver(&target, None, &stanza, 2, &mut out));
+    assert_eq!(out, b"before");
+}
