@@ -12,10 +12,10 @@ use crate::stream::{Deadline, Facts, Input, Output, Stream};
 use crate::wheel::{NEVER, Tick, tick_after};
 use crate::xml::{Framer, Scope};
 use hearth_wire::StreamCondition;
-use hearth_wire::ids::ShardIndex;
+use hearth_wire::ids::{Generation, ShardIndex};
 use hearth_wire::stanza::Stanza;
 use hearth_wire::to_core::{Closed, ToCore};
-use hearth_wire::to_edge::{Settled, Target};
+use hearth_wire::to_edge::{Attached, Settled, Target};
 use mio::net::TcpStream;
 use std::net::IpAddr;
 
@@ -144,6 +144,11 @@ impl Client {
         }
     }
 
+    /// Whether its session, bound or with its last words to say, is this attachment.
+    pub(crate) fn is(&mut self, generation: Generation) -> bool {
+        self.stream.session_mut().is_some_and(|session| session.generation() == generation)
+    }
+
     /// The domain of the stream, once it is known.
     pub(crate) fn domain(&self) -> Option<&str> {
         match &self.stream {
@@ -233,9 +238,20 @@ impl Client {
         self.clean = clean;
     }
 
-    /// Tells the core, once, that this client is gone, behind the last report of what it was sent.
+    /// Tells the core, once, that this client is gone, behind the last report of what it was sent. A session
+    /// that has more to send first, or no link, is kept for that.
     fn tell_closed(&mut self, cx: &mut Shared) {
-        let Some(shard) = self.shard.take() else { return };
+        let shard = self.shard.take();
+        if self.stream.session_mut().is_some_and(|session| !session.is_attached()) {
+            let ended = std::mem::replace(&mut self.stream, Stream::Ended(None));
+            if let Stream::Bound(session) | Stream::Ended(Some(session)) = ended
+                && !cx.detached.bury(self.counter, session, self.clean, shard)
+            {
+                tracing::warn!(event = "session_forgotten", "too many sockets ended while the core was away");
+            }
+            return;
+        }
+        let Some(shard) = shard else { return };
         let Some(link) = cx.link(shard).filter(|link| link.is_up()) else { return };
         let generation = self.stream.session_mut().map(|session| {
             session.report(self.counter, link.out());
@@ -244,10 +260,64 @@ impl Client {
         link.send(&ToCore::Closed(Closed { counter: self.counter, generation, clean: self.clean }));
     }
 
-    /// The shard that knew this client is out of reach.
-    pub(crate) fn on_link_lost(&mut self, cx: &mut Shared) {
+    /// The shard that knew this client is out of reach. `stays`: its session waits for another link.
+    pub(crate) fn on_link_lost(&mut self, stays: bool, cx: &mut Shared) {
         self.shard = None;
+        self.waits_for_link = false;
+        self.input(if stays { Input::Detached } else { Input::LinkLost }, cx);
+        if self.stream.session_mut().is_some_and(|session| session.is_away()) {
+            cx.detached.add(self.counter);
+            if self.can_resume(cx) {
+                cx.again.push(place(self.counter));
+            }
+        }
+    }
+
+    /// Nobody will have the session of a lost link.
+    pub(crate) fn give_up(&mut self, cx: &mut Shared) {
         self.input(Input::LinkLost, cx);
+    }
+
+    /// The session, while it has no link.
+    pub(crate) fn away(&mut self) -> Option<&mut Session> {
+        self.stream.session_mut().filter(|session| session.is_away())
+    }
+
+    /// Names the session on the link to `shard`.
+    pub(crate) fn attach(&mut self, shard: ShardIndex, cx: &mut Shared) {
+        let (Some(session), Some(link)) = (self.stream.session_mut(), cx.links.get_mut(usize::from(shard))) else {
+            return;
+        };
+        session.attach(self.counter, None, link.out());
+        self.shard = Some(shard);
+    }
+
+    /// The core has the session again: what it may have missed is sent, then all goes on.
+    pub(crate) fn on_attached(&mut self, attached: &Attached, cx: &mut Shared) {
+        if self.stream.session_mut().is_some_and(|session| session.on_attached(attached)) {
+            self.resend(cx);
+        }
+    }
+
+    /// Sends again what the link has room for.
+    fn resend(&mut self, cx: &mut Shared) {
+        let (Some(session), Some(shard)) = (self.stream.session_mut(), self.shard) else { return };
+        let Some(link) = cx.links.get_mut(usize::from(shard)) else { return };
+        let (credit, before) = (link.credit(), link.out().len());
+        let done = session.resend(self.counter, credit, link.out());
+        let used = link.out().len().saturating_sub(before);
+        link.charge(used);
+        if done {
+            let question = session.unanswered();
+            if let Some(question) = question {
+                cx.ask(self.counter, None, Some(shard), &question);
+            }
+            cx.again.push(place(self.counter));
+        } else {
+            self.wait_for_link(cx);
+        }
+        // What was written meanwhile is reported, and a socket that ended told of.
+        self.mark_dirty(cx);
     }
 
     // ---- from the core ----

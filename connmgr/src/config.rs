@@ -100,6 +100,8 @@ pub struct Timeouts {
     pub idle_s: u32,
     /// Without a byte from a bound client that was asked for a sign of life.
     pub ack_timeout_s: u32,
+    /// For which sessions wait without a core.
+    pub core_away_s: u32,
     /// While what was sent is not acknowledged by the client's TCP; 0: what the kernel does.
     pub tcp_user_timeout_s: u32,
     /// Without progress while output waits for the client.
@@ -115,6 +117,7 @@ impl Default for Timeouts {
             stanza_s: 60,
             idle_s: 0,
             ack_timeout_s: 30,
+            core_away_s: 300,
             tcp_user_timeout_s: 120,
             unread_s: 60,
             drain_s: 10,
@@ -280,13 +283,22 @@ impl File {
         if listeners.is_empty() {
             return Err(ConfigError("listen = []: expected at least one address for clients".to_owned()));
         }
-        let Timeouts { login_s, stanza_s, idle_s: _, ack_timeout_s, tcp_user_timeout_s, unread_s, drain_s } =
-            self.timeouts;
+        let Timeouts {
+            login_s,
+            stanza_s,
+            idle_s: _,
+            ack_timeout_s,
+            core_away_s,
+            tcp_user_timeout_s,
+            unread_s,
+            drain_s,
+        } = self.timeouts;
         range("timeouts.tcp_user_timeout_s", tcp_user_timeout_s, 0, 86_400)?;
         for (key, value) in [
             ("timeouts.login_s", login_s),
             ("timeouts.stanza_s", stanza_s),
             ("timeouts.ack_timeout_s", ack_timeout_s),
+            ("timeouts.core_away_s", core_away_s),
             ("timeouts.unread_s", unread_s),
             ("timeouts.drain_s", drain_s),
         ] {

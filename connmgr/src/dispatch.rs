@@ -2,6 +2,7 @@
 
 use crate::client::{Client, place};
 use crate::link::{Link, LinkError};
+use crate::reattach;
 use crate::shared::Shared;
 use crate::slab::Slab;
 use crate::stream::Input;
@@ -104,17 +105,15 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
             credited(shard, bytes, cx);
             deliver(&f.multicast.targets, Some(f.log), f.multicast.stanza, clients, cx)?;
         }
-        ToEdge::Close(f) => with(f.counter, clients, cx, |client, cx| {
-            let meant = match f.generation {
-                None => true,
-                Some(generation) => client.session().is_some_and(|session| session.generation() == generation),
-            };
-            if meant {
-                client.input(Input::CoreClose { condition: f.condition, text: f.text }, cx);
-            }
-        }),
-        // Nothing is attached yet.
-        ToEdge::Attached(_) => {}
+        ToEdge::Close(f) => {
+            cx.detached.on_close(f.counter, f.generation);
+            with(f.counter, clients, cx, |client, cx| {
+                if f.generation.is_none_or(|generation| client.is(generation)) {
+                    client.input(Input::CoreClose { condition: f.condition, text: f.text }, cx);
+                }
+            });
+        }
+        ToEdge::Attached(f) => reattach::on_attached(shard, &f, clients, cx),
     }
     Ok(())
 }
@@ -142,7 +141,7 @@ fn deliver(
     Ok(())
 }
 
-fn find(counter: u64, clients: &mut Slab<Client>) -> Option<&mut Client> {
+pub(crate) fn find(counter: u64, clients: &mut Slab<Client>) -> Option<&mut Client> {
     clients.get_mut(place(counter)).filter(|client| client.counter() == counter)
 }
 

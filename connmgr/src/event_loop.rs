@@ -14,6 +14,7 @@ use crate::limits::{
 use crate::link::{Identity, LinkError};
 use crate::listener::exhausted;
 use crate::live::{Live, LoopTls};
+use crate::reattach::{self, Patience, Progress};
 use crate::shared::{Random, Shared};
 use crate::slab::Slab;
 use crate::stream::{Input, Now};
@@ -76,6 +77,9 @@ pub(crate) struct EventLoop {
     second_at_ms: u64,
     /// Links with bytes that the last turn left.
     links_again: Vec<ShardIndex>,
+    /// Sessions are left to be named in the next turn.
+    attaching: Progress,
+    patience: Patience,
     /// Set once the edge stops.
     drain: Option<Drain>,
 }
@@ -107,6 +111,8 @@ impl EventLoop {
             accept_after_ms: 0,
             second_at_ms: 0,
             links_again: Vec::new(),
+            attaching: Progress::Done,
+            patience: Patience::default(),
             drain: None,
         };
         this.take_settings();
@@ -154,6 +160,7 @@ impl EventLoop {
             self.with(place, Client::resume);
         }
         self.on_time();
+        self.attaching = reattach::turn(&mut self.clients, &mut self.cx);
         self.flush_clients();
         self.flush_links();
         self.drained()
@@ -163,7 +170,7 @@ impl EventLoop {
     fn patience(&self) -> Option<Duration> {
         let waiting = self.listeners.iter().any(|listening| listening.ready);
         let now = self.cx.now.mono_ms;
-        if !self.cx.again.is_empty() || !self.links_again.is_empty() {
+        if !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
             return Some(Duration::ZERO);
         }
         let mut at = self.cx.links.iter().map(crate::link::Link::next_ms).min().unwrap_or(u64::MAX);
@@ -176,6 +183,7 @@ impl EventLoop {
         if !self.cx.seconds.is_empty() {
             at = at.min(self.second_at_ms);
         }
+        at = at.min(self.patience.next_ms());
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
         }
@@ -317,6 +325,7 @@ impl EventLoop {
                     for place in std::mem::take(&mut link.waiting) {
                         self.with(place, Client::on_link_room);
                     }
+                    reattach::on_room(shard, &mut self.cx);
                 }
                 Ok(false) => {}
                 Err(error) => self.on_link_lost(shard, &error),
@@ -338,7 +347,8 @@ impl EventLoop {
         }
     }
 
-    /// In this release the sessions end with their link: their streams are closed, their clients come again.
+    /// Sessions outlive their link if the core can attach them again and did not refuse this edge; else their
+    /// streams are closed, and their clients come again.
     fn on_link_lost(&mut self, shard: ShardIndex, error: &LinkError) {
         let now = self.cx.now.mono_ms;
         let random = self.cx.random.number();
@@ -350,13 +360,15 @@ impl EventLoop {
         } else {
             tracing::debug!(event = "link_failed", shard, %error);
         }
+        let stay = link.attaches() && !matches!(error, LinkError::Refused(_));
         link.drop_connection(now, random);
+        self.cx.detached.on_link_lost(shard);
         if !self.cx.links.iter().any(crate::link::Link::is_up) {
             self.cx.directory.forget();
         }
         for place in 0..self.clients.bound() {
             if self.clients.get_mut(place).is_some_and(|client| client.shard() == Some(shard)) {
-                self.with(place, Client::on_link_lost);
+                self.with(place, |client, cx| client.on_link_lost(stay, cx));
             }
         }
     }
@@ -382,6 +394,7 @@ impl EventLoop {
             }
         }
         self.prune();
+        self.patience.turn(&mut self.clients, &mut self.cx);
         if self.cx.live.version() != self.version {
             self.take_settings();
         }

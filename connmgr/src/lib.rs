@@ -12,6 +12,7 @@
 //!      stream.rs   negotiation, pure               session.rs  bound session, pure: the hot path
 //!                                                  sm.rs       its stream management, pure
 //!    link.rs       one shard: frames, credit, heartbeat; dispatch.rs brings its frames to clients
+//!    detached.rs   sessions that wait for a link, pure; reattach.rs names them on the next one
 //!    directory.rs  what the core announced: domains, features, owners of slots
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod certificate;
 mod client;
 pub mod config;
 mod conn;
+pub mod detached;
 mod dialer;
 pub mod directory;
 mod dispatch;
@@ -37,6 +39,7 @@ mod link;
 mod listener;
 mod live;
 pub mod process;
+mod reattach;
 pub mod render;
 pub mod session;
 mod shared;

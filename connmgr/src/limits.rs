@@ -130,6 +130,13 @@ pub const LINK_CREDIT_STEP_BYTES: u64 = LINK_WINDOW_BYTES / 4;
 /// Bytes read from one link in a turn; the rest is read in the next turn.
 pub const LINK_READ_BYTES_PER_TURN: usize = 1024 * 1024;
 
+/// Sessions named on new links in one turn, so that clients are read and written meanwhile; the rest in the next.
+pub const ATTACHES_PER_TURN: usize = 256;
+
+/// Sockets that ended while their session had no link, remembered with what the core has not settled: more than end
+/// in a restart of the core among 100,000 clients. Reached: the one that connected first is forgotten and logged.
+pub const TOMBS_MAX: usize = 4_096;
+
 /// Bytes waiting for one link beyond which its clients are not read.
 pub const LINK_OUTPUT_HIGH_BYTES: usize = 1024 * 1024;
 

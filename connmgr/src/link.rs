@@ -17,6 +17,9 @@ use mio::{Interest, Registry, Token};
 use std::fmt;
 use std::io;
 
+/// The latest link version that an edge of this build speaks.
+const VERSION_MAX: u16 = to_core::VERSION_ATTACH;
+
 /// Who this loop is, for `Hello`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Identity {
@@ -54,6 +57,10 @@ pub(crate) struct Link {
     socket: Option<Socket>,
     /// `Welcome` came.
     up: bool,
+    /// What is spoken then.
+    version: u16,
+    /// Behind the last session that was named here.
+    pub(crate) all_sent: bool,
     /// Frames for the core, from `out_at`.
     out: Vec<u8>,
     out_at: usize,
@@ -80,6 +87,8 @@ impl Link {
             shard,
             socket: None,
             up: false,
+            version: 0,
+            all_sent: false,
             out: Vec::new(),
             out_at: 0,
             input: Vec::new(),
@@ -101,12 +110,18 @@ impl Link {
         self.up
     }
 
+    /// Sessions outlive this link.
+    pub(crate) fn attaches(&self) -> bool {
+        self.up && self.version >= to_core::VERSION_ATTACH
+    }
+
     /// Bytes of credited frames that may be sent now; 0 while too much waits for the socket.
     pub(crate) fn credit(&self) -> u64 {
         if self.up && !self.is_full() { self.credit_bytes.saturating_sub(self.sent_bytes) } else { 0 }
     }
 
-    fn is_full(&self) -> bool {
+    /// Too much waits for the socket.
+    pub(crate) fn is_full(&self) -> bool {
         self.out.len().saturating_sub(self.out_at) >= LINK_OUTPUT_HIGH_BYTES
     }
 
@@ -149,7 +164,7 @@ impl Link {
         self.out.extend_from_slice(&self.shard.to_le_bytes());
         ToCore::Hello(to_core::Hello {
             version_min: to_core::VERSION_MIN,
-            version_max: to_core::VERSION_MAX,
+            version_max: VERSION_MAX,
             edge: &identity.edge,
             incarnation: identity.incarnation,
             event_loop: identity.event_loop,
@@ -163,10 +178,10 @@ impl Link {
 
     /// The core has answered, in a version that was offered.
     pub(crate) fn on_welcome(&mut self, welcome: &Welcome) -> Result<(), LinkError> {
-        if !(to_core::VERSION_MIN..=to_core::VERSION_MAX).contains(&welcome.version) {
+        if !(to_core::VERSION_MIN..=VERSION_MAX).contains(&welcome.version) {
             return Err(LinkError::Refused(format!("it speaks version {}", welcome.version)));
         }
-        self.up = true;
+        (self.up, self.version) = (true, welcome.version);
         self.credit_bytes = welcome.link_credit;
         self.redial_pause_ms = REDIAL_MS_MIN;
         Ok(())

@@ -183,7 +183,8 @@ impl Session {
         self.text.get(..usize::from(self.jid)).unwrap_or_default()
     }
 
-    fn bare(&self) -> &str {
+    /// Bare JID.
+    pub fn bare(&self) -> &str {
         self.text.get(..usize::from(self.bare)).unwrap_or_default()
     }
 

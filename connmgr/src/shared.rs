@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::conn::Pool;
+use crate::detached::Detached;
 use crate::directory::Directory;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) tls: LoopTls,
     pub(crate) directory: Directory,
     pub(crate) links: Vec<Link>,
+    pub(crate) detached: Detached,
     pub(crate) pool: Pool,
     pub(crate) scratch: Scratch,
     pub(crate) wheel: Wheel,
@@ -57,6 +59,7 @@ impl Shared {
             tls: LoopTls::new(settings),
             directory: Directory::new(),
             links: vec![Link::new(0)],
+            detached: Detached::new(),
             pool: Pool::default(),
             scratch: Scratch {
                 read: vec![0; READ_BUFFER_BYTES],

@@ -244,7 +244,7 @@ fn stopping_says_so_to_clients_and_core() {
 
 #[test]
 fn broken_frames_and_silence_end_a_link() {
-    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+    let (edge, core) = Edge::with_core(Rules { version: 1, ..Rules::default() }, |_| {});
     let mut peer = Peer::bound(&edge, "one");
     core.send_raw(&[255, 255, 255, 255, 1]);
     assert!(peer.rest().contains("<reset "));

@@ -99,8 +99,8 @@ fn clients_wait_at_the_door_until_the_core_is_there() {
 }
 
 #[test]
-fn a_lost_link_ends_its_sessions_and_comes_back() {
-    let (edge, core) = Edge::with_core(Rules::default(), |_| {});
+fn a_lost_link_of_an_older_core_ends_its_sessions_and_comes_back() {
+    let (edge, core) = Edge::with_core(Rules { version: 1, ..Rules::default() }, |_| {});
     let mut peer = Peer::bound(&edge, "one");
     core.cut(0);
     let rest = peer.rest();

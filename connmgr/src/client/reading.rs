@@ -34,6 +34,9 @@ impl Client {
 
     /// Credit came back, the core answered, or the last turn left something.
     pub(crate) fn resume(&mut self, cx: &mut Shared) {
+        if self.stream.session_mut().is_some_and(|session| session.is_resending()) {
+            return self.resend(cx);
+        }
         if self.life == Life::Open && self.conn.buffers().is_some_and(|buffers| !buffers.input.is_empty()) {
             self.on_plain(&[], cx);
         }
@@ -52,9 +55,9 @@ impl Client {
     pub(super) fn reads(&self, cx: &Shared) -> bool {
         match self.life {
             Life::Open => {
-                let bound = matches!(self.stream, Stream::Bound(_));
                 let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
-                self.stream.reads() && (!bound || (!self.waits_for_link && room()))
+                let needs_link = matches!(&self.stream, Stream::Bound(session) if !session.is_away());
+                self.stream.reads() && (!needs_link || (!self.waits_for_link && room()))
             }
             Life::Lingering => true,
             Life::Finishing | Life::Dead => false,
@@ -62,7 +65,7 @@ impl Client {
     }
 
     /// The link has no room: it calls again when it has more. See [`Client::resume`].
-    fn wait_for_link(&mut self, cx: &mut Shared) {
+    pub(super) fn wait_for_link(&mut self, cx: &mut Shared) {
         if self.waits_for_link {
             return;
         }
@@ -320,20 +323,25 @@ impl Client {
             self.input(Input::Refused { condition: XmlError::Syntax.condition(), text: "" }, cx);
             return true;
         };
-        let (Stream::Bound(session), Some(shard)) = (&mut self.stream, self.shard) else {
-            self.input(Input::Element { element, more }, cx);
-            return true;
+        let session = match &mut self.stream {
+            Stream::Bound(session) if !session.is_own(&element) => session,
+            _ => {
+                self.input(Input::Element { element, more }, cx);
+                return true;
+            }
         };
-        if session.is_own(&element) {
-            self.input(Input::Element { element, more }, cx);
-            return true;
-        }
-        let Some(link) = cx.links.get_mut(usize::from(shard)) else { return false };
-        let (credit, before) = (link.credit(), link.out().len());
-        match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, link.out()) {
+        let shard = self.shard.filter(|_| !session.is_away());
+        let mut link = shard.and_then(|shard| cx.links.get_mut(usize::from(shard)));
+        let (credit, before) = link.as_mut().map_or((0, 0), |link| (link.credit(), link.out().len()));
+        // Nothing is written there: without a link a stanza is only kept.
+        let mut nowhere = Vec::new();
+        let out = link.as_mut().map_or(&mut nowhere, |link| link.out());
+        match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, out) {
             Ok(Taken::Sent) => {
-                let bytes = link.out().len().saturating_sub(before);
-                link.charge(bytes);
+                if let Some(link) = link {
+                    let bytes = link.out().len().saturating_sub(before);
+                    link.charge(bytes);
+                }
                 true
             }
             Ok(Taken::NoCredit) => false,

@@ -22,6 +22,11 @@ impl Session {
         self.phase == Phase::Attached
     }
 
+    /// True while something that was kept is to be sent first.
+    pub fn is_resending(&self) -> bool {
+        self.phase == Phase::Resending
+    }
+
     /// The sealed record that the next core needs.
     pub fn on_capsule(&mut self, capsule: &Capsule<'_>) {
         if capsule.generation == self.generation {

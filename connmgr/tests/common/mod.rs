@@ -10,8 +10,8 @@ use hearth_connmgr::config::{Config, CoreAddress, Listener, ListenerTls, SelfSig
 use hearth_connmgr::{StopHandle, run};
 use hearth_wire::codec::{self, FRAME_BYTES_MAX};
 use hearth_wire::ids::{Generation, Slot, SlotKey, StreamId};
-use hearth_wire::stanza::{Overlay, Stanza};
-use hearth_wire::to_core::{PREAMBLE_BYTES, PREAMBLE_MAGIC, ToCore};
+use hearth_wire::stanza::{Overlay, Stanza, StanzaFault};
+use hearth_wire::to_core::{LoggedEntry, PREAMBLE_BYTES, PREAMBLE_MAGIC, ToCore};
 use hearth_wire::to_edge::*;
 use hearth_wire::tree::Builder;
 use std::collections::BTreeMap;
@@ -40,6 +40,15 @@ pub struct Rules {
     pub registration: bool,
     /// Answer no heartbeat.
     pub silent: bool,
+    /// Link version.
+    pub version: u16,
+    /// Take no links: they end at once.
+    pub away: bool,
+    /// Answer `Attach`; by `Close` if it is refused.
+    pub attach: bool,
+    pub refuse: bool,
+    /// Answer `Resume` with a session; else there is none.
+    pub resume: bool,
 }
 
 impl Default for Rules {
@@ -52,6 +61,11 @@ impl Default for Rules {
             answer: true,
             registration: false,
             silent: false,
+            version: 2,
+            away: false,
+            attach: true,
+            refuse: false,
+            resume: true,
         }
     }
 }
@@ -107,6 +121,42 @@ pub enum Seen {
     },
     Drained,
     Heartbeat,
+    /// `StanzaAgain`.
+    Again {
+        counter: u64,
+        generation: Generation,
+        number: u64,
+        xml: String,
+        fault: Option<StanzaFault>,
+    },
+    SmEnable {
+        counter: u64,
+        number: u64,
+        resume: bool,
+        max_s: Option<u32>,
+    },
+    Resume {
+        counter: u64,
+        previd: String,
+        h: u32,
+    },
+    Attach {
+        counter: u64,
+        shard: u16,
+        generation: Generation,
+        sealed: Vec<u8>,
+        settled: u64,
+        number: u64,
+        entry: u64,
+        written: u64,
+        log: u64,
+        unwritten: Vec<LoggedEntry>,
+        recent: Vec<u64>,
+        closed: Option<bool>,
+    },
+    AllSent {
+        shard: u16,
+    },
 }
 
 #[derive(Default)]
@@ -116,6 +166,8 @@ struct State {
     links: BTreeMap<u16, UnixStream>,
     sessions: BTreeMap<String, u64>,
     entries: BTreeMap<u64, u64>,
+    /// Of sessions that were attached again.
+    generations: BTreeMap<u64, Generation>,
     bound: u64,
 }
 
@@ -167,15 +219,50 @@ impl Core {
 
     /// Sends a stanza to a session by its JID.
     pub fn deliver(&self, jid: &str, stanza: &Stanza<'_>) {
-        let (counter, entry) = {
+        self.deliver_logged(jid, None, stanza);
+    }
+
+    /// The same, as a record of the log.
+    pub fn deliver_logged(&self, jid: &str, log: Option<u64>, stanza: &Stanza<'_>) {
+        let (counter, entry, generation) = {
             let mut state = self.state.0.lock().unwrap();
             let counter = state.sessions[jid];
             let entry = state.entries.entry(counter).or_insert(0);
             *entry += 1;
-            (counter, *entry)
+            let entry = *entry;
+            (counter, entry, state.generations.get(&counter).copied().unwrap_or(GENERATION))
         };
-        let target = Target { counter, generation: GENERATION, entry, overlay: Overlay::default() };
-        self.send(&ToEdge::Deliver(Deliver { target, stanza: &stanza.encode() }));
+        let target = Target { counter, generation, entry, overlay: Overlay::default() };
+        let deliver = Deliver { target, stanza: &stanza.encode() };
+        self.send(&match log {
+            None => ToEdge::Deliver(deliver),
+            Some(log) => ToEdge::DeliverLogged(DeliverLogged { log, deliver }),
+        });
+    }
+
+    /// Settles what a session sent up to `number`.
+    pub fn settle(&self, jid: &str, number: u64, credit: u64) {
+        let counter = self.counter(jid);
+        let generation = self.state.0.lock().unwrap().generations.get(&counter).copied().unwrap_or(GENERATION);
+        self.send(&ToEdge::Settled(Settled { counter, generation, number, credit }));
+    }
+
+    /// Dies: no link is there, and none can be had.
+    pub fn die(&self) {
+        self.set(|rules| rules.away = true);
+        for (_, link) in std::mem::take(&mut self.state.0.lock().unwrap().links) {
+            link.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    }
+
+    /// Is there again.
+    pub fn come_back(&self) {
+        self.set(|rules| rules.away = false);
+    }
+
+    /// Forgets all frames that came.
+    pub fn forget(&self) {
+        self.state.0.lock().unwrap().seen.clear();
     }
 
     pub fn counter(&self, jid: &str) -> u64 {
@@ -229,6 +316,9 @@ fn serve(mut socket: UnixStream, state: &(Mutex<State>, Condvar), rules: &Mutex<
         return;
     }
     let shard = u16::from_le_bytes([preamble[6], preamble[7]]);
+    if rules.lock().unwrap().away {
+        return;
+    }
     state.0.lock().unwrap().links.insert(shard, socket.try_clone().unwrap());
     let mut buffer = Vec::new();
     let mut chunk = [0; 65536];
@@ -272,10 +362,79 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
             Seen::Heartbeat
         }
         ToCore::LinkCredit(_) => return None,
-        // Of link version 2.
-        ToCore::StanzaAgain(_) | ToCore::SmEnable(_) | ToCore::Resume(_) | ToCore::Attach(_) | ToCore::AllSent(_) => {
-            return None;
+        ToCore::StanzaAgain(f) => {
+            if rules.settle {
+                let (counter, generation, number) = (f.counter, f.generation, f.number);
+                ToEdge::Settled(Settled { counter, generation, number, credit: u64::MAX / 2 }).encode(out);
+            }
+            let (counter, generation, number) = (f.counter, f.generation, f.number);
+            Seen::Again { counter, generation, number, xml: xml(f.stanza), fault: f.fault }
         }
+        ToCore::SmEnable(f) => {
+            if rules.answer {
+                let entry = state.entries.get(&f.counter).copied().unwrap_or(0);
+                let previd = Some("prev").filter(|_| f.resume);
+                let (counter, generation) = (f.counter, f.generation);
+                ToEdge::SmEnabled(SmEnabled { counter, generation, entry, previd, max_s: 300 }).encode(out);
+            }
+            Seen::SmEnable { counter: f.counter, number: f.number, resume: f.resume, max_s: f.max_s }
+        }
+        ToCore::Resume(f) => {
+            if rules.resume {
+                let jid = "user@test.example/resumed";
+                let (stream, generation) = (StreamId([8; 16]), GENERATION);
+                let (number, sm_number, entry, sm_entry) = (5, 2, 7, 4);
+                let credit = rules.session_credit;
+                let counter = f.counter;
+                ToEdge::Resumed(Resumed {
+                    counter,
+                    stream,
+                    generation,
+                    jid,
+                    number,
+                    sm_number,
+                    entry,
+                    sm_entry,
+                    credit,
+                })
+                .encode(out);
+                state.sessions.insert(jid.to_owned(), counter);
+                state.entries.insert(counter, entry);
+            } else {
+                let condition = hearth_wire::StanzaCondition::ItemNotFound;
+                ToEdge::ResumeFailed(ResumeFailed { counter: f.counter, condition, h: Some(9) }).encode(out);
+            }
+            Seen::Resume { counter: f.counter, previd: f.previd.to_owned(), h: f.h }
+        }
+        ToCore::Attach(f) => {
+            let (counter, before) = (f.counter, f.generation);
+            if rules.refuse {
+                let condition = Some(hearth_wire::StreamCondition::Conflict);
+                ToEdge::Close(Close { counter, generation: Some(before), condition, text: "" }).encode(out);
+            } else if rules.attach {
+                let generation = Generation { epoch: before.epoch + 1, counter: 1 };
+                state.generations.insert(counter, generation);
+                state.entries.insert(counter, f.entry);
+                let (settled, credit) = (f.settled, rules.session_credit);
+                ToEdge::Attached(Attached { counter, before, generation, received: settled, settled, credit })
+                    .encode(out);
+            }
+            Seen::Attach {
+                counter,
+                shard,
+                generation: before,
+                sealed: f.sealed.to_vec(),
+                settled: f.settled,
+                number: f.number,
+                entry: f.entry,
+                written: f.written,
+                log: f.log,
+                unwritten: f.unwritten.clone(),
+                recent: f.recent.clone(),
+                closed: f.closed,
+            }
+        }
+        ToCore::AllSent(_) => Seen::AllSent { shard },
         ToCore::Drained(_) => Seen::Drained,
         ToCore::Authenticate(f) => {
             if rules.answer {
@@ -362,7 +521,8 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
 
 fn hello(shard: u16, rules: &Rules, out: &mut Vec<u8>) {
     let slot_key = SlotKey([3; 16]);
-    ToEdge::Welcome(Welcome { version: 1, shards: rules.shards, slot_key, link_credit: rules.link_credit }).encode(out);
+    ToEdge::Welcome(Welcome { version: rules.version, shards: rules.shards, slot_key, link_credit: rules.link_credit })
+        .encode(out);
     let share = 4096 / rules.shards;
     let (first, last) = (Slot::new(shard * share).unwrap(), Slot::new(shard * share + share - 1).unwrap());
     ToEdge::SlotOwner(SlotOwner { first, last, epoch: 1, shard }).encode(out);
@@ -380,6 +540,9 @@ fn hello(shard: u16, rules: &Rules, out: &mut Vec<u8>) {
     };
     let mut authenticated = Builder::new();
     authenticated.open(Some("urn:ietf:params:xml:ns:xmpp-bind"), "bind").close();
+    if rules.version > 1 {
+        authenticated.open(Some("urn:xmpp:sm:3"), "sm").close();
+    }
     ToEdge::Domain(Domain {
         domain: "test.example",
         features_clear: &mechanisms(&["PLAIN", "X-CLEAR"]),
@@ -565,16 +728,27 @@ impl Peer {
         std::mem::take(&mut self.text) + &String::from_utf8(bytes).unwrap()
     }
 
-    /// Logs in with PLAIN on a stream whose features have come, and binds `resource`.
-    pub fn login(&mut self, resource: &str) {
+    /// Logs in with PLAIN on a stream whose features have come.
+    pub fn authenticate(&mut self) {
         self.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHVzZXIAc2VjcmV0</auth>");
         self.expect("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
         self.send(HEADER);
         self.expect("</stream:features>");
+    }
+
+    /// Logs in and binds `resource`.
+    pub fn login(&mut self, resource: &str) {
+        self.authenticate();
         self.send(&format!(
             "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind></iq>"
         ));
         self.expect(&format!("<jid>user@test.example/{resource}</jid></bind></iq>"));
+    }
+
+    /// Enables stream management, to be resumed.
+    pub fn enable(&mut self) {
+        self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
+        self.expect("<enabled xmlns='urn:xmpp:sm:3' id='prev' resume='true' max='300'/>");
     }
 
     /// A bound client on the listener that allows clear login.
