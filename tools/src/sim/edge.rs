@@ -1,6 +1,7 @@
 //! One event loop of an edge without its sockets: the framers, streams and sessions that ship, driven
 //! by bytes and frames.
 
+use hearth_connmgr::detached::Detached;
 use hearth_connmgr::directory::{Directory, Hosted};
 use hearth_connmgr::session::{Session, Taken};
 use hearth_connmgr::stream::{Facts, Input, Now, Output, Stream};
@@ -8,7 +9,7 @@ use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
 use hearth_core::random::SeededRandom;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
-use hearth_wire::to_core::{Closed, Hello, LinkCredit, ToCore, VERSION_MAX, VERSION_MIN};
+use hearth_wire::to_core::{AllSent, Closed, Hello, LinkCredit, ToCore, VERSION_ATTACH, VERSION_MAX, VERSION_MIN};
 use hearth_wire::to_edge::{Multicast, Target, ToEdge};
 use hearth_wire::tree;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub(super) struct EdgeLoop {
     pub(super) links: Vec<SimLink>,
     directory: Directory,
     pub(super) conns: BTreeMap<u64, Conn>,
+    /// Sessions without a link, on connections or not.
+    pub(super) detached: Detached,
     next: u64,
     scratch: Scratch,
     random: SeededRandom,
@@ -41,6 +44,20 @@ pub(super) struct SimLink {
     received: u64,
     credit: u64,
     sent: u64,
+    /// What is spoken; 0 until the shard has answered.
+    version: u16,
+    /// Behind the last session that was named.
+    all_sent: bool,
+}
+
+impl SimLink {
+    fn left(&self) -> u64 {
+        self.credit.saturating_sub(self.sent)
+    }
+
+    fn attaches(&self) -> bool {
+        self.version >= VERSION_ATTACH
+    }
 }
 
 /// One client's connection.
@@ -70,6 +87,7 @@ impl EdgeLoop {
             links: (0..shards).map(|_| SimLink::default()).collect(),
             directory: Directory::new(),
             conns: BTreeMap::new(),
+            detached: Detached::new(),
             next: 1,
             scratch: Scratch::default(),
             random: SeededRandom::new(seed),
@@ -82,6 +100,7 @@ impl EdgeLoop {
     pub(super) fn restart(&mut self) {
         self.incarnation += 1;
         self.conns.clear();
+        self.detached = Detached::new();
         self.directory = Directory::new();
         self.links.iter_mut().for_each(|link| *link = SimLink::default());
     }
@@ -103,18 +122,80 @@ impl EdgeLoop {
         ToCore::Hello(hello).encode(&mut link.out);
     }
 
-    /// The link broke: what was under way is gone, and so are its clients.
+    /// The link broke: what was under way is gone. Sessions wait for the next.
     pub(super) fn link_lost(&mut self, shard: ShardIndex) {
-        if let Some(link) = self.links.get_mut(usize::from(shard)) {
-            *link = SimLink::default();
-        }
+        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
+        let stay = std::mem::take(link).attaches();
+        self.detached.on_link_lost(shard);
         let lost: Vec<u64> = self.conns.iter().filter(|(_, c)| c.shard == Some(shard)).map(|(id, _)| *id).collect();
         for counter in lost {
             if let Some(conn) = self.conns.get_mut(&counter) {
                 conn.shard = None;
             }
-            self.input(counter, Input::LinkLost);
+            self.input(counter, if stay { Input::Detached } else { Input::LinkLost });
+            if self.session_mut(counter).is_some_and(|session| session.is_away()) {
+                self.detached.add(counter);
+            }
+            self.go_on(counter);
         }
+    }
+
+    /// Names the sessions that lost their link once every shard can be asked, then says on new links that it did.
+    fn reattach(&mut self) {
+        let shards = usize::from(self.directory.shards());
+        let ready = shards > 0 && self.links.iter().take(shards).all(|link| link.version > 0);
+        if !ready || !self.directory.is_complete() {
+            return;
+        }
+        while let Some(counter) = self.detached.first() {
+            self.attach(counter);
+            self.detached.done(counter);
+        }
+        for link in self.links.iter_mut().filter(|link| link.attaches() && !link.all_sent) {
+            ToCore::AllSent(AllSent {}).encode(&mut link.out);
+            link.all_sent = true;
+        }
+    }
+
+    fn attach(&mut self, counter: u64) {
+        let mut conn = self.conns.get_mut(&counter);
+        let on_socket = conn.as_mut().and_then(|conn| conn.stream.session_mut()).filter(|session| session.is_away());
+        let Some(session) = on_socket.as_deref().or(self.detached.session(counter)) else { return };
+        let Some((_, shard)) = self.directory.locate(session.bare()).1 else { return };
+        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
+        if let Some(session) = on_socket {
+            session.attach(counter, None, &mut link.out);
+            if let Some(conn) = conn {
+                conn.shard = Some(shard);
+            }
+        } else {
+            self.detached.attach(counter, shard, &mut link.out);
+        }
+    }
+
+    /// Sends again what the link has credit for.
+    fn resend(&mut self, counter: u64) {
+        let Some(conn) = self.conns.get_mut(&counter) else { return };
+        let link = conn.shard.and_then(|shard| self.links.get_mut(usize::from(shard)));
+        let (Some(session), Some(link)) = (conn.stream.session_mut(), link) else { return };
+        if !session.is_resending() {
+            return;
+        }
+        let (before, credit) = (link.out.len(), link.left());
+        let done = session.resend(counter, credit, &mut link.out);
+        link.sent += (link.out.len() - before) as u64;
+        if let Some(question) = session.unanswered().filter(|_| done)
+            && let Some((_, frame)) = question.frame(counter, None, conn.shard, &self.directory)
+        {
+            frame.encode(&mut link.out);
+        }
+    }
+
+    /// The same for those whose connection has ended.
+    fn resend_left(&mut self, shard: ShardIndex) {
+        let Some(link) = self.links.get_mut(usize::from(shard)) else { return };
+        let credit = link.left();
+        link.sent += self.detached.go_on(shard, credit, &mut link.out) as u64;
     }
 
     pub(super) fn accept(&mut self) -> u64 {
@@ -164,15 +245,19 @@ impl EdgeLoop {
     /// The socket is closed.
     pub(super) fn bury(&mut self, counter: u64) {
         let Some(mut conn) = self.conns.remove(&counter) else { return };
+        let conn = match conn.stream {
+            Stream::Bound(session) | Stream::Ended(Some(session)) if !session.is_attached() => {
+                self.detached.bury(counter, session, conn.clean, conn.shard);
+                return self.reattach();
+            }
+            _ => &mut conn,
+        };
         let Some(shard) = conn.shard.take() else { return };
         let Some(link) = self.links.get_mut(usize::from(shard)).filter(|link| link.up) else { return };
-        let generation = match &mut conn.stream {
-            Stream::Bound(session) | Stream::Ended(Some(session)) => {
-                session.report(counter, &mut link.out);
-                Some(session.generation())
-            }
-            Stream::Negotiating(_) | Stream::Ended(None) => None,
-        };
+        let generation = conn.stream.session_mut().map(|session| {
+            session.report(counter, &mut link.out);
+            session.generation()
+        });
         ToCore::Closed(Closed { counter, generation, clean: conn.clean }).encode(&mut link.out);
     }
 
@@ -180,9 +265,11 @@ impl EdgeLoop {
     pub(super) fn written(&mut self, counter: u64) {
         let Some(conn) = self.conns.get_mut(&counter) else { return };
         let link = conn.shard.and_then(|shard| self.links.get_mut(usize::from(shard))).filter(|link| link.up);
-        if let (Stream::Bound(session) | Stream::Ended(Some(session)), Some(link)) = (&mut conn.stream, link) {
+        if let Some(session) = conn.stream.session_mut() {
             session.on_written();
-            session.report(counter, &mut link.out);
+            if let Some(link) = link {
+                session.report(counter, &mut link.out);
+            }
         }
         if conn.ended {
             self.bury(counter);
@@ -273,18 +360,19 @@ impl EdgeLoop {
     fn element(&mut self, counter: u64, encoded: &[u8], more: bool) -> bool {
         let Some(tree::Node::Element(element)) = tree::nodes(encoded, xml::CLIENT).next() else { return true };
         let Some(conn) = self.conns.get_mut(&counter) else { return true };
-        let link = conn.shard.and_then(|shard| self.links.get_mut(usize::from(shard)));
-        let (Stream::Bound(session), Some(link)) = (&mut conn.stream, link) else {
-            self.input(counter, Input::Element { element, more });
-            return true;
+        let session = match &mut conn.stream {
+            Stream::Bound(session) if !session.is_own(&element) => session,
+            _ => {
+                self.input(counter, Input::Element { element, more });
+                self.end_of_turn(counter);
+                return true;
+            }
         };
-        if session.is_own(&element) {
-            self.input(counter, Input::Element { element, more });
-            self.end_of_turn(counter);
-            return true;
-        }
-        let before = link.out.len();
-        let credit = link.credit.saturating_sub(link.sent);
+        let link = conn.shard.filter(|_| !session.is_away());
+        let link = link.and_then(|shard| self.links.get_mut(usize::from(shard)));
+        let mut nowhere = SimLink::default();
+        let link = link.unwrap_or(&mut nowhere);
+        let (before, credit) = (link.out.len(), link.left());
         match session.on_element(counter, &element, credit, &mut Vec::new(), &mut link.out) {
             Ok(Taken::Sent) => {
                 link.sent += (link.out.len() - before) as u64;
@@ -346,23 +434,38 @@ impl EdgeLoop {
             ToEdge::Welcome(welcome) => {
                 self.directory.on_welcome(welcome);
                 if let Some(link) = self.links.get_mut(usize::from(shard)) {
-                    link.credit = welcome.link_credit;
+                    (link.credit, link.version) = (welcome.link_credit, welcome.version);
                 }
-                return;
+                return self.reattach();
             }
             ToEdge::LinkCredit(credit) => {
                 if let Some(link) = self.links.get_mut(usize::from(shard)) {
                     link.credit = link.credit.max(credit.bytes);
                 }
+                self.resend_left(shard);
                 let waiting: Vec<u64> = self.conns.keys().copied().collect();
-                return waiting.into_iter().for_each(|counter| self.go_on(counter));
+                return waiting.into_iter().for_each(|counter| {
+                    self.resend(counter);
+                    self.go_on(counter);
+                });
             }
-            ToEdge::SlotOwner(owner) => return self.directory.on_slot_owner(owner),
+            ToEdge::SlotOwner(owner) => {
+                self.directory.on_slot_owner(owner);
+                return self.reattach();
+            }
             ToEdge::Domain(domain) => {
                 self.directory.on_domain(domain);
                 return self.wake_held();
             }
-            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) | ToEdge::Attached(_) => return,
+            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) => return,
+            ToEdge::Attached(f) => {
+                if self.detached.on_attached(f) {
+                    self.resend_left(shard);
+                } else if self.session_mut(f.counter).is_some_and(|session| session.on_attached(f)) {
+                    self.resend(f.counter);
+                }
+                f.counter
+            }
             ToEdge::Capsule(f) => {
                 if let Some(session) = self.bound(f.counter) {
                     session.on_capsule(f);
@@ -410,7 +513,9 @@ impl EdgeLoop {
                 return targets.iter().for_each(|target| self.deliver(target, Some(f.log), stanza));
             }
             ToEdge::Close(f) => {
-                let same = f.generation.is_none_or(|g| self.session(f.counter).is_some_and(|s| s.generation() == g));
+                self.detached.on_close(f.counter, f.generation);
+                let this = self.session_mut(f.counter).map(|session| session.generation());
+                let same = f.generation.is_none_or(|generation| this == Some(generation));
                 if same {
                     self.input(f.counter, Input::CoreClose { condition: f.condition, text: f.text });
                 }
@@ -418,6 +523,11 @@ impl EdgeLoop {
             }
         };
         self.go_on(counter);
+    }
+
+    /// The session of a connection, bound or with its last words to say.
+    fn session_mut(&mut self, counter: u64) -> Option<&mut Session> {
+        self.conns.get_mut(&counter)?.stream.session_mut()
     }
 
     fn bound(&mut self, counter: u64) -> Option<&mut Session> {

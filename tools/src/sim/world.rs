@@ -21,7 +21,7 @@ use hearth_wire::BareJid;
 use hearth_wire::codec;
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch, SlotKey};
 use hearth_wire::stanza::{StanzaKind, StanzaType};
-use hearth_wire::to_core::{Bind, ToCore, VERSION_MAX, Written};
+use hearth_wire::to_core::{Attach, Bind, Resume, ToCore, VERSION_MAX, Written};
 use hearth_wire::to_edge::ToEdge;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -274,7 +274,9 @@ impl World {
         none("logins", self.shards.iter().map(|shard| shard.logins.len()).sum())?;
         none("accounts", self.shards.iter().map(|shard| shard.accounts.len()).sum())?;
         none("questions", self.shards.iter().map(|shard| shard.questions.len()).sum())?;
-        none("connections", self.edges.iter().map(|edge| edge.conns.len()).sum())
+        none("connections", self.edges.iter().map(|edge| edge.conns.len()).sum())?;
+        none("sessions without a link", self.edges.iter().filter(|edge| !edge.detached.is_empty()).count())?;
+        none("sessions without a socket", self.edges.iter().map(|edge| edge.detached.tombs()).sum())
     }
 
     fn all_answered(&mut self) -> Result<(), Rule> {
@@ -547,7 +549,10 @@ impl World {
     /// The edge's own window is a constant: the world says less on its behalf.
     fn tighten(&self, frame: &mut ToCore<'_>) {
         if self.options.tight
-            && let ToCore::Bind(Bind { credit, .. }) | ToCore::Written(Written { credit, .. }) = frame
+            && let ToCore::Bind(Bind { credit, .. })
+            | ToCore::Resume(Resume { credit, .. })
+            | ToCore::Attach(Attach { credit, .. })
+            | ToCore::Written(Written { credit, .. }) = frame
         {
             *credit = credit.saturating_sub(SESSION_CREDIT - SESSION_CREDIT_TIGHT);
         }
