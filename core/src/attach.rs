@@ -189,6 +189,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
+        said_unavailable: false,
         interested: false,
         blocklist_asked: false,
         directed: None,

@@ -93,6 +93,7 @@ fn bind(
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
+        said_unavailable: false,
         interested: false,
         blocklist_asked: false,
         directed: None,

@@ -94,6 +94,7 @@ fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result
     let presence = SharedStanza::new(stanza);
     let Some(session) = cx.session_mut(key) else { return Ok(()) };
     let (initial, received) = (!session.available(), session.receives_bare());
+    session.said_unavailable = false;
     if session.visibility != Visibility::Visible {
         session.priority = priority;
         session.visibility = Visibility::Invisible;
@@ -144,6 +145,7 @@ fn see_own(cx: &mut Cx<'_>, key: AccountKey, new: SessionKey) {
 fn become_unavailable(cx: &mut Cx<'_>, key: SessionKey, stanza: &SharedStanza, alive: bool) {
     let Some(session) = cx.session_mut(key) else { return };
     let was_available = session.presence.take().is_some();
+    session.said_unavailable |= was_available;
     let directed = session.directed.take();
     session.priority = 0;
     if session.visibility == Visibility::Invisible {
@@ -188,6 +190,7 @@ pub fn become_invisible(cx: &mut Cx<'_>, key: SessionKey, probe: bool) {
     }
     if let Some(session) = cx.session_mut(key) {
         session.visibility = Visibility::Invisible;
+        session.said_unavailable = false;
         session.priority = priority;
     }
     capsule::changed(cx, key);

@@ -151,6 +151,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
+        said_unavailable: false,
         interested: false,
         blocklist_asked: false,
         directed: None,

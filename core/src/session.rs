@@ -57,6 +57,8 @@ pub struct Session {
     pub presence: Option<SharedStanza>,
     pub priority: i8,
     pub visibility: Visibility,
+    /// It was available, and is not any more.
+    pub said_unavailable: bool,
     /// Asked for the roster (RFC 6121 §2.2): gets pushes.
     pub interested: bool,
     /// Asked for the block list (XEP-0191 §3.2): gets pushes.

@@ -419,7 +419,9 @@ pub fn answer(cx: &mut Cx<'_>, asker: ShardIndex, to: &str, presences: Vec<Share
 pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
     let Some(key) = cx.shard.accounts.find(bare(to)) else { return };
     let Some(account) = cx.account(key) else { return };
-    let sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { receiving(cx, account) };
+    let mut sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { receiving(cx, account) };
+    // Who has become unavailable since it asked would keep what nobody corrects.
+    sessions.retain(|session| cx.session(*session).is_some_and(|session| !session.said_unavailable));
     let overlay = Overlay { to: Some(to), ..Overlay::default() };
     for presence in presences {
         if presence.view().from.is_some_and(|from| cx.account(key).is_some_and(|account| account.blocks(from))) {
