@@ -15,7 +15,7 @@ pub const PREAMBLE_BYTES: usize = 8;
 
 /// Link protocol versions this build speaks, oldest and newest.
 pub const VERSION_MIN: u16 = 1;
-pub const VERSION_MAX: u16 = 1;
+pub const VERSION_MAX: u16 = 2;
 /// From this version on sessions outlive their link: kinds 13 to 17 to the core, 20 to 25 to the edge.
 pub const VERSION_ATTACH: u16 = 2;
 
