@@ -5,7 +5,7 @@
 mod reading;
 
 use crate::conn::{Conn, Flushed};
-use crate::limits::LINGER_MS;
+use crate::limits::{LINGER_MS, RECENT_MS};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stream::{Deadline, Facts, Input, Output, Stream};
@@ -50,9 +50,10 @@ pub(crate) struct Client {
     peer_closed: bool,
     /// TLS said that nothing follows what is decrypted.
     tls_closed: bool,
-    /// Is in [`Shared::dirty`], in [`Shared::seconds`], in [`crate::link::Link::waiting`].
+    /// Is in [`Shared::dirty`], [`Shared::seconds`], [`Shared::recent`], [`crate::link::Link::waiting`].
     dirty: bool,
     seconds: bool,
+    recent: bool,
     waits_for_link: bool,
     /// Login or linger must be done by then.
     deadline: Tick,
@@ -110,6 +111,7 @@ impl Client {
             tls_closed: false,
             dirty: false,
             seconds: false,
+            recent: false,
             waits_for_link: false,
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
             last_read: cx.tick,
@@ -414,6 +416,19 @@ impl Client {
             self.seconds = true;
             cx.seconds.push(place(self.counter));
         }
+        if session.has_recent() && !self.recent {
+            self.recent = true;
+            cx.recent.push_back((tick_after(cx.tick, RECENT_MS), place(self.counter)));
+        }
+    }
+
+    /// The time has come for which the client was noted in [`Shared::recent`].
+    pub(crate) fn on_age(&mut self, cx: &mut Shared) {
+        self.recent = false;
+        if let Stream::Bound(session) = &mut self.stream {
+            session.age();
+            self.report(false, cx);
+        }
     }
 
     /// About a second has passed since the client was noted in [`Shared::seconds`].
@@ -515,8 +530,9 @@ mod tests {
     /// An idle client without TLS is its place in the table, its session and the session's JID.
     #[test]
     fn an_idle_client_is_small() {
-        let (client, session) = (size_of::<Client>(), size_of::<Session>());
-        println!("client {client}, session {session}");
+        let (client, session, more) = (size_of::<Client>(), size_of::<Session>(), crate::session::MORE_BYTES);
+        println!("client {client}, session {session}, with a capsule {more} more");
         assert!(client.saturating_add(session) <= 256 + 16, "client {client}, session {session}");
+        assert!(more <= 112, "{more}");
     }
 }

@@ -136,3 +136,97 @@ impl Detached {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::{self, Limits, Scope, Scratch};
+    use hearth_wire::codec::{self, FRAME_BYTES_MAX};
+    use hearth_wire::ids::StreamId;
+    use hearth_wire::to_edge::Bound;
+    use hearth_wire::tree::{self, Node};
+
+    const FIRST: Generation = Generation { epoch: 1, counter: 1 };
+
+    /// A session that lost its link and has kept `stanzas`.
+    fn away(stanzas: usize) -> Box<Session> {
+        let bound =
+            Bound { counter: 1, stream: StreamId([1; 16]), generation: FIRST, jid: "me@a.example/r", credit: 9999 };
+        let mut session = Session::new(&bound, None, true);
+        session.on_link_lost();
+        let mut encoded = Vec::new();
+        let xml = b"<message><body>hello</body></message>";
+        let (scope, limits) = (Scope::default(), Limits::AUTHENTICATED);
+        xml::parse_element(xml, &scope, &limits, &mut Scratch::default(), &mut encoded).unwrap();
+        let Some(Node::Element(element)) = tree::nodes(&encoded, xml::CLIENT).next() else { panic!() };
+        for _ in 0..stanzas {
+            session.on_element(1, &element, 0, &mut Vec::new(), &mut Vec::new()).unwrap();
+        }
+        Box::new(session)
+    }
+
+    fn attached(counter: u64) -> Attached {
+        let generation = Generation { epoch: 2, counter: 1 };
+        Attached { counter, before: FIRST, generation, received: 0, settled: 0, credit: 100 }
+    }
+
+    fn names(mut link: &[u8]) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        while let Some((frame, used)) = codec::split(link, FRAME_BYTES_MAX).unwrap() {
+            names.push(ToCore::decode(frame).unwrap().unwrap().name());
+            link = &link[used..];
+        }
+        names
+    }
+
+    #[test]
+    fn what_a_socket_left_is_named_sent_and_closed() {
+        let (mut detached, mut link) = (Detached::new(), Vec::new());
+        detached.add(9);
+        assert!(detached.bury(9, away(2), false, None) && detached.bury(7, away(0), true, None));
+        assert_eq!(detached.first(), Some(7));
+        for counter in [7, 9] {
+            assert!(detached.attach(counter, 3, &mut link));
+        }
+        assert!(detached.is_empty() && !detached.attach(8, 3, &mut link));
+        assert_eq!(detached.go_on(3, u64::MAX, &mut link), 0, "the core has not answered");
+        assert!(!detached.on_attached(&attached(8)), "somebody else's");
+        assert!(detached.on_attached(&attached(9)) && detached.on_attached(&attached(7)));
+        assert_eq!(names(&link), ["Attach", "Attach"]);
+        link.clear();
+        assert_eq!(detached.go_on(2, u64::MAX, &mut link), 0, "another link");
+        // Credit for one, then for all.
+        let one = detached.go_on(3, 50, &mut link);
+        assert_eq!(names(&link), ["Closed", "StanzaAgain"]);
+        assert!(one > 0 && one <= 50);
+        assert!(detached.go_on(3, 80, &mut link) > 0);
+        assert_eq!(names(&link), ["Closed", "StanzaAgain", "StanzaAgain", "Closed"]);
+        assert_eq!(detached.tombs(), 0);
+    }
+
+    #[test]
+    fn a_lost_link_and_a_refusal() {
+        let (mut detached, mut link) = (Detached::new(), Vec::new());
+        assert!(detached.bury(1, away(1), true, Some(0)));
+        assert!(detached.is_empty(), "it is named by its client");
+        detached.on_link_lost(1);
+        assert!(detached.is_empty());
+        detached.on_link_lost(0);
+        assert_eq!(detached.first(), Some(1));
+        assert!(detached.attach(1, 0, &mut link) && detached.on_attached(&attached(1)));
+        detached.on_link_lost(0);
+        detached.on_close(1, Some(FIRST));
+        assert_eq!(detached.tombs(), 1, "that attachment is over");
+        detached.on_close(1, Some(Generation { epoch: 2, counter: 1 }));
+        assert!(detached.tombs() == 0 && detached.is_empty());
+    }
+
+    #[test]
+    fn too_many_are_forgotten_from_the_first() {
+        let mut detached = Detached::new();
+        let max = TOMBS_MAX as u64;
+        assert!((1..=max).all(|counter| detached.bury(counter, away(0), true, None)));
+        assert!(!detached.bury(max + 1, away(0), true, None));
+        assert_eq!((detached.tombs(), detached.first()), (TOMBS_MAX, Some(2)));
+    }
+}

@@ -165,8 +165,13 @@ fn on_welcome(
     }
     cx.directory.on_welcome(welcome);
     tracing::info!(event = "link_up", shard, shards = welcome.shards);
-    // A core that came back with fewer shards has none behind the rest; their sessions went with the old one.
-    cx.links.truncate(usize::from(cx.directory.shards()).max(usize::from(shard).saturating_add(1)));
+    // A core that came back with fewer shards has none behind the rest.
+    let count = usize::from(cx.directory.shards()).max(usize::from(shard).saturating_add(1));
+    while cx.links.len() > count {
+        let stay = cx.links.pop().is_some_and(|link| link.attaches());
+        let gone = ShardIndex::try_from(cx.links.len()).unwrap_or(ShardIndex::MAX);
+        reattach::on_link_lost(gone, stay, clients, cx);
+    }
     while cx.links.len() < usize::from(cx.directory.shards()) {
         let next = ShardIndex::try_from(cx.links.len()).unwrap_or(ShardIndex::MAX);
         cx.links.push(Link::new(next));

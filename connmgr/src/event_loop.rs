@@ -183,6 +183,9 @@ impl EventLoop {
         if !self.cx.seconds.is_empty() {
             at = at.min(self.second_at_ms);
         }
+        if let Some((due, _)) = self.cx.recent.front() {
+            at = at.min(u64::from(*due).saturating_mul(TICK_MS));
+        }
         at = at.min(self.patience.next_ms());
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
@@ -362,15 +365,10 @@ impl EventLoop {
         }
         let stay = link.attaches() && !matches!(error, LinkError::Refused(_));
         link.drop_connection(now, random);
-        self.cx.detached.on_link_lost(shard);
         if !self.cx.links.iter().any(crate::link::Link::is_up) {
             self.cx.directory.forget();
         }
-        for place in 0..self.clients.bound() {
-            if self.clients.get_mut(place).is_some_and(|client| client.shard() == Some(shard)) {
-                self.with(place, |client, cx| client.on_link_lost(stay, cx));
-            }
-        }
+        reattach::on_link_lost(shard, stay, &mut self.clients, &mut self.cx);
     }
 
     // ---- time ----
@@ -391,6 +389,12 @@ impl EventLoop {
                 if let Some(client) = self.clients.get_mut(place) {
                     client.on_second(&mut self.cx);
                 }
+            }
+        }
+        while let Some((_, place)) = self.cx.recent.front().copied().filter(|(due, _)| *due <= self.cx.tick) {
+            self.cx.recent.pop_front();
+            if let Some(client) = self.clients.get_mut(place) {
+                client.on_age(&mut self.cx);
             }
         }
         self.prune();

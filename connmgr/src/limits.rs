@@ -103,9 +103,10 @@ pub const WRITTEN_REPORT_ENTRIES: u32 = 256;
 /// Milliseconds after which the entries of a quiet session are reported as written.
 pub const WRITTEN_REPORT_MS: u64 = 1_000;
 
-/// Seconds for which the log ids that a client was written are remembered: the core stores that every few seconds.
-/// Then they are forgotten; of more than [`RECENT_MAX`](hearth_wire::limits::RECENT_MAX) the latest are kept.
-pub const RECENT_S: u8 = 10;
+/// Milliseconds for which the log ids that a client was written are remembered, from the last of them: the core stores
+/// that every few seconds. They are forgotten then or as long after; of more than
+/// [`RECENT_MAX`](hearth_wire::limits::RECENT_MAX) the latest are kept.
+pub const RECENT_MS: u64 = 10_000;
 
 /// XEP-0198: stanzas sent since the last `<r/>` after which the client is asked again, if none of them is a message
 /// (for which it is asked at once): what is not acknowledged is held in memory on both sides.

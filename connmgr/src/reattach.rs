@@ -19,6 +19,17 @@ pub(crate) enum Progress {
     More,
 }
 
+/// The link to `shard` is gone. `stay`: its sessions wait for another, else they end.
+pub(crate) fn on_link_lost(shard: ShardIndex, stay: bool, clients: &mut Slab<Client>, cx: &mut Shared) {
+    cx.detached.on_link_lost(shard);
+    for place in 0..clients.bound() {
+        if let Some(client) = clients.get_mut(place).filter(|client| client.shard() == Some(shard)) {
+            client.on_link_lost(stay, cx);
+            client.touch(cx);
+        }
+    }
+}
+
 /// A turn: names the next sessions if every shard can be asked.
 pub(crate) fn turn(clients: &mut Slab<Client>, cx: &mut Shared) -> Progress {
     let due = |cx: &Shared| cx.links.iter().any(|link| link.attaches() && !link.all_sent);

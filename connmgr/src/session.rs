@@ -86,6 +86,10 @@ struct More {
     pinging: bool,
 }
 
+/// Bytes of what is kept of a session beside itself, its capsule apart.
+#[cfg(test)]
+pub(crate) const MORE_BYTES: usize = size_of::<More>();
+
 impl More {
     fn is_empty(&self) -> bool {
         let More { capsule, log, kept, logged, sm, resend: _, pinging } = self;
@@ -433,23 +437,28 @@ impl Session {
 
     /// Whether [`Session::on_second`] has something to do.
     pub fn needs_seconds(&self) -> bool {
-        let of_more = |more: &More| {
-            let recent = more.logged.as_ref().is_some_and(|logged| logged.has_recent());
-            recent || more.sm.as_ref().is_some_and(|sm| sm.waits(self.entry))
-        };
-        self.has_unreported() || self.more.as_ref().is_some_and(|more| of_more(more))
+        self.has_unreported() || self.sm().is_some_and(|sm| sm.waits(self.entry))
     }
 
     /// About a second has passed. True if there is something to say at the end of the turn.
     pub fn on_second(&mut self) -> bool {
         let entry = self.entry;
-        let Some(more) = &mut self.more else { return false };
-        if let Some(logged) = &mut more.logged {
-            logged.on_second();
+        let sm = self.more.as_mut().and_then(|more| more.sm.as_mut());
+        sm.is_some_and(|sm| sm.on_second(entry))
+    }
+
+    /// Whether something that was written of late is remembered.
+    pub fn has_recent(&self) -> bool {
+        let logged = self.more.as_ref().and_then(|more| more.logged.as_ref());
+        logged.is_some_and(|logged| logged.has_recent())
+    }
+
+    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: forgets it, unless more was written meanwhile.
+    pub fn age(&mut self) {
+        if let Some(logged) = self.more.as_mut().and_then(|more| more.logged.as_mut()) {
+            logged.age();
+            self.tidy();
         }
-        let due = more.sm.as_mut().is_some_and(|sm| sm.on_second(entry));
-        self.tidy();
-        due
     }
 }
 

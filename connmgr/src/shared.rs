@@ -12,6 +12,7 @@ use crate::stream::{Now, Output, Question};
 use crate::wheel::{Tick, Wheel};
 use crate::xml;
 use hearth_wire::ids::ShardIndex;
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) again: Vec<u32>,
     /// Clients that something is to be done for within a second, each once: written entries are reported.
     pub(crate) seconds: Vec<u32>,
+    /// Clients that something is to be forgotten of, and when, in that order, each once.
+    pub(crate) recent: VecDeque<(Tick, u32)>,
     /// Clients whose stream header waits for the core.
     pub(crate) held: Vec<u32>,
 }
@@ -77,6 +80,7 @@ impl Shared {
             dirty: Vec::new(),
             again: Vec::new(),
             seconds: Vec::new(),
+            recent: VecDeque::new(),
             held: Vec::new(),
         }
     }

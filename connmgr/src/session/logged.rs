@@ -1,6 +1,5 @@
 //! Outbound entries that are records of the account's log: those not yet written, and those that were of late.
 
-use crate::limits::RECENT_S;
 use hearth_wire::limits::{RECENT_MAX, UNWRITTEN_MAX};
 use hearth_wire::to_core::LoggedEntry;
 use std::collections::VecDeque;
@@ -12,8 +11,8 @@ pub(super) struct Logged {
     unwritten: VecDeque<LoggedEntry>,
     /// Log ids, oldest first.
     recent: VecDeque<u64>,
-    /// Seconds since the last of them was written.
-    quiet_s: u8,
+    /// One of them was written since the last [`Logged::age`].
+    fresh: bool,
 }
 
 impl Logged {
@@ -31,19 +30,18 @@ impl Logged {
             }
             self.recent.push_back(first.log);
             self.unwritten.pop_front();
-            self.quiet_s = 0;
+            self.fresh = true;
         }
     }
 
-    /// About a second has passed.
-    pub(super) fn on_second(&mut self) {
-        self.quiet_s = self.quiet_s.saturating_add(1);
-        if self.quiet_s >= RECENT_S {
+    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: if nothing was written meanwhile, all is forgotten.
+    pub(super) fn age(&mut self) {
+        if !std::mem::take(&mut self.fresh) {
             self.recent = VecDeque::new();
         }
     }
 
-    /// Something would be forgotten in a while.
+    /// Something is to be forgotten in a while.
     pub(super) fn has_recent(&self) -> bool {
         !self.recent.is_empty()
     }
@@ -76,16 +74,11 @@ mod tests {
         logged.written(199);
         assert_eq!(logged.unwritten(), [LoggedEntry { entry: 200, log: 100 }]);
         assert_eq!(logged.recent(), (36..=99).collect::<Vec<_>>(), "the latest of them");
-        for _ in 1..RECENT_S {
-            logged.on_second();
-        }
-        assert!(logged.has_recent());
+        logged.age();
         logged.written(200);
-        logged.on_second();
+        logged.age();
         assert!(logged.has_recent(), "counted from the last");
-        for _ in 0..RECENT_S {
-            logged.on_second();
-        }
+        logged.age();
         assert!(logged.is_empty());
     }
 

@@ -3,6 +3,8 @@
 use super::*;
 use hearth_wire::codec::{self, FRAME_BYTES_MAX};
 use hearth_wire::stanza::Overlay;
+use hearth_wire::to_core::{Attach, LoggedEntry};
+use hearth_wire::to_edge::{Attached, Capsule};
 
 const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
 
@@ -178,4 +180,125 @@ fn a_stanza_that_does_not_decode_ends_the_session_without_a_trace() {
     let mut out = b"before".to_vec();
     assert!(!session.on_deliver(&target, None, &stanza, 2, &mut out));
     assert_eq!(out, b"before");
+}
+
+fn rendered(session: &mut Session, entry: u64, log: Option<u64>) -> bool {
+    let target = Target { counter: 7, generation: session.generation(), entry, overlay: Overlay::default() };
+    session.on_deliver(&target, log, &Stanza::new(StanzaKind::Message, StanzaType::Chat), 10, &mut Vec::new())
+}
+
+fn frames(mut link: &[u8]) -> Vec<ToCore<'_>> {
+    let mut frames = Vec::new();
+    while let Some((frame, used)) = codec::split(link, FRAME_BYTES_MAX).unwrap() {
+        frames.push(ToCore::decode(frame).unwrap().unwrap());
+        link = &link[used..];
+    }
+    frames
+}
+
+#[test]
+fn a_session_says_what_it_has_and_sends_what_the_core_has_not() {
+    let mut session = session(1000, None);
+    session.on_capsule(&Capsule { counter: 7, generation: GENERATION, sealed: b"one" });
+    session.on_capsule(&Capsule { counter: 7, generation: Generation::default(), sealed: b"two" });
+    for id in 1..=4 {
+        let to = if id == 3 { "@" } else { "you@a.example" };
+        send(&mut session, &format!("<message id='{id}' to='{to}'/>")).unwrap();
+    }
+    assert!(session.on_settled(&Settled { counter: 7, generation: GENERATION, number: 1, credit: 1000 }));
+    assert!(rendered(&mut session, 1, Some(90)) && rendered(&mut session, 2, None));
+    session.on_written();
+    assert!(rendered(&mut session, 3, Some(50)));
+    session.on_link_lost();
+    assert!(!session.has_unreported(), "there is nobody to tell");
+    let mut link = Vec::new();
+    session.report(7, &mut link);
+    session.attach(7, Some(true), &mut link);
+    let attach = Attach {
+        counter: 7,
+        stream: StreamId([1; 16]),
+        generation: GENERATION,
+        sealed: b"one",
+        settled: 1,
+        number: 4,
+        entry: 3,
+        written: 2,
+        delivered_bytes: 30,
+        credit: 20 + SESSION_WINDOW_BYTES,
+        log: 90,
+        unwritten: vec![LoggedEntry { entry: 3, log: 50 }],
+        recent: vec![90],
+        closed: Some(true),
+    };
+    assert_eq!(frames(&link), [ToCore::Attach(attach)]);
+
+    let next = Generation { epoch: 3, counter: 1 };
+    let attached = Attached { counter: 7, before: GENERATION, generation: next, received: 2, settled: 0, credit: 500 };
+    assert!(!session.on_attached(&Attached { before: next, ..attached }));
+    assert!(session.on_attached(&attached) && !session.on_attached(&attached));
+    assert!(!session.has_credit(), "what was kept goes first");
+    let mut link = Vec::new();
+    assert!(!session.resend(7, 3, &mut link) && link.is_empty());
+    let element = encoded("<message id='5'/>");
+    let taken = session.on_element(7, &self::element(&element), 999, &mut Vec::new(), &mut link);
+    assert_eq!((taken, link.len()), (Ok(Taken::NoCredit), 0));
+    assert!(session.resend(7, 999, &mut link));
+    session.on_element(7, &self::element(&element), 999, &mut Vec::new(), &mut link).unwrap();
+    let sent: Vec<_> = frames(&link)
+        .into_iter()
+        .map(|frame| match frame {
+            ToCore::StanzaAgain(s) => (true, s.generation, s.number, s.fault),
+            ToCore::Stanza(s) => (false, s.generation, s.number, s.fault),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let bad = Some(StanzaFault::JidMalformed);
+    assert_eq!(sent, [(true, next, 3, bad), (true, next, 4, None), (false, next, 5, None)]);
+    // The credit counts from what is settled.
+    assert!(session.sent_bytes < 100 && session.credit_bytes == 500, "{}", session.sent_bytes);
+    assert!(session.on_settled(&Settled { counter: 7, generation: next, number: 5, credit: 600 }));
+    assert_eq!(session.unsettled(), 0);
+}
+
+#[test]
+fn only_the_answer_of_who_was_asked_is_one() {
+    let answered = |to: &str, from: Option<&str>, id: &str| {
+        let mut session = session(1000, None);
+        send(&mut session, &format!("<iq type='get' id='1'{to}><q xmlns='u'/></iq>")).unwrap();
+        let answer = Stanza { id: Some(id), from, ..Stanza::new(StanzaKind::Iq, StanzaType::Error) };
+        let target = Target { counter: 7, generation: GENERATION, entry: 1, overlay: Overlay::default() };
+        assert!(session.on_deliver(&target, None, &answer, 1, &mut Vec::new()));
+        session.more.unwrap().kept.records().next().unwrap().fault() == Some(StanzaFault::Answered)
+    };
+    for (to, from, id, want) in [
+        ("", None, "1", true),
+        ("", Some("me@a.example"), "1", true),
+        ("", Some("a.example"), "1", true),
+        ("", Some("b.example"), "1", false),
+        ("", None, "2", false),
+        (" to='b.example'", Some("b.example"), "1", true),
+        (" to='b.example'", None, "1", false),
+        (" to='a.example'", None, "1", true),
+    ] {
+        assert_eq!(answered(to, from, id), want, "{to} {from:?} {id}");
+    }
+}
+
+#[test]
+fn what_a_session_does_not_need_is_freed() {
+    let mut session = session(1000, None);
+    send(&mut session, "<message/>").unwrap();
+    assert!(session.more.is_some());
+    assert!(session.on_settled(&Settled { counter: 7, generation: GENERATION, number: 1, credit: 1000 }));
+    assert!(session.more.is_none());
+    assert!(rendered(&mut session, 1, Some(5)));
+    session.on_written();
+    session.report(7, &mut Vec::new());
+    assert!(!session.needs_seconds());
+    for _ in 0..2 {
+        assert!(session.has_recent());
+        session.age();
+    }
+    assert!(!session.has_recent());
+    assert!(session.more.as_ref().is_some_and(|more| more.logged.is_none() && more.log == 5));
 }
