@@ -215,6 +215,8 @@ mod tests {
         assert_eq!(detached.first(), Some(1));
         assert!(detached.attach(1, 0, &mut link) && detached.on_attached(&attached(1)));
         detached.on_link_lost(0);
+        assert!(detached.attach(1, 0, &mut link));
+        assert_eq!(detached.go_on(0, u64::MAX, &mut link), 0, "not before the core has it again");
         detached.on_close(1, Some(FIRST));
         assert_eq!(detached.tombs(), 1, "that attachment is over");
         detached.on_close(1, Some(Generation { epoch: 2, counter: 1 }));

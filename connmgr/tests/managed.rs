@@ -83,6 +83,23 @@ fn a_stream_is_resumed_or_a_resource_bound() {
 }
 
 #[test]
+fn an_acknowledgement_counts_though_the_client_reads_no_more() {
+    let (edge, core) = Edge::with_core(rules(), |_| {});
+    let mut peer = Peer::bound(&edge, "deaf");
+    peer.enable();
+    let mut tree = hearth_wire::tree::Builder::new();
+    tree.leaf(None, "body", &"z".repeat(100_000));
+    let payload = tree.finish();
+    // More than the kernel takes.
+    for _ in 0..45 {
+        core.deliver("user@test.example/deaf", &Stanza { payload: &payload, ..chat() });
+    }
+    peer.expect("</message>");
+    peer.send(&a(1));
+    core.wait("a report", |seen| matches!(seen, Seen::Written { entry: 1, .. }));
+}
+
+#[test]
 fn who_does_not_answer_is_left_without_a_word() {
     let (edge, core) = Edge::with_core(rules(), |config| config.timeouts.ack_timeout_s = 1);
     let mut peer = Peer::bound(&edge, "gone");
