@@ -85,6 +85,11 @@ impl Disk {
 }
 
 impl DiskFile {
+    /// To be read from its beginning.
+    pub(crate) fn into_reader(self) -> File {
+        self.file
+    }
+
     pub(crate) fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

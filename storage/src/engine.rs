@@ -1,6 +1,7 @@
 //! From a question to its answer over a pair of stores. The runtime calls this from its threads;
 //! the simulator calls [`Storage::answer`] when it thinks the time has come.
 
+use crate::backup;
 use crate::disk::{DirLock, Disk, io_error};
 use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
@@ -22,8 +23,17 @@ pub struct Storage {
     /// What the log was told of; touched only where changes are applied.
     fences: Arc<Mutex<Fences>>,
     pub(crate) reserve: Option<Reserve>,
+    /// `None`: it is not in a data directory.
+    pub(crate) on_disk: Option<OnDisk>,
     /// Of the data directory, if there is one.
     _lock: Option<Arc<DirLock>>,
+}
+
+/// The same pair as what it is in a data directory.
+#[derive(Clone)]
+pub(crate) struct OnDisk {
+    pub(crate) small: Arc<RedbSmall>,
+    pub(crate) log: Arc<SegmentLog>,
 }
 
 /// An append of a batch.
@@ -63,13 +73,15 @@ impl StorageConfig {
 
 impl Storage {
     /// Opens the store in `config.dir`, or creates it. Fails with [`StoreError::Locked`] while
-    /// another process has it, [`StoreError::UnknownVersion`] if a later release wrote it.
+    /// another process has it, [`StoreError::UnknownVersion`] if a later release wrote it,
+    /// [`StoreError::HalfRestored`] where a restore did not come to its end.
     pub fn open(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
         let StorageConfig { dir, disk, .. } = config;
         // Secrets lie within.
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| io_error("creating the data directory", &error))?;
         let lock = DirLock::take(dir)?;
+        backup::check_restored(dir)?;
         let reserve = Reserve::new(dir, config.reserve_bytes, disk.clone());
         let opened = match Storage::open_locked(config) {
             Err(StoreError::Full) => {
@@ -86,14 +98,16 @@ impl Storage {
 
     fn open_locked(config: &StorageConfig) -> Result<(Storage, Boot), StoreError> {
         let StorageConfig { dir, redb, disk, log, fresh, .. } = config;
-        let small = RedbSmall::open(dir, *redb, disk.clone(), fresh)?;
-        let log = SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?;
-        Storage::new(Arc::new(small), Arc::new(log))
+        let small = Arc::new(RedbSmall::open(dir, *redb, disk.clone(), fresh)?);
+        let log = Arc::new(SegmentLog::open(dir, disk.clone(), small.store_id()?, *log)?);
+        let (mut storage, boot) = Storage::new(small.clone(), log.clone())?;
+        storage.on_disk = Some(OnDisk { small, log });
+        Ok((storage, boot))
     }
 
     /// Over any two stores; a start in the sense of [`Storage::boot`].
     pub fn new(small: Arc<dyn SmallStore>, log: Arc<dyn LogStore>) -> Result<(Storage, Boot), StoreError> {
-        let storage = Storage { small, log, fences: Arc::default(), reserve: None, _lock: None };
+        let storage = Storage { small, log, fences: Arc::default(), reserve: None, on_disk: None, _lock: None };
         let boot = storage.boot()?;
         Ok((storage, boot))
     }

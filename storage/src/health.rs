@@ -232,6 +232,7 @@ fn ailing(error: &StoreError) -> Option<Condition> {
         | StoreError::Busy
         | StoreError::Slow
         | StoreError::TooLarge { .. }
+        | StoreError::HalfRestored { .. }
         | StoreError::Closed => None,
     }
 }

@@ -18,6 +18,7 @@
 //!  tables.rs   keys, tables, changes        log/        messages on disk, segments
 //!  record.rs   what lies in the tables      faulty.rs   any of them, failing where told
 //!  listing.rs  who may be found, by what     health.rs  slow, full, failing; reserve.rs  room for then
+//!  backup/     a copy of a store in use, and back
 //! ```
 //!
 //! Driving it:
@@ -35,6 +36,7 @@
 //! handle.shutdown().unwrap();
 //! ```
 
+pub mod backup;
 pub mod disk;
 mod engine;
 pub mod faulty;
@@ -575,6 +577,8 @@ pub struct Boot {
     pub edge_runs: Vec<EdgeRun>,
     /// Sessions of that core.
     pub sessions: Vec<(BareJid, SessionRecord)>,
+    /// Up to this epoch sessions are of before the last restore, and not to be adopted. 0: there was none.
+    pub restored: SlotEpoch,
 }
 
 /// The world failed.
@@ -609,6 +613,10 @@ pub enum StoreError {
     },
     /// The store was shut down.
     Closed,
+    /// A restore into this directory did not come to its end.
+    HalfRestored {
+        path: String,
+    },
 }
 
 impl fmt::Display for StoreError {
@@ -626,6 +634,9 @@ impl fmt::Display for StoreError {
             StoreError::Busy => f.write_str("the store has too much waiting"),
             StoreError::TooLarge { what, bytes_max } => write!(f, "{what} is longer than {bytes_max} bytes"),
             StoreError::Closed => f.write_str("the store is closed"),
+            StoreError::HalfRestored { path } => {
+                write!(f, "a restore into {path} did not come to its end: empty the folder and restore again")
+            }
         }
     }
 }

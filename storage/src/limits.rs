@@ -147,3 +147,34 @@ pub const LATEST_SAVED_EVERY: u32 = 16;
 /// Bytes of a session's contents on record: presence, and where directed presence went. Longer ones are refused;
 /// the core makes none.
 pub const SESSION_BYTES_MAX: usize = 128 * 1024;
+
+/// Megabytes (of a million bytes) a second that a backup copies, unless told otherwise: less than half of what a
+/// plain SATA disk reads, so that logins and appends hardly notice.
+pub const BACKUP_MB_PER_S: u64 = 50;
+
+/// Most that may be asked for: faster than any disk, so that it is no limit.
+pub const BACKUP_MB_PER_S_MAX: u64 = 100_000;
+
+/// Bytes that a backup or a restore reads and writes at a time. After each the rate is kept, and whether to go on
+/// is looked at.
+pub const COPY_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Bytes of small state that a backup reads, and commits to its copy, at a time.
+pub const COPY_SMALL_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a copy after which it is synced, so that the device never has much at once to write before the
+/// log's next append.
+pub const COPY_SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Memory for pages of a copy of `hearth.redb` while it is written in the order of its keys.
+pub const COPY_CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Milliseconds a copy sleeps at most before it looks whether to go on.
+pub const COPY_SLEEP_MS: u64 = 50;
+
+/// Milliseconds between two words about how far a copy is.
+pub const PROGRESS_MS: u64 = 500;
+
+/// Bytes of a backup's manifest: some 150 for each segment, so that it lists tens of terabytes. A longer one is
+/// refused as damaged.
+pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;

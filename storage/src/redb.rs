@@ -15,6 +15,7 @@
 //! walked faster than anyone notices and goes without.
 
 mod backend;
+pub(crate) mod copy;
 #[cfg(test)]
 mod tests;
 mod views;

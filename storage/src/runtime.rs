@@ -9,6 +9,7 @@
 //! A fourth thread looks whether one of them is stuck, and probes a store that is not well (`health.rs`).
 //! Nothing here waits for a shard but `deliver`, and no shard waits for anything here.
 
+use crate::backup::{BackupError, Manifest, Order};
 use crate::engine::{Storage, Wanted};
 use crate::health::{Condition, Health, Lane, Monitor};
 use crate::reserve::Reserve;
@@ -18,7 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use hearth_wire::ids::ShardIndex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub struct StorageHandle {
 struct Shared {
     closing: AtomicBool,
     threads: Mutex<Option<Threads>>,
+    /// Held by who makes a backup.
+    backup: Mutex<()>,
 }
 
 struct Threads {
@@ -73,7 +76,8 @@ impl Storage {
     where
         D: Fn(ShardIndex, Vec<Answered>) + Send + Sync + Clone + 'static,
     {
-        let shared = Arc::new(Shared { closing: AtomicBool::new(false), threads: Mutex::new(None) });
+        let shared =
+            Arc::new(Shared { closing: AtomicBool::new(false), threads: Mutex::new(None), backup: Mutex::new(()) });
         let (reader, reads) = queue();
         let (writer, writes) = queue();
         let (log, appends) = queue();
@@ -154,6 +158,20 @@ impl StorageHandle {
         self.monitor.failed(&StoreError::Full);
     }
 
+    /// Makes a backup, on the calling thread; [`crate::backup`] says of what point it is. It ends early when the
+    /// store is shut down.
+    pub fn backup(&self, order: Order<'_>) -> Result<Manifest, BackupError> {
+        let _one = match self.shared.backup.try_lock() {
+            Ok(one) => one,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(BackupError::Running),
+        };
+        let threads = self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let storage = threads.as_ref().map(|threads| threads.storage.clone());
+        drop(threads);
+        storage.ok_or(StoreError::Closed)?.backup(order, &self.shared.closing)
+    }
+
     /// Refuses what is asked from now on, waits until everything accepted is answered, and closes
     /// the files. A second call does nothing.
     pub fn shutdown(&self) -> Result<(), StoreError> {
@@ -170,6 +188,8 @@ impl StorageHandle {
             join(thread)?;
         }
         join(watch)?;
+        // It looks often whether to go on.
+        let _ended = self.shared.backup.lock().unwrap_or_else(PoisonError::into_inner);
         storage.small.close()?;
         storage.log.close()
     }

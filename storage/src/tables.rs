@@ -13,6 +13,7 @@
 //!  sessions    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  SessionRecord
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
+//!              "restored"                                         u64: epoch at the last restore, if there was one
 //!              "run" ‖ 00 ‖ name of an edge                       EdgeRun: it is linked, or was when the core ended
 //!
 //!  section     subkey    record
@@ -57,6 +58,7 @@ const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
 const META_EPOCH: &[u8] = b"epoch";
 const META_COMMITS: &[u8] = b"commits";
+const META_RESTORED: &[u8] = b"restored";
 /// Followed by the edge's name; ends with 00.
 const META_RUN: &[u8] = b"run\x00";
 
@@ -75,6 +77,17 @@ pub(crate) enum Table {
 
 impl Table {
     pub(crate) const COUNT: usize = 9;
+    pub(crate) const ALL: [Table; Table::COUNT] = [
+        Table::Accounts,
+        Table::Blobs,
+        Table::Directory,
+        Table::Domains,
+        Table::Edges,
+        Table::Listings,
+        Table::Sessions,
+        Table::Slots,
+        Table::Meta,
+    ];
 }
 
 /// Called with key and value; answers whether to go on.
@@ -482,9 +495,8 @@ pub(crate) fn store_record(tables: &mut impl Tables) -> Result<StoreRecord, Stor
     }
 }
 
-/// Raises the epoch above every one stored, and reads what a core starts with.
-pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<Boot, StoreError> {
-    let store = store_record(tables)?;
+/// The newest epoch stored, and the keys of slots that were taken since the boot.
+pub(crate) fn newest_epoch(tables: &mut impl Tables) -> Result<(SlotEpoch, Vec<Vec<u8>>), StoreError> {
     let mut newest: SlotEpoch = match tables.get(Table::Meta, META_EPOCH)? {
         Some(bytes) => record::decode("epoch", &bytes)?,
         None => 0,
@@ -495,6 +507,29 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         taken.push(key.to_vec());
         Ok(true)
     })?;
+    Ok((newest, taken))
+}
+
+/// Makes the store one that goes on from an earlier point. The epoch of its next start is greater than `least`
+/// and than every one stored. Sessions of before are forgotten: they went on without it, and name records
+/// of the log that it does not have.
+pub(crate) fn restored(tables: &mut impl TablesMut, least: SlotEpoch) -> Result<(), StoreError> {
+    let epoch = record::encode(&newest_epoch(tables)?.0.max(least));
+    tables.put(Table::Meta, META_EPOCH, &epoch)?;
+    tables.put(Table::Meta, META_RESTORED, &epoch)?;
+    remove_all(tables, Table::Meta, META_RUN)?;
+    let mut sessions = Vec::new();
+    tables.scan(Table::Sessions, &[], &[0xff; 3], &mut |key, _| {
+        sessions.push(key.to_vec());
+        Ok(true)
+    })?;
+    sessions.iter().try_for_each(|key| tables.remove(Table::Sessions, key))
+}
+
+/// Raises the epoch above every one stored, and reads what a core starts with.
+pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<Boot, StoreError> {
+    let store = store_record(tables)?;
+    let (newest, taken) = newest_epoch(tables)?;
     let epoch = newest.saturating_add(1);
     tables.put(Table::Meta, META_EPOCH, &record::encode(&epoch))?;
     for key in taken {
@@ -510,6 +545,10 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         edges.push(record::decode::<EdgeRecord>("edge", value)?);
         Ok(true)
     })?;
+    let restored = match tables.get(Table::Meta, META_RESTORED)? {
+        Some(bytes) => record::decode("epoch of the last restore", &bytes)?,
+        None => 0,
+    };
     let mut edge_runs = Vec::new();
     tables.scan(Table::Meta, META_RUN, &range_end(META_RUN), &mut |_, value| {
         edge_runs.push(record::decode::<EdgeRun>("edge run", value)?);
@@ -517,7 +556,8 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
     })?;
     let sessions = sessions(tables)?;
     *fences = Fences { boot: epoch, taken: Default::default() };
-    Ok(Boot { slot_key: SlotKey(store.slot_key), secret: store.secret, epoch, domains, edges, edge_runs, sessions })
+    let (slot_key, secret) = (SlotKey(store.slot_key), store.secret);
+    Ok(Boot { slot_key, secret, epoch, restored, domains, edges, edge_runs, sessions })
 }
 
 /// All sessions on record.
@@ -556,8 +596,8 @@ mod tests {
         assert_eq!(run_key("paris"), b"run\x00paris");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(
-            (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS),
-            (&b"schema"[..], &b"store"[..], &b"epoch"[..], &b"commits"[..])
+            (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS, META_RESTORED),
+            (&b"schema"[..], &b"store"[..], &b"epoch"[..], &b"commits"[..], &b"restored"[..])
         );
     }
 }

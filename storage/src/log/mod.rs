@@ -23,6 +23,7 @@
 mod again;
 mod index;
 mod latest;
+pub(crate) mod pin;
 mod record;
 mod sealed;
 mod segment;
@@ -39,6 +40,7 @@ use index::Place;
 use latest::Latest;
 use record::{Keys, log_id, place};
 use sealed::Sealed;
+pub(crate) use segment::SCHEMA_VERSION;
 use segment::{Contents, HEADER_BYTES, Header};
 use std::io;
 use std::ops::Range;

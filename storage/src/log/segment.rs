@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Of the layout of segments. A segment with another is refused.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(crate) const SCHEMA_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"hearthlg";
 pub(super) const HEADER_BYTES: u32 = 48;

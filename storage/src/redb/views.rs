@@ -3,7 +3,7 @@
 use crate::StoreError;
 use crate::disk::io_error;
 use crate::tables::{Table, Tables, TablesMut, Visit};
-use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, TableError, WriteTransaction};
 
 type Bytes = &'static [u8];
 
@@ -45,6 +45,15 @@ pub(super) struct ReadTables {
 impl ReadTables {
     pub(super) fn new(txn: ReadTransaction) -> ReadTables {
         ReadTables { txn }
+    }
+
+    /// How many entries a table has.
+    pub(super) fn len(&self, table: Table) -> Result<u64, StoreError> {
+        match self.txn.open_table(definition(table)) {
+            Ok(open) => open.len().map_err(|error| redb_error("reading hearth.redb", error)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(0),
+            Err(error) => Err(redb_error("opening a table", error)),
+        }
     }
 }
 

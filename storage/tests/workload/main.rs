@@ -5,6 +5,7 @@
 //! `HEARTH_KILL_ROUNDS=1000 cargo test -p hearth-storage --test workload` is the long run.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+mod backed_up;
 mod model;
 mod op;
 #[allow(dead_code, reason = "shared with other tests")]

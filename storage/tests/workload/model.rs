@@ -134,7 +134,7 @@ pub(crate) fn messages(storage: &Storage, number: u64) -> Vec<(u64, String)> {
 }
 
 /// The messages of all accounts that exist.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Log(pub(crate) BTreeMap<u64, Vec<(u64, String)>>);
 
 impl Log {
