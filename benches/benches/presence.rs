@@ -83,6 +83,7 @@ impl World {
                 limits: Default::default(),
                 link_version: to_core::VERSION_MAX,
                 edges_before: Vec::new(),
+                restored: 0,
             };
             Shard::new(settings, Domains::new(vec![domain.clone()]), &[], Box::new(SeededRandom::new(7)))
         };

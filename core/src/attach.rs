@@ -110,7 +110,8 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
     };
     let slot = cx.shard.settings.slot_key.slot(jid.bare_str());
-    let ours = cx.shard.slots.owner(slot) == cx.shard.settings.index && generation.epoch < cx.shard.slots.epoch(slot);
+    let before = cx.shard.settings.restored < generation.epoch && generation.epoch < cx.shard.slots.epoch(slot);
+    let ours = before && cx.shard.slots.owner(slot) == cx.shard.settings.index;
     let entries = frame.entry.saturating_sub(frame.written);
     if !ours || entries > limits::ENTRIES_MAX as u64 {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);

@@ -13,6 +13,7 @@
 
 use crate::commands::{Arguments, Command, Refused, RefusedKind};
 use crate::limits::{AUDIT_FILE_BYTES_MAX, AUDIT_FILES_MAX};
+use hearth_storage::backup::Also;
 use hearth_wire::date_time;
 use parking_lot::Mutex;
 use serde_json::{Map, Value as Json, json};
@@ -139,6 +140,25 @@ impl Audit {
         debug_assert!(outcome.len() <= OUTCOME_BYTES);
         begun.file.write_all_at(padded(outcome).as_bytes(), begun.at)?;
         begun.file.sync_data()
+    }
+
+    /// All its files as they are now, for a backup.
+    pub fn files(&self) -> io::Result<Vec<Also>> {
+        // None takes another's number meanwhile.
+        let _open = self.open.lock();
+        let mut files = Vec::new();
+        for number in 0..AUDIT_FILES_MAX {
+            let path = numbered(&self.path, number);
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            };
+            let bytes = file.metadata()?.len();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push(Also { name, file, bytes });
+        }
+        Ok(files)
     }
 
     /// The latest lines, the oldest first. A line that makes no sense is shown as it is.
@@ -276,6 +296,9 @@ mod tests {
         for file in std::fs::read_dir(folder.path()).unwrap() {
             assert!(file.unwrap().metadata().unwrap().len() <= 1000);
         }
+        let kept = audit.files().unwrap();
+        assert_eq!((kept.len(), kept[0].name.as_str(), kept[7].name.as_str()), (files, "audit.log", "audit.log.7"));
+        assert!(kept.iter().all(|kept| (1..=1000).contains(&kept.bytes)));
         let named: Vec<_> = audit.last(30).unwrap().iter().map(|line| line["parameters"]["account"].clone()).collect();
         assert_eq!((named.len(), named[0].as_str(), named[29].as_str()), (30, Some("user30@a"), Some("user59@a")));
         // Moved away, or cut by a crash.

@@ -12,6 +12,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+/// The file in the data folder with the key by which edges know this core.
+pub(crate) const LINK_KEY: &str = "link.key";
+
 /// Most shards of one core; a shard is a thread.
 pub const SHARDS_MAX: u16 = 256;
 
@@ -271,7 +274,7 @@ impl Config {
 
     /// The key by which edges know this core; made at first use.
     pub(crate) fn link_key(&self) -> PathBuf {
-        self.data.join("link.key")
+        self.data.join(LINK_KEY)
     }
 
     /// Where `hearthctl` connects.

@@ -6,7 +6,12 @@
 //! {"ok":{"did":{"subject":"ada@localhost","what":"added"}}}
 //! {"error":{"kind":"exists","message":"…","next":"…"}}
 //! ```
+//! A command that takes longer says before its reply, at least every few seconds, how far it is:
+//! ```text
+//! {"progress":{"done":5000000,"total":80000000}}
+//! ```
 
+use crate::commands::{Progress, Reply};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -25,6 +30,17 @@ pub struct Request {
     /// Of a list that comes in pages: where the page before ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+/// A line of the core.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Said {
+    /// The reply is still to come.
+    Progress {
+        progress: Progress,
+    },
+    Reply(Reply),
 }
 
 impl Request {

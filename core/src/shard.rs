@@ -58,6 +58,8 @@ pub struct Settings {
     pub link_version: u16,
     /// Edges that were linked to the core before this one.
     pub edges_before: Vec<EdgeRun>,
+    /// Sessions of up to this epoch are of before the store was restored: [`Boot::restored`](hearth_storage::Boot).
+    pub restored: SlotEpoch,
 }
 
 /// What happens to a shard.

@@ -10,16 +10,20 @@ mod line;
 mod out_file;
 mod password;
 mod print;
+mod progress;
+mod restore;
 
+use args::Args;
 use connection::Core;
 use hearth_core::commands::{Arguments, Command, Done, Kind, Refused, RefusedKind, Rows, Run, Shape};
 use hearth_core::control::Request;
 use line::{Invocation, Line, SecretSource};
 use out_file::OutFile;
+use progress::Bar;
 use serde_json::{Map, Value as Json};
 use std::fmt;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// What `hearthctl` exits with; `--help` lists them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,13 +87,13 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
         }
         return Exit::Done;
     }
-    match read(arguments).and_then(|(line, socket)| match line {
+    match read(arguments).and_then(|(line, args)| match line {
         Line::Help(text) => {
             // Nobody may be reading any more, here and below (`hearthctl user list | head -1`).
             let _ = write!(out, "{text}");
             Ok(())
         }
-        Line::Run(invocation) => act(invocation, socket, as_json, out),
+        Line::Run(invocation) => act(invocation, &args, as_json, out),
     }) {
         Ok(()) => {
             let _ = out.flush();
@@ -106,22 +110,23 @@ pub fn run(arguments: &[String], out: &mut dyn Write, errors: &mut dyn Write) ->
     }
 }
 
-fn read(arguments: &[String]) -> Result<(Line, PathBuf), Failure> {
+fn read(arguments: &[String]) -> Result<(Line, Args), Failure> {
     let args = args::parse(arguments).map_err(|early| {
         let message = early.output.trim_end().replace('\n', " ");
         Failure::new(Exit::Usage, message, "see hearthctl --help")
     })?;
-    Ok((line::parse(&args.words)?, args.socket()))
+    Ok((line::parse(&args.words)?, args))
 }
 
 /// Runs one command and prints what came of it.
-fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+fn act(line: Invocation, args: &Args, as_json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let Invocation { command, mut parameters, secret, yes } = line;
+    complete_folders(command, &mut parameters)?;
     if let Run::Here = command.run {
-        return here(command, &parameters, as_json, out);
+        return here(command, &parameters, &args.data, as_json, out);
     }
     // Before anything is asked of the operator.
-    let core = Core::find(socket)?;
+    let core = Core::find(args.socket())?;
     complete_accounts(&core, command, &mut parameters)?;
     if let Some(question) = command.confirm.filter(|_| !yes)
         && !password::confirm(&filled(question, &parameters))?
@@ -140,9 +145,11 @@ fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) ->
     let file = OutFile::reserve(command, &mut parameters)?;
     let mut request = Request::new(command.name, parameters);
     let mut table = None;
+    let mut bar = Bar::new(as_json);
     loop {
-        match (core.ask(&request)?, command.result) {
+        match (core.ask_long(&request, &mut |progress| bar.show(progress))?, command.result) {
             (Done::Did(mut did), Shape::Did(_)) => {
+                bar.clear();
                 OutFile::fill(file, &mut did)?;
                 let _ = write!(out, "{}", print::did(command, &did, made.as_deref(), as_json));
                 return Ok(());
@@ -169,6 +176,7 @@ fn act(line: Invocation, socket: PathBuf, as_json: bool, out: &mut dyn Write) ->
 fn here(
     command: &'static Command,
     parameters: &Map<String, Json>,
+    data: &Path,
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -176,6 +184,11 @@ fn here(
     let (rows, right) = match command.name {
         "completion" => {
             let _ = write!(out, "{}", complete::script(arguments.text("shell")?)?);
+            return Ok(());
+        }
+        "restore" => {
+            let did = restore::run(&arguments, data, Bar::new(as_json))?;
+            let _ = write!(out, "{}", print::did(command, &did, None, as_json));
             return Ok(());
         }
         "dns" => dns::run(&arguments)?,
@@ -216,6 +229,18 @@ fn filled(question: &str, parameters: &Map<String, Json>) -> String {
         text.replace(&format!("{{{name}}}"), value.as_str().unwrap_or_default())
     };
     parameters.iter().fold(question.to_owned(), fill)
+}
+
+/// Folders as typed: below the working directory, which the core does not share.
+fn complete_folders(command: &Command, parameters: &mut Map<String, Json>) -> Result<(), Failure> {
+    for parameter in command.parameters.iter().filter(|parameter| parameter.kind == Kind::Folder) {
+        let Some(Json::String(typed)) = parameters.get_mut(parameter.name) else { continue };
+        let absolute = std::path::absolute(&*typed).ok().and_then(|path| path.to_str().map(str::to_owned));
+        *typed = absolute.ok_or_else(|| {
+            Failure::new(Exit::Usage, format!("{typed:?} is no path"), "write it from / on, as UTF-8 text")
+        })?;
+    }
+    Ok(())
 }
 
 /// Accounts as typed: without a domain they are of the only one there is.

@@ -236,6 +236,19 @@ fn a_capsule_that_is_not_good_adopts_nobody() {
     assert_eq!(core.shards[0].sessions.len(), 0);
 }
 
+/// They know of messages that a store restored since does not have.
+#[test]
+fn nobody_is_adopted_over_a_restore() {
+    let (mut core, ada, grace) = friends(1);
+    let settings = &mut core.shards[0].settings;
+    settings.restored = settings.epoch;
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(core.closed(ada), Some(Some(StreamCondition::Reset)));
+    assert_eq!((core.closed(grace), core.shards[0].sessions.len()), (Some(Some(StreamCondition::Reset)), 0));
+}
+
 #[test]
 fn who_was_disabled_or_changed_the_password_is_not_adopted() {
     use hearth_storage::{Answer, Ask, Change, Disabled};

@@ -6,6 +6,7 @@ use hearth_wire::jid::prepare_domainpart;
 use hearth_wire::{BareJid, Jid};
 use serde_json::{Map, Value as Json};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// A checked value.
@@ -200,7 +201,7 @@ fn check_one(parameter: &Parameter, given: &Json) -> Result<Value, Refused> {
         },
         Kind::Switch => given.as_bool().map(Value::Switch).ok_or_else(|| wrong(parameter, "expected true or false")),
         Kind::OutFile => Err(wrong(parameter, "it stays with hearthctl")),
-        Kind::Account | Kind::Jid | Kind::Domain | Kind::Text | Kind::Secret | Kind::Choice(_) => {
+        Kind::Account | Kind::Jid | Kind::Domain | Kind::Text | Kind::Secret | Kind::Folder | Kind::Choice(_) => {
             let text = given.as_str().ok_or_else(|| wrong(parameter, "expected text"))?;
             check_text(parameter, text)
         }
@@ -228,8 +229,13 @@ fn check_text(parameter: &Parameter, text: &str) -> Result<Value, Refused> {
         Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
         Kind::Choice(words) => Err(wrong(parameter, &format!("expected one of {}", words.join(", ")))),
         Kind::Secret => Ok(Value::Secret(text.to_owned())),
-        Kind::Text if text.chars().any(char::is_control) => Err(wrong(parameter, "it has control characters")),
-        Kind::Text | Kind::Number { .. } | Kind::Switch | Kind::OutFile => Ok(Value::Text(text.to_owned())),
+        Kind::Folder if !Path::new(text).is_absolute() => Err(not("an absolute path", "begin it with /")),
+        Kind::Text | Kind::Folder if text.chars().any(char::is_control) => {
+            Err(wrong(parameter, "it has control characters"))
+        }
+        Kind::Text | Kind::Folder | Kind::Number { .. } | Kind::Switch | Kind::OutFile => {
+            Ok(Value::Text(text.to_owned()))
+        }
     }
 }
 
@@ -259,14 +265,16 @@ mod tests {
                 Parameter::option("all", Kind::Switch, "all of them"),
                 Parameter::many("group", Kind::Text, "in which groups"),
                 Parameter::option("level", Kind::Choice(&["low", "high"]), "how"),
+                Parameter::option("dir", Kind::Folder, "into what"),
             ],
             ..Command::BASE
         };
         let good = json!({"account": "Ada@Example.ORG", "domain": "EXAMPLE.net", "limit": 9, "all": true,
-            "group": ["a", "b"], "level": "low"});
+            "group": ["a", "b"], "level": "low", "dir": "/backups/monday"});
         let good = parse(&SOUGHT, &good).unwrap();
         assert_eq!(good.account("account").unwrap().as_str(), "ada@example.org");
         assert_eq!((good.text("domain"), good.number_or("limit", 0)), (Ok("example.net"), 9));
+        assert_eq!(good.text("dir"), Ok("/backups/monday"));
         assert_eq!((good.switch("all"), good.texts("group")), (true, vec!["a", "b"]));
         for (wrong, says) in [
             (json!({}), "needs account"),
@@ -279,6 +287,7 @@ mod tests {
             (json!({"account": "a@b", "group": ["a\nb"]}), "control characters"),
             (json!({"account": "a@b", "group": ["x".repeat(limits::COMMAND_TEXT_BYTES_MAX + 1)]}), "at most"),
             (json!({"account": "a@b", "level": "middle"}), "low, high"),
+            (json!({"account": "a@b", "dir": "backups/monday"}), "an absolute path"),
             (json!({"account": "a@b", "limits": 1}), "no parameter limits"),
         ] {
             let refused = parse(&SOUGHT, &wrong).unwrap_err();

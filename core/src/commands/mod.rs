@@ -12,6 +12,7 @@
 
 mod arguments;
 mod audit;
+mod backup;
 mod completion;
 mod deletion;
 mod dns;
@@ -29,15 +30,17 @@ mod user;
 
 pub(crate) use arguments::missing;
 pub use arguments::{Arguments, Value};
+pub use backup::did as did_backup;
 pub use deletion::Deletions;
 pub use nearest::nearest;
-pub use result::{Add, Did, Done, FILE, Field, File, Look, Refused, RefusedKind, Reply, Rows, Shape};
+pub use result::{Add, Did, Done, FILE, Field, File, Look, Progress, Refused, RefusedKind, Reply, Rows, Shape};
 
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::cx::Cx;
 use crate::runtime::EdgeAdmin;
 use crate::slots::handover;
+use hearth_storage::StorageHandle;
 use hearth_wire::BareJid;
 use hearth_wire::ids::Slot;
 use parking_lot::Mutex;
@@ -60,6 +63,8 @@ pub const GROUPS: &[&Group] = &[
     &limits::GROUP,
     &log::GROUP,
     &audit::GROUP,
+    &backup::GROUP,
+    &backup::RESTORE_GROUP,
     &completion::GROUP,
 ];
 
@@ -185,6 +190,8 @@ pub enum Kind {
     Number { min: u64, max: u64 },
     /// There or not.
     Switch,
+    /// A folder of the core's machine; `hearthctl` makes its path absolute.
+    Folder,
     /// Where `hearthctl` writes [`Did::file`]: never sent.
     OutFile,
     /// One of these words.
@@ -238,6 +245,11 @@ pub struct Process<'a> {
     pub(crate) config: &'a Mutex<Arc<Config>>,
     pub(crate) edges: &'a EdgeAdmin,
     pub audit: &'a Audit,
+    pub(crate) storage: &'a StorageHandle,
+    /// Milliseconds since 1970, UTC: now.
+    pub utc_ms: u64,
+    /// Tells the operator how far it is; false: nobody waits any more.
+    pub progress: &'a dyn Fn(Progress) -> bool,
     /// Held while domains change: one change at a time, in one order.
     pub domains_changing: &'a Mutex<()>,
     pub deletions: &'a Deletions,

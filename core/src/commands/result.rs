@@ -21,6 +21,15 @@ impl From<Result<Done, Refused>> for Reply {
     }
 }
 
+/// How far a command is that takes longer, before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Bytes.
+    pub done: u64,
+    pub total: u64,
+}
+
 /// What a command did or found.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

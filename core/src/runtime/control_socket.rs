@@ -1,4 +1,4 @@
-//! The operator's socket: one JSON line in, one JSON line out (`control.rs`), each for the shards or the
+//! The operator's socket: one JSON line in, one JSON line out (`control.rs`; of what takes longer more), each for the shards or the
 //! thread its command names (`commands/`).
 
 use super::Clock;
@@ -6,12 +6,13 @@ use super::edge_admin::EdgeAdmin;
 use super::mail::{Mail, Mailbox};
 use crate::audit::{Audit, By};
 use crate::commands::{
-    self, Arguments, Call, Command, Deletions, Done, OnShard, Process, Refused, RefusedKind, Reply, Run, Shape, Target,
-    Value,
+    self, Arguments, Call, Command, Deletions, Done, OnShard, Process, Progress, Refused, RefusedKind, Reply, Run,
+    Shape, Target, Value,
 };
 use crate::config::Config;
-use crate::control::{PROTOCOL, Request};
+use crate::control::{PROTOCOL, Request, Said};
 use crossbeam_channel::bounded;
+use hearth_storage::StorageHandle;
 use hearth_wire::BareJid;
 use hearth_wire::ids::SlotKey;
 use parking_lot::Mutex;
@@ -41,6 +42,7 @@ pub(crate) struct Control {
     pub(crate) config: Arc<Mutex<Arc<Config>>>,
     pub(crate) edges: EdgeAdmin,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) storage: StorageHandle,
     pub(crate) clock: Clock,
     pub(crate) domains_changing: Arc<Mutex<()>>,
     pub(crate) deletions: Arc<Deletions>,
@@ -67,8 +69,9 @@ impl Control {
         }
     }
 
-    fn talk(&self, mut stream: UnixStream) -> io::Result<()> {
+    fn talk(&self, stream: UnixStream) -> io::Result<()> {
         stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_write_timeout(Some(SILENCE))?;
         let peer = rustix::net::sockopt::socket_peercred(&stream);
         let by = By::of_uid(peer.ok().map(|peer| peer.uid.as_raw()));
         let mut reader = BufReader::new(stream.try_clone()?);
@@ -77,15 +80,14 @@ impl Control {
             if reader.by_ref().take(LINE_BYTES_MAX).read_line(&mut line)? == 0 {
                 return Ok(());
             }
-            let reply = self.answer(&line, &by).unwrap_or_else(Reply::Error);
-            let mut answer = serde_json::to_vec(&reply).map_err(io::Error::other)?;
-            answer.push(b'\n');
-            stream.write_all(&answer)?;
+            let progress = |progress| say(&stream, &Said::Progress { progress }).is_ok();
+            let reply = self.answer(&line, &by, &progress).unwrap_or_else(Reply::Error);
+            say(&stream, &Said::Reply(reply))?;
         }
     }
 
     /// Checks a line and runs what it asks.
-    fn answer(&self, line: &str, by: &By) -> Result<Reply, Refused> {
+    fn answer(&self, line: &str, by: &By, progress: &dyn Fn(Progress) -> bool) -> Result<Reply, Refused> {
         let bad = |message: String, next: &str| Refused::new(RefusedKind::BadRequest, message, next);
         let request: Request = serde_json::from_str(line).map_err(|error| bad(error.to_string(), OTHER_RELEASE))?;
         if request.protocol != PROTOCOL {
@@ -102,10 +104,10 @@ impl Control {
         let mut arguments = Arguments::parse(command, &request.parameters)?;
         arguments.after = request.after;
         if !command.changes {
-            return self.run(command, arguments);
+            return self.run(command, arguments, progress);
         }
         let begun = self.audit.begin(self.clock.now().utc_ms, by, command, &arguments)?;
-        let result = self.run(command, arguments);
+        let result = self.run(command, arguments, progress);
         let outcome = result.as_ref().err().map_or("done", |refused| refused.kind.name());
         if let Err(error) = self.audit.end(&begun, outcome) {
             // What was done is done; that it was begun is in the log.
@@ -114,7 +116,12 @@ impl Control {
         result
     }
 
-    fn run(&self, command: &'static Command, arguments: Arguments) -> Result<Reply, Refused> {
+    fn run(
+        &self,
+        command: &'static Command,
+        arguments: Arguments,
+        progress: &dyn Fn(Progress) -> bool,
+    ) -> Result<Reply, Refused> {
         let ask = |target: Target<'_>, run| self.ask(command.result, target, run, &arguments).map(Reply::Ok);
         match command.run {
             Run::Owner(of, run) | Run::OwnerOrAll(of, run) if let Some(owner) = arguments.owner_key(of) => {
@@ -123,7 +130,7 @@ impl Control {
             Run::Owner(of, _) => Err(commands::missing(of)),
             Run::OwnerOrAll(_, run) | Run::All(run) => ask(Target::All, run),
             Run::First(run) => ask(Target::First, run),
-            Run::Process(run) => self.process(|process| run(process, &arguments)).map(Reply::Ok),
+            Run::Process(run) => self.process(progress, |process| run(process, &arguments)).map(Reply::Ok),
             Run::Here => {
                 let message = format!("`{}` needs no core", command.name);
                 Err(Refused::new(RefusedKind::BadRequest, message, "run it by hearthctl"))
@@ -131,18 +138,21 @@ impl Control {
         }
     }
 
-    /// Runs what may wait.
-    pub(super) fn process<T>(&self, run: impl FnOnce(&Process<'_>) -> T) -> T {
+    /// Runs what may wait; `progress` hears how far it is.
+    pub(super) fn process<T>(&self, progress: &dyn Fn(Progress) -> bool, run: impl FnOnce(&Process<'_>) -> T) -> T {
         run(&Process {
             config: &self.config,
             edges: &self.edges,
             audit: &self.audit,
+            storage: &self.storage,
+            utc_ms: self.clock.now().utc_ms,
+            progress,
             domains_changing: &self.domains_changing,
             deletions: &self.deletions,
             background: &|work| {
                 let control = self.clone();
                 let work = move || {
-                    control.process(work);
+                    control.process(&|_| true, work);
                     Ok(())
                 };
                 if let Err(error) = super::spawn("background".to_owned(), work) {
@@ -193,6 +203,13 @@ impl Control {
             None => Err(Refused::new(RefusedKind::Unavailable, "the core is stopping", "start it again")),
         }
     }
+}
+
+/// Writes one line.
+fn say(mut stream: &UnixStream, said: &Said) -> io::Result<()> {
+    let mut line = serde_json::to_vec(said).map_err(io::Error::other)?;
+    line.push(b'\n');
+    stream.write_all(&line)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the control thread waits; shards do not")]

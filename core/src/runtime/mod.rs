@@ -136,6 +136,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             let storage = storage.clone();
             Box::new(move || storage.is_full())
         })),
+        storage: storage.clone(),
         clock,
         domains_changing: Arc::default(),
         deletions: Arc::default(),
@@ -154,6 +155,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             limits: Default::default(),
             link_version: VERSION_MAX,
             edges_before: boot.edge_runs.clone(),
+            restored: boot.restored,
         };
         let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
         let thread = shard_thread::ShardThread {

@@ -12,7 +12,7 @@ impl Control {
     /// a start; those of which the configuration says no more stay as they are.
     pub(super) fn reload(&self, new: Config, stop: &StopHandle) {
         tracing::info!(event = "reload");
-        let running = self.process(|process| process.config());
+        let running = self.process(&|_| true, |process| process.config());
         logging::set(&new.log.level);
         for (key, old, new) in running.fixed_keys_changed(&new) {
             tracing::warn!(event = "restart_needed", key, old, new, "this key changes with a restart only");
@@ -25,7 +25,7 @@ impl Control {
         let config = Arc::new(running.of_running(new));
         *self.config.lock() = Arc::clone(&config);
         let mut changed: usize = 0;
-        self.process(|process| {
+        self.process(&|_| true, |process| {
             if config.clear_login != running.clear_login
                 && let Err(refused) = domain::set_clear_login(process, config.clear_login)
             {

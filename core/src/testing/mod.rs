@@ -147,6 +147,7 @@ impl Core {
                 limits: Default::default(),
                 link_version: to_core::VERSION_ATTACH,
                 edges_before: boot.edge_runs.clone(),
+                restored: boot.restored,
             };
             let random = SeededRandom::new(u64::from(index).wrapping_add(1));
             Shard::new(settings, Domains::new(domains.to_vec()), &[], Box::new(random))

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub(super) struct Args {
     /// data folder of the core (default: ./hearth-data); its control.sock is used
     #[argh(option, default = "PathBuf::from(\"./hearth-data\")")]
-    data: PathBuf,
+    pub(super) data: PathBuf,
     /// the control socket itself, wherever it is
     #[argh(option)]
     socket: Option<PathBuf>,

@@ -1,13 +1,14 @@
-//! The control socket: a JSON line there, a JSON line back.
+//! The control socket: a JSON line there, a JSON line back; of what takes longer, lines of how far it is before.
 
 use super::{Done, Exit, Failure, Request};
-use hearth_core::commands::Reply;
+use hearth_core::commands::{Progress, Reply};
+use hearth_core::control::Said;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A core that takes longer is stuck: storage answers within seconds or says that it cannot.
+/// A core that says nothing for longer is stuck: storage answers within seconds or says that it cannot.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A longer reply is no reply of ours: ten thousand sessions take about two megabytes.
 const REPLY_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -26,22 +27,31 @@ impl Core {
 
     /// Sends a command and waits for its answer.
     pub(super) fn ask(&self, request: &Request) -> Result<Done, Failure> {
+        self.ask_long(request, &mut |_| {})
+    }
+
+    /// The same; `progress` hears how far it is.
+    pub(super) fn ask_long(&self, request: &Request, progress: &mut dyn FnMut(Progress)) -> Result<Done, Failure> {
         let mut socket = connect(&self.path)?;
         let mut line = serde_json::to_string(request)
             .map_err(|e| Failure::new(Exit::Failed, format!("cannot write the command: {e}"), "report this"))?;
         line.push('\n');
         socket.write_all(line.as_bytes()).map_err(|e| broken(&e))?;
-        let mut reply = String::new();
-        let read = BufReader::new(socket).take(REPLY_BYTES_MAX).read_line(&mut reply).map_err(|e| broken(&e))?;
-        if read == 0 {
-            return Err(broken(&io::Error::from(io::ErrorKind::UnexpectedEof)));
-        }
-        match serde_json::from_str(&reply) {
-            Ok(Reply::Ok(done)) => Ok(done),
-            Ok(Reply::Error(refused)) => Err(refused.into()),
-            Err(e) => {
-                let message = format!("the core's answer makes no sense: {e}");
-                Err(Failure::new(Exit::Failed, message, "use the hearthctl of its release"))
+        let mut reader = BufReader::new(socket);
+        loop {
+            let mut said = String::new();
+            let read = reader.by_ref().take(REPLY_BYTES_MAX).read_line(&mut said).map_err(|e| broken(&e))?;
+            if read == 0 {
+                return Err(broken(&io::Error::from(io::ErrorKind::UnexpectedEof)));
+            }
+            match serde_json::from_str(&said) {
+                Ok(Said::Progress { progress: far }) => progress(far),
+                Ok(Said::Reply(Reply::Ok(done))) => return Ok(done),
+                Ok(Said::Reply(Reply::Error(refused))) => return Err(refused.into()),
+                Err(e) => {
+                    let message = format!("the core's answer makes no sense: {e}");
+                    return Err(Failure::new(Exit::Failed, message, "use the hearthctl of its release"));
+                }
             }
         }
     }

@@ -60,6 +60,7 @@ impl Machines {
                 limits: Default::default(),
                 link_version: VERSION_MAX,
                 edges_before: Vec::new(),
+                restored: 0,
             };
             Shard::new(settings, domains.clone(), &[], Box::new(SeededRandom::new(u64::from(index))))
         });

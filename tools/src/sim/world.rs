@@ -144,6 +144,7 @@ impl World {
                 limits: if options.tight { TIGHT } else { Limits::default() },
                 link_version: VERSION_MAX,
                 edges_before: Vec::new(),
+                restored: 0,
             };
             let random = SeededRandom::new(random.next_u64());
             Shard::new(settings, Domains::new(vec![domain.clone()]), &[], Box::new(random))
