@@ -15,17 +15,18 @@
 mod args;
 mod error;
 mod event;
+pub(crate) mod framing;
 mod histogram;
-mod limits;
+pub(crate) mod limits;
 mod login;
 mod net;
-mod probe;
+pub(crate) mod probe;
 mod report;
 pub(crate) mod scan;
 mod scenario;
-mod scram;
+pub(crate) mod scram;
 mod timer;
-mod transport;
+pub(crate) mod transport;
 
 pub use args::{Args, Scenario};
 pub use error::LoadError;

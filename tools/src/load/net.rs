@@ -12,9 +12,10 @@
 
 use super::error::LoadError;
 use super::event::{Duty, Event, observe};
-use super::limits::{ELEMENT_BYTES_MAX, LOGIN_TIMEOUT, POLL_EVENTS, READ_BYTES, SOURCES_MAX};
+use super::framing::{Framing, Next};
+use super::limits::{LOGIN_TIMEOUT, POLL_EVENTS, READ_BYTES, SOURCES_MAX};
 use super::login::{Login, Purpose, Security, Step, Terms};
-use super::scan::{Element, Kind, Scanner};
+use super::scan::Element;
 use super::scram::Authenticator;
 use super::timer::Timer;
 use super::transport::{Read, Transport, tls_config};
@@ -32,9 +33,7 @@ const TIMER: Token = Token(usize::MAX);
 struct Peer {
     user: u32,
     transport: Transport,
-    scanner: Scanner,
-    /// The beginning of an item whose end has not arrived.
-    partial: Vec<u8>,
+    framing: Framing,
     login: Login,
     begun: Instant,
     dirty: bool,
@@ -148,8 +147,7 @@ impl Net {
         let peer = Peer {
             user,
             transport,
-            scanner: Scanner::default(),
-            partial: Vec::new(),
+            framing: Framing::default(),
             login: Login::new(user, direct),
             begun,
             dirty: false,
@@ -323,48 +321,16 @@ impl Peer {
     /// Takes bytes that arrived. `Ok(false)`: the stream has ended.
     fn take(&mut self, bytes: &[u8], cx: &mut Context<'_>, events: &mut Vec<Event>) -> Result<bool, String> {
         let at = Instant::now();
-        if self.partial.is_empty() {
-            let (done, going_on) = self.scan(bytes, at, cx, events)?;
-            self.partial.extend_from_slice(bytes.get(done..).unwrap_or_default());
-            return Ok(going_on);
-        }
-        let mut whole = std::mem::take(&mut self.partial);
-        whole.extend_from_slice(bytes);
-        let (done, going_on) = self.scan(&whole, at, cx, events)?;
-        whole.drain(..done);
-        if whole.len() > ELEMENT_BYTES_MAX {
-            return Err("an element without end".into());
-        }
-        if !whole.is_empty() {
-            self.partial = whole; // else its memory goes back: idle sessions hold none
-        }
-        Ok(going_on)
-    }
-
-    /// Handles every whole item; says how many bytes are done with and whether the stream goes on.
-    fn scan(
-        &mut self,
-        buffer: &[u8],
-        at: Instant,
-        cx: &mut Context<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<(usize, bool), String> {
-        while let Some(item) = self.scanner.next(buffer) {
-            let element = Element(buffer.get(item.range).unwrap_or_default());
-            match item.kind {
-                Kind::Header => {}
-                Kind::End => return Ok((buffer.len(), false)),
-                Kind::Element if self.login.is_ready() => self.stanza(element, at, events)?,
-                Kind::Element => {
-                    if self.negotiate(element, cx, events)? {
-                        // A new stream begins: nothing of the old one may follow.
-                        self.scanner = Scanner::default();
-                        return Ok((buffer.len(), true));
-                    }
-                }
+        let mut framing = std::mem::take(&mut self.framing);
+        let going_on = framing.take(bytes, |element| {
+            if self.login.is_ready() {
+                self.stanza(element, at, events)?;
+                return Ok(Next::GoOn);
             }
-        }
-        Ok((self.scanner.rewind(), true))
+            self.negotiate(element, cx, events)
+        });
+        self.framing = framing;
+        going_on
     }
 
     fn stanza(&mut self, stanza: Element<'_>, at: Instant, events: &mut Vec<Event>) -> Result<(), String> {
@@ -384,22 +350,22 @@ impl Peer {
         Ok(())
     }
 
-    /// One step of the login; says whether the stream begins anew.
+    /// One step of the login; says what follows.
     fn negotiate(
         &mut self,
         element: Element<'_>,
         cx: &mut Context<'_>,
         events: &mut Vec<Event>,
-    ) -> Result<bool, String> {
+    ) -> Result<Next, String> {
         match self.login.on_element(element, cx.terms, cx.auth, &mut self.transport.out) {
-            Step::Wait => Ok(false),
-            Step::Restart => Ok(true),
+            Step::Wait => Ok(Next::GoOn),
+            Step::Restart => Ok(Next::NewStream),
             Step::StartTls => {
                 let (config, name) = cx.tls.ok_or("TLS without its set-up")?;
                 self.transport.start_tls(config, name).map_err(|error| format!("TLS: {error}"))?;
                 self.login.tls_started();
                 Login::header(cx.terms, &mut self.transport.out);
-                Ok(true)
+                Ok(Next::NewStream)
             }
             Step::Ready => {
                 if cx.terms.purpose == Purpose::Register {
@@ -407,7 +373,7 @@ impl Peer {
                     self.transport.out.extend_from_slice(b"</stream:stream>");
                 }
                 events.push(Event::Ready { user: self.user, took: self.begun.elapsed() });
-                Ok(false)
+                Ok(Next::GoOn)
             }
             Step::Failed(why) => Err(why),
         }
