@@ -13,6 +13,7 @@ mod part;
 mod supervisor;
 
 pub use args::Args;
+pub(crate) use part::{die_with_parent, named_parent};
 
 use std::fmt;
 use std::io::Write;

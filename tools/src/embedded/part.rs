@@ -38,7 +38,8 @@ impl Part {
     pub(super) fn command(self, arguments: &[String]) -> Result<Command, Failure> {
         let this = std::env::current_exe().map_err(Failure::system("find this executable"))?;
         let mut command = Command::new(this);
-        command.arg(self.name()).args(arguments).env(PARENT, std::process::id().to_string());
+        command.arg(self.name()).args(arguments);
+        named_parent(&mut command);
         Ok(command)
     }
 
@@ -55,8 +56,13 @@ impl Part {
     }
 }
 
+/// What the command starts may [`die_with_parent`], with this process.
+pub(crate) fn named_parent(command: &mut Command) {
+    command.env(PARENT, std::process::id().to_string());
+}
+
 /// A parent that was killed takes its children along, so that nothing holds ports and store unseen.
-fn die_with_parent() -> Result<(), Failure> {
+pub(crate) fn die_with_parent() -> Result<(), Failure> {
     let Some(parent) = std::env::var(PARENT).ok().and_then(|pid| pid.parse::<i32>().ok()) else { return Ok(()) };
     set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|error| Failure::system("watch the parent process")(error.into()))?;
