@@ -34,6 +34,7 @@ struct Returned {
     link: LinkId,
     counter: u64,
     generation: Generation,
+    since: Generation,
     contents: Vec<u8>,
     settled: u64,
     entry: u64,
@@ -50,7 +51,9 @@ pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
     let Some(this) = cx.shard.links.get(&link) else { return };
     let lost = |(id, other): (&LinkId, &Link)| (!other.up && other.is_of(this)).then_some((*id, frame.counter));
     let known = cx.shard.links.iter().filter_map(lost).find_map(|socket| cx.shard.by_socket.get(&socket).copied());
-    let same = |session: &Session| session.stream == frame.stream && session.generation == frame.generation;
+    let same = |session: &Session| {
+        session.stream == frame.stream && [session.generation, session.before].contains(&frame.generation)
+    };
     match known.filter(|key| cx.session(*key).is_some_and(same)) {
         Some(key) => attach(cx, link, key, frame),
         None => adopt(cx, link, frame),
@@ -64,7 +67,8 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     let Some(slot) = cx.account(account).map(|account| account.slot) else { return };
     let generation = cx.next_generation(slot);
     let Some(session) = cx.session_mut(key) else { return };
-    let before = std::mem::replace(&mut session.generation, generation);
+    let before = frame.generation;
+    (session.before, session.generation) = (before, generation);
     let old = (std::mem::replace(&mut session.link, link), counter);
     session.outbound.waits_for_link = false;
     session.inbound.count_bytes_anew();
@@ -117,13 +121,15 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
     }
     // Resumed elsewhere since: this is the socket it was resumed from.
-    if cx.shard.recovery.as_ref().and_then(|recovery| recovery.on_record(frame.stream)) > Some(generation) {
+    let since = cx.shard.recovery.as_ref().and_then(|recovery| recovery.on_record(frame.stream)).unwrap_or_default();
+    if since > generation {
         return refuse(cx, link, counter, generation, StreamCondition::Conflict);
     }
     let returned = Returned {
         link,
         counter,
         generation,
+        since,
         contents,
         settled: frame.settled,
         entry: frame.entry,
@@ -177,6 +183,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         jid: jid.clone(),
         stream: contents.stream,
         generation,
+        before: returned.generation,
+        since: returned.since,
         bound: contents.bound,
         link: returned.link,
         counter: returned.counter,

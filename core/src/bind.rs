@@ -80,6 +80,8 @@ fn bind(
         jid: jid.clone(),
         stream: StreamId(cx.random()),
         generation,
+        before: generation,
+        since: generation,
         bound: generation,
         link,
         counter,

@@ -49,7 +49,7 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
     let (slot, account) = (account.slot, account.jid.clone());
     let record = SessionRecord {
         stream: session.stream,
-        generation: session.generation,
+        generation: session.since,
         contents: capsule::contents(cx, session),
         parked: cx.shard.parked.until_ms(key).map(|until_ms| ParkedRecord {
             until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
@@ -138,6 +138,8 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         jid,
         stream: record.stream,
         generation,
+        before: generation,
+        since: record.generation,
         bound: contents.bound,
         link: LinkId::NOWHERE,
         counter: 0,

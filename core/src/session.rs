@@ -35,6 +35,10 @@ pub struct Session {
     pub jid: FullJid,
     pub stream: StreamId,
     pub generation: Generation,
+    /// The generation before: an edge that has not heard of the new one attaches the session by it.
+    pub before: Generation,
+    /// Generation at bind, or when it was resumed last: what an edge has of an earlier one is worth nothing.
+    pub since: Generation,
     /// Generation at bind: of two sessions of one full JID the later one is meant.
     pub bound: Generation,
     /// [`LinkId::NOWHERE`] while it is parked.

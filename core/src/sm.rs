@@ -100,11 +100,12 @@ impl Parked {
     }
 }
 
-/// §3: counting begins. A second time means nothing; the edge does not ask.
+/// §3: counting begins. An edge that asks again has not had the answer: nothing was sent to its client since.
 pub fn on_enable(cx: &mut Cx<'_>, link: LinkId, frame: &SmEnable) {
     let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
     let token = frame.resume.then(|| cx.random());
-    let Some(session) = cx.session_at(key, frame.generation).filter(|session| session.sm.is_none()) else { return };
+    let Some(session) = cx.session_at(key, frame.generation) else { return };
+    let token = session.sm.as_ref().map_or(token, |sm| sm.token);
     let max_s = frame.max_s.filter(|asked| *asked > 0).unwrap_or(limits::RESUME_S).min(limits::RESUME_S);
     let entry = session.outbound.last;
     session.sm = Some(Box::new(Sm { token, max_s, number: frame.number, entry, resuming: None }));
@@ -233,6 +234,7 @@ fn move_to(cx: &mut Cx<'_>, key: SessionKey, link: LinkId, counter: u64, account
     let Some(session) = cx.session_mut(key) else { return };
     let old = (session.link, session.counter);
     let before = std::mem::replace(&mut session.generation, generation);
+    (session.before, session.since) = (generation, generation);
     (session.link, session.counter) = (link, counter);
     session.outbound.waits_for_link = false;
     cx.shard.parked.remove(key);

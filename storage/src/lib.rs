@@ -511,7 +511,7 @@ pub struct EdgeRun {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SessionRecord {
     pub stream: StreamId,
-    /// Of its last attachment that is on record.
+    /// At bind, or when it was resumed last.
     pub generation: Generation,
     /// What the session is, in the core's own form: as in its capsule.
     #[serde(with = "serde_bytes")]

@@ -288,3 +288,28 @@ fn an_edge_of_the_release_before_is_served_as_before() {
     }
     assert!(core.shards.iter().all(|shard| shard.sessions.is_empty() && shard.links.is_empty()));
 }
+
+/// The answer to an `Attach` is lost with its link: the edge knows the session by its old generation still.
+#[test]
+fn an_edge_that_has_not_heard_of_the_new_generation_attaches_by_the_old_one() {
+    for core_dies in [false, true] {
+        let (mut core, ada, grace) = friends(2);
+        core.relink();
+        let before = core.generation(grace);
+        core.attach(&[ada, grace]);
+        core.all_sent();
+        core.advance(limits::MARKS_STORE_MS);
+        if core_dies {
+            core.crash()
+        } else {
+            core.relink()
+        }
+        core.attach(&[ada]);
+        core.not_heard(grace, before);
+        core.attach(&[grace]);
+        core.all_sent();
+        assert_eq!(core.closed(grace), None);
+        core.send(ada, &message("grace@example.org", 1));
+        assert_eq!(ids(&mut core, grace), ["1"]);
+    }
+}

@@ -214,3 +214,14 @@ fn counting_passes_two_to_the_thirty_second() {
     let again = core.resume("ada@example.org", &token, 0);
     assert_eq!(ids(&mut core, again), ["2", "3"]);
 }
+
+#[test]
+fn an_edge_that_had_no_answer_asks_again() {
+    let (mut core, ada, grace, token) = managed();
+    core.relink();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(core.enable(ada, None), token);
+    core.send(grace, &message("ada@example.org", 1));
+    assert_eq!(counted(&core, ada), 1);
+}

@@ -7,7 +7,7 @@ use crate::random::SeededRandom;
 use crate::shard::{Input, Shard};
 use hearth_storage::EdgeRun;
 use hearth_wire::StanzaCondition;
-use hearth_wire::ids::StreamId;
+use hearth_wire::ids::{Generation, StreamId};
 use hearth_wire::to_core::{self, Attach, LoggedEntry, ToCore};
 use hearth_wire::to_edge::{Target, ToEdge};
 
@@ -16,6 +16,8 @@ use hearth_wire::to_edge::{Target, ToEdge};
 pub(crate) struct Kept {
     pub(crate) stream: Option<StreamId>,
     pub(crate) sealed: Vec<u8>,
+    /// The one before, of the generation before.
+    pub(crate) sealed_before: Vec<u8>,
     /// Every stanza sent, from number 1.
     pub(crate) sent: Vec<Vec<u8>>,
     /// Logged entries, in order.
@@ -61,6 +63,7 @@ impl Core {
                 let client = self.by_counter(f.counter);
                 assert_eq!(client.generation, f.before, "an answer to another attachment");
                 client.generation = f.generation;
+                client.kept.sealed_before = std::mem::take(&mut client.kept.sealed);
                 client.kept.attached = true;
                 assert!(f.settled >= client.settled && f.settled <= f.received && f.received <= client.sent);
                 client.settled = f.settled;
@@ -118,6 +121,17 @@ impl Core {
     /// The edge had no entries behind this one when the link was lost.
     pub(crate) fn entry_is(&mut self, client: Client, entry: u64) {
         self.clients[client.0].entry = entry;
+    }
+
+    pub(crate) fn generation(&self, client: Client) -> Generation {
+        self.state(client).generation
+    }
+
+    /// The edge knows the session as it was before it was attached anew.
+    pub(crate) fn not_heard(&mut self, client: Client, before: Generation) {
+        let client = &mut self.clients[client.0];
+        client.generation = before;
+        client.kept.sealed = client.kept.sealed_before.clone();
     }
 
     /// The links come back, and the edge has these clients still. Not yet what follows: [`Core::all_sent`].
