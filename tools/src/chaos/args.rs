@@ -53,7 +53,7 @@ pub struct RunArgs {
     pub seconds: u64,
 
     /// times a process is killed with -9 (all three at once count as one); half as many other faults come on
-    /// top; default 50
+    /// top, or so many if `--faults` names no kills; default 50
     #[argh(option, default = "50")]
     pub kills: u32,
 

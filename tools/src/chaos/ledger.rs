@@ -235,8 +235,13 @@ impl Ledger {
         if let Some(count) = counts.get_mut(class.index()).filter(|_| within || more) {
             *count += 1;
         }
-        if within && class == Class::Resume {
-            self.example(|| format!("message {number} of user{from} came again to user{user} in one session"));
+        if within {
+            let (sender, receiver) = (self.mix.class(from).name(), class.name());
+            self.example(|| {
+                format!(
+                    "message {number} of user{from} ({sender}) came again to user{user} ({receiver}) in one session"
+                )
+            });
         }
     }
 

@@ -150,14 +150,17 @@ pub(super) struct Planned {
     pub(super) fault: Fault,
 }
 
-/// So many kills, and half as many other faults, one after the other within about so long. Pauses are uneven:
+/// So many kills, and half as many other faults (if nothing is to be killed, so many others), one after the other within about so long. Pauses are uneven:
 /// some faults fall into what follows the one before.
 pub(super) fn plan(seed: u64, kills: u32, time: Duration, kinds: &Kinds) -> Vec<Planned> {
     let mut random = SeededRandom::new(seed);
     let killers: Vec<Kind> = kinds.0.iter().copied().filter(|kind| kind.kill_weight() > 0).collect();
     let others: Vec<Kind> = kinds.0.iter().copied().filter(|kind| kind.kill_weight() == 0).collect();
-    let kills = if killers.is_empty() { 0 } else { kills };
-    let more = if others.is_empty() { 0 } else { kills.div_ceil(2).max(1) };
+    let (kills, more) = match (killers.is_empty(), others.is_empty()) {
+        (true, _) => (0, kills),
+        (false, true) => (kills, 0),
+        (false, false) => (kills, kills.div_ceil(2)),
+    };
     let mut faults: Vec<Fault> = (0..kills).filter_map(|_| draw_kill(&mut random, &killers)).collect();
     // Each kind before any comes again.
     let others = others.iter().cycle().take(more as usize);
@@ -251,7 +254,7 @@ mod tests {
         assert!(
             planned.len() == 9 && planned.iter().all(|planned| matches!(planned.fault, Fault::Kill(Part::Core, _)))
         );
-        assert_eq!(plan(1, 9, Duration::from_secs(9), &"pause".parse().unwrap()).len(), 1);
+        assert_eq!(plan(1, 9, Duration::from_secs(9), &"pause".parse().unwrap()).len(), 9);
         assert!("core,frob".parse::<Kinds>().unwrap_err().contains("upgrade"));
     }
 }

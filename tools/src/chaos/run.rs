@@ -21,9 +21,10 @@ pub(super) fn run(args: &RunArgs) -> Result<Outcome, String> {
     let mut world = World::new(args, &place)?;
     let planned = plan(args.seed, args.kills, Duration::from_secs(args.seconds), &args.faults);
     let done = world.all(&place, planned);
-    let told = world.told.join("\n  ");
+    let told = place.folder.join("faults.log");
+    std::fs::write(&told, world.told.join("\n") + "\n").map_err(|error| format!("{}: {error}", told.display()))?;
     if let Err(why) = done {
-        return Err(format!("{why}\n  {told}\n  files: {}", place.keep().display()));
+        return Err(format!("{why}\n  files: {}", place.keep().display()));
     }
     let World { ledger, faults, .. } = world;
     let closed = ledger.close();
