@@ -453,8 +453,12 @@ impl Session {
         logged.is_some_and(|logged| logged.has_recent())
     }
 
-    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: forgets it, unless more was written meanwhile.
+    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: forgets it, unless more was written meanwhile or no core
+    /// was there to store it.
     pub fn age(&mut self) {
+        if !self.is_attached() {
+            return;
+        }
         if let Some(logged) = self.more.as_mut().and_then(|more| more.logged.as_mut()) {
             logged.age();
             self.tidy();

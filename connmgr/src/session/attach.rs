@@ -81,7 +81,11 @@ impl Session {
         self.credit_bytes = attached.credit;
         self.starved = false;
         self.phase = Phase::Resending;
-        self.more().resend = resend;
+        let more = self.more();
+        more.resend = resend;
+        if let Some(logged) = &mut more.logged {
+            logged.told_anew();
+        }
         true
     }
 

@@ -11,7 +11,7 @@ pub(super) struct Logged {
     unwritten: VecDeque<LoggedEntry>,
     /// Log ids, oldest first.
     recent: VecDeque<u64>,
-    /// One of them was written since the last [`Logged::age`].
+    /// One of them was written, or all were told to another core, since the last [`Logged::age`].
     fresh: bool,
 }
 
@@ -39,6 +39,11 @@ impl Logged {
         if !std::mem::take(&mut self.fresh) {
             self.recent = VecDeque::new();
         }
+    }
+
+    /// Another core was told, which has to store it first.
+    pub(super) fn told_anew(&mut self) {
+        self.fresh = !self.recent.is_empty();
     }
 
     /// Something is to be forgotten in a while.
