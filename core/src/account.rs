@@ -86,6 +86,15 @@ pub struct AccountLog {
     pub pending: VecDeque<Pending>,
 }
 
+/// What a session was sent by an earlier core of its account's log; nothing if there was none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AdoptedLog {
+    /// Records up to this one were sent to it, or were not for it.
+    pub last: LogId,
+    /// Its edge told which of them its client has had; of those before this one there were too many.
+    pub told_from: LogId,
+}
+
 /// A logged message some sessions have been sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Inflight {
@@ -163,10 +172,12 @@ impl AccountLog {
         }
     }
 
-    /// An edge says that a client had it.
+    /// A client had it: an edge says so, of whom the store may know less.
     pub fn found_delivered(&mut self, id: LogId) {
-        if let Ok(at) = self.unknown.binary_search(&id) {
-            self.unknown.remove(at);
+        if let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) {
+            entry.written = true;
+        }
+        if self.marks.undelivered.binary_search(&id).is_ok() {
             self.delivered(id);
         }
     }
@@ -178,9 +189,9 @@ impl AccountLog {
         }
     }
 
-    /// Whether a session to which an earlier core sent all up to `log` has had it, or it was not for it.
-    pub fn had(&self, id: LogId, log: LogId) -> bool {
-        id <= log && self.unknown.binary_search(&id).is_ok()
+    /// Whether a session of an earlier core has had it, or it was not for it.
+    pub fn had(&self, id: LogId, adopted: AdoptedLog) -> bool {
+        id < adopted.told_from || (id <= adopted.last && self.unknown.binary_search(&id).is_ok())
     }
 
     /// A client has it.
@@ -201,9 +212,14 @@ impl AccountLog {
         self.dirty = true;
     }
 
-    /// Some session was sent it, and none has written it yet.
-    pub fn is_inflight(&self, id: LogId) -> bool {
+    /// Some session was sent it, and it is not settled who has it.
+    pub fn was_sent(&self, id: LogId) -> bool {
         self.inflight.iter().any(|entry| entry.id == id)
+    }
+
+    /// A session has it that has not written it yet.
+    pub fn is_inflight(&self, id: LogId) -> bool {
+        self.inflight.iter().any(|entry| entry.id == id && entry.sessions > 0)
     }
 
     /// A session is done with a logged message: it was written there, or the session ended without.
@@ -211,6 +227,15 @@ impl AccountLog {
         let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) else { return };
         entry.sessions = entry.sessions.saturating_sub(1);
         entry.written |= written;
+        // The mark waits for those before it; that somebody has it need not.
+        if let Some(at) = self.marks.undelivered.binary_search(&id).ok().filter(|_| written) {
+            self.marks.undelivered.remove(at);
+            self.dirty = true;
+        }
+        // Nor need whoever comes next.
+        if entry.sessions == 0 && !entry.written {
+            self.undelivered(id);
+        }
         while let Some(first) = self.inflight.front().filter(|first| first.sessions == 0).copied() {
             self.inflight.pop_front();
             if first.written {

@@ -10,7 +10,7 @@
 //!  ──────────▶  ──  ──────────────────────▶ adopted     nothing is broadcast
 //! ```
 
-use crate::account::{Absent, AccountKey};
+use crate::account::{Absent, AccountKey, AdoptedLog};
 use crate::capsule::{self, Contents, Place};
 use crate::cx::Cx;
 use crate::limits;
@@ -23,6 +23,7 @@ use crate::sm;
 use hearth_storage::LogId;
 use hearth_wire::StreamCondition;
 use hearth_wire::ids::Generation;
+use hearth_wire::limits::RECENT_MAX;
 use hearth_wire::to_core::{Attach, LoggedEntry};
 use hearth_wire::to_edge::{Attached, Close, ToEdge};
 
@@ -37,6 +38,7 @@ struct Returned {
     since: Generation,
     contents: Vec<u8>,
     settled: u64,
+    number: u64,
     entry: u64,
     written: u64,
     delivered_bytes: u64,
@@ -52,7 +54,9 @@ pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
     let lost = |(id, other): (&LinkId, &Link)| (!other.up && other.is_of(this)).then_some((*id, frame.counter));
     let known = cx.shard.links.iter().filter_map(lost).find_map(|socket| cx.shard.by_socket.get(&socket).copied());
     let same = |session: &Session| {
-        session.stream == frame.stream && [session.generation, session.before].contains(&frame.generation)
+        // One that is about to end does so.
+        let known = [session.generation, session.before].contains(&frame.generation);
+        session.stream == frame.stream && known && !session.outbound.detached
     };
     match known.filter(|key| cx.session(*key).is_some_and(same)) {
         Some(key) => attach(cx, link, key, frame),
@@ -132,6 +136,7 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         since,
         contents,
         settled: frame.settled,
+        number: frame.number,
         entry: frame.entry,
         written: frame.written,
         delivered_bytes: frame.delivered_bytes,
@@ -160,6 +165,9 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     let jid = contents.full_jid().ok_or(StreamCondition::Reset)?;
     let known = cx.account(account).ok_or(StreamCondition::Reset)?;
     let slot = known.slot;
+    if cx.shard.too_late.contains(&contents.stream) {
+        return Err(StreamCondition::Reset);
+    }
     // Disabled or re-keyed since: whoever holds the socket proved something that does not hold any more.
     if known.disabled.is_some() || known.credentials_generation != contents.credentials {
         return Err(StreamCondition::NotAuthorized);
@@ -168,9 +176,12 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         return Err(StreamCondition::Reset);
     }
     if let Some(other) = cx.session_of(account, jid.as_str()) {
+        // It was returned before, and goes on elsewhere.
+        if cx.session(other).is_some_and(|other| other.stream == contents.stream) {
+            return Err(StreamCondition::Reset);
+        }
         // Of two sockets for one full JID the later bind is meant.
-        let later = |other: &Session| (other.bound, other.adopted) > (contents.bound, returned.generation);
-        if cx.session(other).is_some_and(later) {
+        if cx.session(other).is_some_and(|other| other.bound > contents.bound) {
             return Err(StreamCondition::Conflict);
         }
         cx.close_session(other, Some(StreamCondition::Conflict), "replaced by a newer session");
@@ -193,8 +204,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         sm: None,
         capsule_due: false,
         on_record: true,
-        adopted: returned.generation,
-        adopted_log: returned.log,
+        adopted_log: adopted_log(&returned),
+        again_until: returned.number,
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
@@ -224,4 +235,10 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         offline::on_available(cx, key);
     }
     Ok(())
+}
+
+/// What was written before the edge's list of that begins it does not know any more.
+fn adopted_log(returned: &Returned) -> AdoptedLog {
+    let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
+    AdoptedLog { last: returned.log, told_from: LogId(first.copied().unwrap_or(0)) }
 }

@@ -1,14 +1,13 @@
 //! Resource binding (RFC 6120 §7): an authenticated socket becomes a session.
 
-use crate::account::AccountKey;
+use crate::account::{AccountKey, AdoptedLog};
 use crate::capsule;
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
 use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
-use hearth_storage::LogId;
-use hearth_wire::ids::{Generation, StreamId};
+use hearth_wire::ids::StreamId;
 use hearth_wire::to_core::Bind;
 use hearth_wire::to_edge::{BindRefused, Bound, ToEdge};
 use hearth_wire::{StanzaCondition, StreamCondition};
@@ -88,8 +87,8 @@ fn bind(
         sm: None,
         capsule_due: false,
         on_record: false,
-        adopted: Generation::default(),
-        adopted_log: LogId(0),
+        adopted_log: AdoptedLog::default(),
+        again_until: 0,
         inbound: Inbound::new(),
         outbound: Outbound::new(credit),
         presence: None,

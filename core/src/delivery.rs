@@ -145,22 +145,29 @@ impl Cx<'_> {
     }
 
     /// Keeps a stanza until credit comes; past the limit the session is detached. One that has no socket for
-    /// now is not: what is beyond the limit waits in the log, or does not come.
+    /// now is not, as long as what is beyond the limit can wait in the log.
     fn hold(&mut self, key: SessionKey, held: Held) {
         let bytes = held.stanza.bytes().len();
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
-        let Some(session) = self.session(key) else { return };
-        let away = !self.shard.links.get(&session.link).is_some_and(|link| link.up);
-        let full =
-            session.outbound.held_bytes.saturating_add(bytes) > held_max || session.outbound.held.len() >= entries_max;
+        let Some(session) = self.shard.sessions.get_mut(key.0) else { return };
+        let away = session.is_resuming() || !self.shard.links.get(&session.link).is_some_and(|link| link.up);
+        if away || session.outbound.is_behind(held_max) {
+            session.outbound.supersede_presence(&held.stanza);
+        }
+        // What can wait in the log leaves half of the room to what cannot.
+        let (most, many) = if held.log.is_some() { (held_max / 2, entries_max / 2) } else { (held_max, entries_max) };
+        let full = session.outbound.held_bytes.saturating_add(bytes) > most || session.outbound.held.len() >= many;
         let waits = held.log.is_some() && session.outbound.log_waits;
         if session.outbound.detached || (away && (full || waits)) {
-            let Some(session) = self.session_mut(key) else { return };
             session.outbound.log_waits |= held.log.is_some();
             let account = session.account;
-            return self.give_back(account, &held);
+            self.give_back(account, &held);
+            if held.log.is_none() {
+                // Who comes back must not believe to have had all.
+                self.close_later(key, StreamCondition::ResourceConstraint, "more came than is held while it was away");
+            }
+            return;
         }
-        let Some(session) = self.session_mut(key) else { return };
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
         session.outbound.held.push_back(held);
         let held_bytes = session.outbound.held_bytes;
@@ -195,10 +202,11 @@ impl Cx<'_> {
     pub fn close_later(&mut self, key: SessionKey, condition: StreamCondition, reason: &'static str) {
         let Some(session) = self.session_mut(key).filter(|session| !session.outbound.detached) else { return };
         session.outbound.detached = true;
-        let (link, counter, generation) = (session.link, session.counter, session.generation);
+        let (link, counter, generation) = (session.link, session.counter, session.generation_at_edge());
+        let this = session.generation;
         let condition = Some(condition);
-        self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text: "" }));
-        self.shard.ending.push_back((key, generation, reason));
+        self.out.frame(link, &ToEdge::Close(Close { counter, generation, condition, text: "" }));
+        self.shard.ending.push_back((key, this, reason));
         self.out.wake_at(self.now.mono_ms);
     }
 
@@ -251,10 +259,13 @@ impl Cx<'_> {
     pub fn track_unwritten(&mut self, key: SessionKey, unwritten: &[(u64, LogId)]) {
         let Some(account) = self.session(key).map(|session| session.account) else { return };
         for (_, id) in unwritten {
-            if let Some(account) = self.account_mut(account) {
-                account.log.found_unwritten(*id);
-            }
+            let Some(log) = self.account_mut(account).map(|account| &mut account.log) else { return };
+            log.found_unwritten(*id);
+            let another_had = log.marks.undelivered.binary_search(id).is_err();
             self.track_inflight(key, *id);
+            if let Some(account) = self.account_mut(account).filter(|_| another_had) {
+                account.log.found_delivered(*id);
+            }
         }
     }
 
@@ -276,9 +287,9 @@ impl Cx<'_> {
     /// Tells the edge to close a session's stream, and ends the session.
     pub fn close_session(&mut self, key: SessionKey, condition: Option<StreamCondition>, reason: &'static str) {
         if let Some(session) = self.session(key) {
-            let (link, counter, generation) = (session.link, session.counter, session.generation);
+            let (link, counter, generation) = (session.link, session.counter, session.generation_at_edge());
             let text = if condition.is_some() { reason } else { "" };
-            self.out.frame(link, &ToEdge::Close(Close { counter, generation: Some(generation), condition, text }));
+            self.out.frame(link, &ToEdge::Close(Close { counter, generation, condition, text }));
         }
         self.end_session(key, reason);
     }

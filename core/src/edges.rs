@@ -135,8 +135,8 @@ fn keep_run(cx: &mut Cx<'_>, hello: &Hello<'_>) {
     write_run(cx, Change::PutEdgeRun { run });
 }
 
-/// A link is gone for good: with its last one the edge has no sessions any more.
-fn forget_run(cx: &mut Cx<'_>, edge: &str) {
+/// The edge has no sessions any more.
+pub fn forget_run(cx: &mut Cx<'_>, edge: &str) {
     if cx.shard.settings.index != 0 || cx.shard.links.values().any(|link| *link.edge == *edge) {
         return;
     }
@@ -349,7 +349,8 @@ pub fn close_some(cx: &mut Cx<'_>) {
     {
         if cursor >= cx.shard.sessions.end() {
             cx.shard.closing.pop_front();
-            if let Some(link) = cx.shard.links.remove(&id) {
+            // One that did not say goodbye may have links to other shards: its next run or the next core forgets it.
+            if let Some(link) = cx.shard.links.remove(&id).filter(|link| link.draining) {
                 forget_run(cx, &link.edge);
             }
             continue;

@@ -153,13 +153,13 @@ fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
 fn not_heard_of(cx: &Cx<'_>, key: AccountKey, record: &LogRecord) -> bool {
     cx.account(key).is_some_and(|account| {
         account.log.marks.undelivered.binary_search(&record.id).is_err()
-            && !account.log.is_inflight(record.id)
+            && !account.log.was_sent(record.id)
             && account.log.pending.iter().any(|pending| matches!(pending, Pending::Append { done: None, .. }))
     })
 }
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
-    let adopted_log = cx.session(session).map_or(LogId(0), |session| session.adopted_log);
+    let adopted_log = cx.session(session).map(|session| session.adopted_log).unwrap_or_default();
     let Some(account) = cx.account_mut(key) else { return };
     // Delivered meanwhile, or on its way to a session: should that die, it comes again.
     if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {

@@ -10,7 +10,7 @@
 //!  the next core: adopted (attach.rs), restored as parked, or, if nobody returns it, told of as gone, once
 //! ```
 
-use crate::account::AccountKey;
+use crate::account::{Account, AccountKey, AdoptedLog};
 use crate::capsule::{self, Contents};
 use crate::cx::Cx;
 use crate::limits;
@@ -64,15 +64,24 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         session.on_record = true;
     }
     cx.shard.records_due.remove(&key);
-    let changes = vec![Change::PutSession { account, session: record }];
+    let mut changes = vec![Change::PutSession { account, session: record }];
+    // Of what its client has had the record does not tell what the account's marks do.
+    let known = cx.session(key).map(|session| session.account);
+    let (marks, seen) = known.and_then(|key| cx.account(key)).map_or((false, false), |a| (a.log.dirty, a.seen_dirty));
+    changes.extend(known.and_then(|key| cx.account_mut(key)).map(Account::lazy_changes).unwrap_or_default());
     cx.ask(
         slot,
         Ask::Apply { changes },
         Box::new(move |cx, answer| {
+            let stored = matches!(answer, Answer::Applied);
+            if let Some(account) = known.and_then(|key| cx.account_mut(key)).filter(|_| !stored) {
+                account.log.dirty |= marks;
+                account.seen_dirty |= seen;
+            }
             if let Answer::Failed(cause) = &answer {
                 cx.event(Event::StorageFailed { doing: "record a session", cause: cause.to_string() });
             }
-            then(cx, matches!(answer, Answer::Applied));
+            then(cx, stored);
         }),
     );
 }
@@ -80,9 +89,6 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
 /// The session has lost its socket: on record at once, with all that its client may have had.
 pub fn on_park(cx: &mut Cx<'_>, key: SessionKey) {
     put(cx, key, |_, _| {});
-    if let Some(account) = cx.session(key).map(|session| session.account) {
-        cx.store_lazily(account);
-    }
 }
 
 /// The session ends.
@@ -148,8 +154,9 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         sm: None,
         capsule_due: false,
         on_record: true,
-        adopted: record.generation,
-        adopted_log: parked.map_or(LogId(0), |parked| parked.log),
+        adopted_log: AdoptedLog { last: parked.map_or(LogId(0), |parked| parked.log), ..AdoptedLog::default() },
+        // How many its client had sent is not on record.
+        again_until: u64::MAX,
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,

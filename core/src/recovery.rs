@@ -135,6 +135,7 @@ fn restore_parked(cx: &mut Cx<'_>) {
         let Some(stream) = recovery.parked.pop() else { return };
         let Some(before) = recovery.before.remove(&stream) else { continue };
         recovery.adopting = recovery.adopting.saturating_add(1);
+        cx.shard.too_late.insert(stream);
         records::restore(cx, before, |cx| {
             if let Some(recovery) = &mut cx.shard.recovery {
                 recovery.adopting = recovery.adopting.saturating_sub(1);
@@ -147,7 +148,11 @@ fn finish(cx: &mut Cx<'_>) {
     let Some(recovery) = cx.shard.recovery.take() else { return };
     let missing = recovery.expected.len();
     cx.event(Event::Recovered { sessions: cx.shard.sessions.len(), missing });
+    cx.shard.too_late.extend(recovery.before.keys());
     cx.shard.not_returned.extend(recovery.before.into_values());
+    for (edge, ..) in recovery.expected {
+        crate::edges::forget_run(cx, &edge);
+    }
     for waiting in recovery.waiting {
         match waiting {
             Waiting::Peer { from, message } => shard::on_peer(cx, from, message),

@@ -1,13 +1,13 @@
 //! A bound resource: what came in and is not settled, what went out and is not written.
 
-use crate::account::AccountKey;
+use crate::account::{AccountKey, AdoptedLog};
 use crate::link::LinkId;
 use crate::route::bare;
 use crate::sm::Sm;
 use hearth_storage::LogId;
 use hearth_wire::FullJid;
 use hearth_wire::ids::{Generation, ShardIndex, Slot, StreamId};
-use hearth_wire::stanza::{Overlay, SharedStanza};
+use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Index of a session of one shard; with its generation it is never ambiguous.
@@ -51,10 +51,9 @@ pub struct Session {
     pub capsule_due: bool,
     /// Storage knows of it.
     pub on_record: bool,
-    /// Its generation in the core before this one.
-    pub adopted: Generation,
-    /// Records of the account's log up to this one were sent to it by an earlier core, or were not for it.
-    pub adopted_log: LogId,
+    pub adopted_log: AdoptedLog,
+    /// The core before this one may have handled stanzas up to this one.
+    pub again_until: u64,
     pub inbound: Inbound,
     pub outbound: Outbound,
     /// Last broadcast available presence, `from` stamped; `None` while not available (RFC 6121 §4.2).
@@ -75,6 +74,16 @@ impl Session {
     /// Its socket is gone; its client may resume it.
     pub fn is_parked(&self) -> bool {
         self.link == LinkId::NOWHERE
+    }
+
+    /// A socket has asked for it and has no answer yet.
+    pub fn is_resuming(&self) -> bool {
+        self.sm.as_ref().is_some_and(|sm| sm.resuming.is_some())
+    }
+
+    /// What its socket is closed by: the edge does not know the generation of a session that is resuming.
+    pub fn generation_at_edge(&self) -> Option<Generation> {
+        (!self.is_resuming()).then_some(self.generation)
     }
 
     pub fn available(&self) -> bool {
@@ -381,6 +390,28 @@ impl Outbound {
         ids
     }
 
+    /// Of a contact's resource only the last presence is of use: an earlier one that is held makes room.
+    pub fn supersede_presence(&mut self, stanza: &SharedStanza) {
+        let state = |stanza: &Stanza<'_>| matches!(stanza.ty, StanzaType::Available | StanzaType::Unavailable);
+        let new = stanza.view();
+        if new.kind != StanzaKind::Presence || !state(&new) {
+            return;
+        }
+        let older = |held: &Held| {
+            let view = held.stanza.view();
+            view.kind == StanzaKind::Presence && view.from == new.from && state(&view)
+        };
+        if let Some(held) = self.held.iter().position(older).and_then(|at| self.held.remove(at)) {
+            self.held_bytes = self.held_bytes.saturating_sub(held.stanza.bytes().len());
+        }
+    }
+
+    /// Whether something behind `entry` cannot be sent again.
+    pub fn has_lost(&self, entry: u64) -> bool {
+        let behind = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
+        self.entries.iter().rev().take(behind).any(|entry| matches!(entry, Entry::Gone))
+    }
+
     /// The socket or link that entries behind `entry` were sent to is lost: they go back in front of what is
     /// held, and numbers go on from there. Returns the records that only the log has.
     pub fn back_to(&mut self, entry: u64) -> Vec<LogId> {
@@ -406,7 +437,6 @@ impl Outbound {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hearth_wire::stanza::{Stanza, StanzaKind, StanzaType};
 
     #[test]
     fn settles_in_order_only() {

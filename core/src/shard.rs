@@ -168,6 +168,8 @@ pub struct Shard {
     pub records_gone: VecDeque<(BareJid, StreamId)>,
     /// Sessions of the core before this one that nobody returned, and how many of them are being ended.
     pub not_returned: VecDeque<Before>,
+    /// All those whom no edge returned in time: should one come with them later, they have ended.
+    pub too_late: BTreeSet<StreamId>,
     pub burying: usize,
     /// Edges on record as linked; kept by the first shard.
     pub edge_runs: BTreeMap<Box<str>, EdgeIncarnation>,
@@ -238,6 +240,7 @@ impl Shard {
             records_due: BTreeSet::new(),
             records_gone: VecDeque::new(),
             not_returned: VecDeque::new(),
+            too_late: BTreeSet::new(),
             burying: 0,
             edge_runs: settings.edges_before.iter().map(|run| (run.edge.as_str().into(), run.incarnation)).collect(),
             recovery: Recovery::of(&settings.edges_before, before),

@@ -176,7 +176,9 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     }
     let named = |session: &Session| session.sm.as_ref().and_then(|sm| sm.token).is_some_and(|t| hex(&t) == previd);
     let sessions = cx.account(account).map(|account| account.sessions.clone()).unwrap_or_default();
-    let found = sessions.into_iter().find(|key| cx.session(*key).is_some_and(|s| named(s) && may_park(s)));
+    let in_time = |key| cx.shard.parked.until_ms(key).is_none_or(|until_ms| until_ms > cx.now.mono_ms);
+    let found = |key: &SessionKey| cx.session(*key).is_some_and(|s| named(s) && may_park(s)) && in_time(*key);
+    let found = sessions.into_iter().find(found);
     let Some(key) = found else { return fail(cx, link, counter, StanzaCondition::ItemNotFound) };
     let Some(session) = cx.session(key) else { return };
     let base = session.sm.as_ref().map_or(0, |sm| sm.entry);
@@ -186,6 +188,11 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
         cx.out.frame(link, &ToEdge::Close(Close { counter, generation: None, condition, text }));
         return crate::login::on_closed(cx, link, counter);
     };
+    if session.outbound.has_lost(handled) {
+        // §5: the client must not take for complete what is not.
+        cx.end_session(key, "an earlier core knew what it was sent");
+        return fail(cx, link, counter, StanzaCondition::ItemNotFound);
+    }
     move_to(cx, key, link, counter, account);
     let acknowledged = cx.session_mut(key).map(|session| session.outbound.written(handled)).unwrap_or_default();
     for id in acknowledged {
@@ -266,6 +273,9 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
     let Some(session) = cx.session_mut(key) else { return };
     let Some(Resuming { credit, until_ms, on_record }) = session.sm.as_ref().and_then(|sm| sm.resuming) else { return };
     let (link, counter) = (session.link, session.counter);
+    if session.outbound.detached {
+        return; // Its socket is being closed.
+    }
     if !on_record || session.inbound.settled() < session.inbound.received() {
         if now_ms >= until_ms {
             // Storage is slow or fails: the client would take for handled what is not. It may ask again.

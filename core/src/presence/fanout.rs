@@ -414,11 +414,17 @@ pub fn answer(cx: &mut Cx<'_>, asker: ShardIndex, to: &str, presences: Vec<Share
     }
 }
 
-/// What probes found, for a session of this shard (or, for a bare JID, all that are available). It need
-/// not wait behind what the account waits for: any presence there is as old or newer, and comes last.
+/// What probes found, for a session of this shard (or, for a bare JID, all that are available). It comes behind
+/// what the account waits for: older presence may be among that, of a session before the one that was found.
 pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
     let Some(key) = cx.shard.accounts.find(bare(to)) else { return };
     let Some(account) = cx.account(key) else { return };
+    if !account.is_free() {
+        for presence in presences {
+            cx.inbound(SharedStanza::new(&Stanza { to: Some(to), ..presence.view() }), None);
+        }
+        return;
+    }
     let mut sessions = if to.contains('/') { Vec::from_iter(cx.session_of(key, to)) } else { receiving(cx, account) };
     // Who has become unavailable since it asked would keep what nobody corrects.
     sessions.retain(|session| cx.session(*session).is_some_and(|session| !session.said_unavailable));

@@ -190,8 +190,10 @@ fn a_parked_session_holds_little_and_loses_nothing() {
     assert_eq!(core.unsettled(grace), 0);
     core.forget();
     let again = core.resume("ada@example.org", &token, h);
-    let came: Vec<String> = ids(&mut core, again).into_iter().filter(|id| !id.is_empty()).collect();
-    assert_eq!(came, (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    let came = core.take_stanzas(again);
+    let ids = came.iter().filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned));
+    assert_eq!(ids.collect::<Vec<_>>(), (0..60).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(came.iter().filter(|(stanza, _)| stanza.view().id.is_none()).count(), 1, "the last presence");
 }
 
 #[test]

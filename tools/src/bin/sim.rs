@@ -1,12 +1,12 @@
 //! `sim`: runs the simulator over seeds.
 
-use hearth_tools::sim::{self, Options};
+use hearth_tools::sim::{self, Options, Trace};
 use std::process::ExitCode;
 
 /// Run edge, link, shards and store in one deterministic world, seed after seed, and check that
 /// nothing is lost, doubled or reordered.
 ///
-/// Example: sim --seeds 100 --steps 5000
+/// Example: sim --seeds 10000 --steps 20000
 #[derive(argh::FromArgs)]
 struct Arguments {
     /// first seed (default 1)
@@ -15,8 +15,8 @@ struct Arguments {
     /// how many seeds (default 100)
     #[argh(option, default = "100")]
     seeds: u64,
-    /// steps of each (default 5000)
-    #[argh(option, default = "5000")]
+    /// steps of each (default 20000)
+    #[argh(option, default = "20_000")]
     steps: u32,
     /// storage fences nobody: the run must fail
     #[argh(switch)]
@@ -31,47 +31,24 @@ struct Arguments {
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 fn main() -> ExitCode {
-    let arguments: Arguments = argh::from_env();
-    let bar = indicatif::ProgressBar::new(arguments.seeds);
-    let (mut failures, mut total) = (0u64, sim::Trace::default());
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
-        let options = Options {
-            canary: arguments.canary,
-            unfenced: arguments.unfenced,
-            verbose: arguments.verbose,
-            ..Options::of_seed(seed)
-        };
-        match sim::run(seed, arguments.steps, options) {
-            Ok(trace) => {
-                total.sessions += trace.sessions;
-                total.messages_settled += trace.messages_settled;
-                total.messages_delivered += trace.messages_delivered;
-                total.iqs_answered += trace.iqs_answered;
-                total.links_lost += trace.links_lost;
-                total.edges_lost += trace.edges_lost;
-                total.slots_moved += trace.slots_moved;
-                total.fenced += trace.fenced;
-            }
+    let Arguments { seed, seeds, steps, unfenced, verbose, canary } = argh::from_env();
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {pos}/{len} seeds, {msg}{elapsed} of {duration}");
+    let bar = indicatif::ProgressBar::new(seeds).with_style(style.unwrap_or_else(|_| unreachable!("a sound template")));
+    let (mut failures, mut total) = (0u64, Trace::default());
+    let options = |seed| Options { canary, unfenced, verbose, ..Options::of_seed(seed) };
+    sim::sweep(seed..seed.saturating_add(seeds), steps, options, |outcome| {
+        match outcome {
+            Ok(trace) => total.add(trace),
             Err(failure) => {
                 failures += 1;
+                bar.set_message(format!("{failures} failed, "));
                 bar.suspend(|| eprintln!("{failure}"));
             }
         }
         bar.inc(1);
-    }
+    });
     bar.finish_and_clear();
-    println!(
-        "{} seeds, {failures} failed; {} sessions, {} messages settled, {} deliveries, {} iqs answered, {} links lost, {} edges lost, \
-         {} slots moved, {} questions fenced",
-        arguments.seeds,
-        total.sessions,
-        total.messages_settled,
-        total.messages_delivered,
-        total.iqs_answered,
-        total.links_lost,
-        total.edges_lost,
-        total.slots_moved,
-        total.fenced
-    );
+    print!("{total}");
+    println!("{seeds} seeds of {steps} steps, {failures} failed");
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,10 +1,33 @@
-//! A client: logs in, says things, remembers what it waits for.
+//! A client: logs in, says things, remembers what it waits for. One that manages its stream (XEP-0198) counts, keeps
+//! what is not acknowledged, and comes back to its session by whatever event loop it reaches.
 
-use super::check::{Messages, Rule};
+mod managed;
+mod resource;
+
+use super::check::{Checks, Rule, Stamp, Value};
 use base64::Engine;
 use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
 use hearth_wire::tree::{self, Element};
-use std::collections::{BTreeMap, BTreeSet};
+use managed::Managed;
+use resource::Resource;
+use std::collections::VecDeque;
+
+/// The namespace of stream management.
+const SM: &str = "urn:xmpp:sm:3";
+
+/// The contact that every account's sessions give names to.
+pub(super) const PAL: &str = "pal@example.org";
+
+/// What it makes of stream management.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// Nothing.
+    Plain,
+    /// It acknowledges, and wants acknowledgements.
+    Managed,
+    /// It resumes, too.
+    Resuming,
+}
 
 /// Where a client stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +38,7 @@ pub(super) enum Life {
     Authenticating,
     /// The second header is sent.
     Reopening,
+    Resuming,
     Binding,
     Bound,
     /// Has closed its stream, or got a stream error.
@@ -24,58 +48,61 @@ pub(super) enum Life {
 /// See the module.
 pub(super) struct Client {
     pub(super) user: usize,
+    pub(super) kind: Kind,
+    /// It loses its connection more often than others.
+    pub(super) flaky: bool,
+    /// It reads little at a time, and acknowledges late.
+    pub(super) slow: bool,
     pub(super) life: Life,
     /// Its connection: event loop and counter.
     pub(super) at: Option<(usize, u64)>,
-    /// Names this session among all of the run.
-    pub(super) session: u64,
-    pub(super) jid: String,
     framer: Framer,
     scope: Scope,
     input: Vec<u8>,
     /// Bytes on their way to the edge.
     pub(super) output: Vec<u8>,
-    /// Messages by their stanza number in this session, until settled.
-    pub(super) unsettled: BTreeMap<u64, u64>,
-    /// Stanzas sent since bind.
-    pub(super) number: u64,
-    /// Questions that wait for their answer.
-    pub(super) waiting: BTreeMap<String, usize>,
-    /// Those of them whose answer is up to another client.
-    hopes: BTreeSet<String>,
-    next_iq: u64,
     /// Does not read.
     pub(super) stalled: bool,
+    /// Its session, with all its resumptions.
+    pub(super) resource: Resource,
+    /// The number of the session that begins if that cannot be resumed.
+    fresh: u64,
+    /// To whom it said something that was not acknowledged in a session that is over: it says it again.
+    pub(super) again: VecDeque<String>,
     pub(super) answered: u64,
-    pub(super) priority: i8,
+    pub(super) resumed: u64,
 }
 
 impl Client {
-    pub(super) fn new(user: usize) -> Client {
+    pub(super) fn new(user: usize, kind: Kind) -> Client {
         Client {
             user,
+            kind,
+            flaky: false,
+            slow: false,
             life: Life::Away,
             at: None,
-            session: 0,
-            jid: String::new(),
             framer: Framer::new(),
             scope: Scope::default(),
             input: Vec::new(),
             output: Vec::new(),
-            unsettled: BTreeMap::new(),
-            number: 0,
-            waiting: BTreeMap::new(),
-            hopes: BTreeSet::new(),
-            next_iq: 0,
             stalled: false,
+            resource: Resource::default(),
+            fresh: 0,
+            again: VecDeque::new(),
             answered: 0,
-            priority: 0,
+            resumed: 0,
         }
     }
 
-    /// Opens a stream on a fresh connection.
-    pub(super) fn connect(&mut self, at: (usize, u64), session: u64, priority: i8) {
-        *self = Client { at: Some(at), session, priority, answered: self.answered, ..Client::new(self.user) };
+    /// Opens a stream on a fresh connection: for its session if it can be resumed, else for session `fresh`.
+    pub(super) fn connect(&mut self, at: (usize, u64), fresh: u64, priority: i8) {
+        self.disconnected();
+        self.at = Some(at);
+        self.fresh = fresh;
+        if !self.is_resumable() {
+            self.resource = Resource::new(fresh, priority);
+        }
         self.header();
         self.life = Life::Opening;
     }
@@ -88,47 +115,117 @@ impl Client {
         );
     }
 
+    fn disconnected(&mut self) {
+        self.life = Life::Away;
+        self.at = None;
+        (self.framer, self.scope) = (Framer::new(), Scope::default());
+        self.input.clear();
+        self.output.clear();
+        self.stalled = false;
+    }
+
+    /// Whether it would ask for its session when it comes back.
+    pub(super) fn is_resumable(&self) -> bool {
+        !self.resource.over && self.resource.managed.as_ref().is_some_and(|managed| managed.previd.is_some())
+    }
+
     /// Sends one stanza of a bound session.
     pub(super) fn stanza(&mut self, text: &str) {
+        self.send(text, None);
+    }
+
+    fn send(&mut self, text: &str, message: Option<(u64, &str)>) {
         self.output.extend_from_slice(text.as_bytes());
-        self.number += 1;
+        self.resource.number += 1;
+        if let Some((id, _)) = message {
+            self.resource.unsettled.insert(self.resource.number, id);
+        }
+        if let Some(managed) = &mut self.resource.managed {
+            managed.sent(text, message);
+        }
+    }
+
+    /// Sends a chat message.
+    pub(super) fn message(&mut self, id: u64, to: &str) {
+        let text = format!("<message type='chat' id='m{id}' to='{to}'><body>&lt;{id}&gt;</body></message>");
+        self.send(&text, Some((id, to)));
     }
 
     /// Asks something that must be answered.
     pub(super) fn ask(&mut self, to: &str, payload: &str) {
-        self.next_iq += 1;
-        let id = format!("q{}-{}", self.session, self.next_iq);
         let to = if to.is_empty() { String::new() } else { format!(" to='{to}'") };
-        self.waiting.insert(id.clone(), 0);
+        let id = self.resource.next_iq();
         self.stanza(&format!("<iq type='get' id='{id}'{to}>{payload}</iq>"));
     }
 
     /// Asks another client, which may leave without answering.
     pub(super) fn wonder(&mut self, to: &str, payload: &str) {
         self.ask(to, payload);
-        self.hopes.insert(format!("q{}-{}", self.session, self.next_iq));
+        self.resource.only_hope();
     }
 
-    /// A question of this client that needs an answer and does not have exactly one.
-    pub(super) fn unanswered(&self) -> Option<(&String, usize)> {
-        let mut wrong = self.waiting.iter().filter(|(id, count)| **count != 1 && !self.hopes.contains(*id));
-        wrong.next().map(|(id, count)| (id, *count))
+    /// Gives the contact that all sessions of the account name another name.
+    pub(super) fn rename(&mut self) {
+        let id = self.resource.next_iq();
+        let name = self.resource.next_value(&id).text();
+        self.stanza(&format!(
+            "<iq type='set' id='{id}'><query xmlns='jabber:iq:roster'><item jid='{PAL}' name='{name}'/></query></iq>"
+        ));
+    }
+
+    /// Says that it is available, with its priority.
+    pub(super) fn available(&mut self) {
+        let (priority, stamp) = (self.resource.priority, self.resource.stamp().text());
+        self.stanza(&format!("<presence><priority>{priority}</priority><status>{stamp}</status></presence>"));
+    }
+
+    pub(super) fn unavailable(&mut self) {
+        self.resource.times += 1;
+        self.stanza("<presence type='unavailable'/>");
+    }
+
+    /// Asks how many of its stanzas are handled.
+    pub(super) fn request(&mut self) {
+        if self.resource.managed.is_some() {
+            self.output.extend_from_slice(format!("<r xmlns='{SM}'/>").as_bytes());
+        }
+    }
+
+    /// Says how many it has handled, if it counts.
+    pub(super) fn acknowledge(&mut self) {
+        if let Some(handled) = self.resource.managed.as_ref().and_then(|managed| managed.handled) {
+            self.output.extend_from_slice(format!("<a xmlns='{SM}' h='{handled}'/>").as_bytes());
+        }
     }
 
     /// Closes its stream properly.
     pub(super) fn leave(&mut self) {
         self.output.extend_from_slice(b"</stream:stream>");
+        self.over();
+    }
+
+    /// Nothing more comes of the stream; a session that was bound on it is over.
+    fn over(&mut self) {
+        self.resource.over |= self.life == Life::Bound;
         self.life = Life::Leaving;
     }
 
     /// Its connection is gone.
     pub(super) fn gone(&mut self) {
-        let answered = self.answered;
-        *self = Client { answered, ..Client::new(self.user) };
+        self.disconnected();
+        if !self.is_resumable() {
+            self.resource = Resource::default();
+        }
+    }
+
+    /// It does not come back to its session.
+    pub(super) fn forget(&mut self) {
+        self.disconnected();
+        self.resource = Resource::default();
     }
 
     /// Bytes of the server.
-    pub(super) fn read(&mut self, bytes: &[u8], messages: &mut Messages) -> Result<(), Rule> {
+    pub(super) fn read(&mut self, bytes: &[u8], checks: &mut Checks) -> Result<(), Rule> {
         self.input.extend_from_slice(bytes);
         let not_xml = |client: &Client| Rule::NotXml { client: client.name() };
         loop {
@@ -144,19 +241,13 @@ impl Client {
                     let (_, scope) = xml::parse_header(&bytes).map_err(|_| not_xml(self))?;
                     self.scope = scope;
                 }
-                Piece::Close => self.life = Life::Leaving,
+                Piece::Close => self.over(),
                 Piece::Element => {
-                    let mut encoded = Vec::new();
-                    xml::parse_element(
-                        &bytes,
-                        &self.scope,
-                        &Limits::AUTHENTICATED,
-                        &mut Scratch::default(),
-                        &mut encoded,
-                    )
-                    .map_err(|_| not_xml(self))?;
+                    let (limits, mut encoded) = (&Limits::AUTHENTICATED, Vec::new());
+                    xml::parse_element(&bytes, &self.scope, limits, &mut Scratch::default(), &mut encoded)
+                        .map_err(|_| not_xml(self))?;
                     if let Some(tree::Node::Element(element)) = tree::nodes(&encoded, tree::CLIENT).next() {
-                        self.element(&element, messages)?;
+                        self.element(&element, checks)?;
                     }
                 }
             }
@@ -164,24 +255,44 @@ impl Client {
     }
 
     pub(super) fn name(&self) -> String {
-        if self.jid.is_empty() {
+        if self.resource.jid.is_empty() {
             format!("user{}", self.user)
         } else {
-            format!("{} (session {})", self.jid, self.session)
+            format!("{} (session {})", self.resource.jid, self.resource.session)
         }
     }
 
-    fn element(&mut self, element: &Element<'_>, messages: &mut Messages) -> Result<(), Rule> {
+    fn element(&mut self, element: &Element<'_>, checks: &mut Checks) -> Result<(), Rule> {
         match (self.life, element.name()) {
-            (_, "error") => {
-                let condition = element.children().next().map(|e| e.name().to_owned()).unwrap_or_default();
-                self.life = Life::Leaving;
-                // What faults of the run make the server say.
-                let explained = ["reset", "conflict", "resource-constraint", "connection-timeout", "system-shutdown"];
-                if !explained.contains(&condition.as_str()) {
-                    return Err(Rule::StreamError { client: self.name(), condition });
+            (_, "error") => self.stream_error(element),
+            (_, "r" | "a" | "enabled" | "resumed" | "failed") if element.ns() == SM => self.on_sm(element, checks),
+            (Life::Bound | Life::Leaving, "iq" | "message" | "presence") => {
+                if let Some(managed) = &mut self.resource.managed {
+                    managed.got();
                 }
+                self.on_stanza(element, checks)
             }
+            (_, name) => {
+                self.negotiate(name, element);
+                Ok(())
+            }
+        }
+    }
+
+    fn stream_error(&mut self, error: &Element<'_>) -> Result<(), Rule> {
+        let condition = error.children().next().map(|e| e.name().to_owned()).unwrap_or_default();
+        self.over();
+        // What faults of the run make the server say.
+        let explained = ["reset", "conflict", "resource-constraint", "connection-timeout", "system-shutdown"];
+        if explained.contains(&condition.as_str()) || condition == "remote-connection-failed" {
+            return Ok(());
+        }
+        Err(Rule::StreamError { client: self.name(), condition })
+    }
+
+    /// Up to the bound resource.
+    fn negotiate(&mut self, name: &str, element: &Element<'_>) {
+        match (self.life, name) {
             (Life::Opening, "features") => {
                 let secret = format!("\0user{}\0secret", self.user);
                 let secret = base64::engine::general_purpose::STANDARD.encode(secret);
@@ -194,62 +305,204 @@ impl Client {
                 self.life = Life::Reopening;
             }
             (Life::Authenticating, "failure") => self.leave(),
-            (Life::Reopening, "features") => {
-                let resource = self.session % 3;
-                self.output.extend_from_slice(
-                    format!(
-                        "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-                         <resource>r{resource}</resource></bind></iq>"
-                    )
-                    .as_bytes(),
-                );
-                self.life = Life::Binding;
-            }
+            (Life::Reopening, "features") if self.is_resumable() => self.resume(),
+            (Life::Reopening, "features") => self.bind(),
             (Life::Binding, "iq") if element.attr("type") == Some("result") => {
                 let jid = element.children().next().and_then(|bind| bind.children().next()).map(|jid| jid.text());
-                self.jid = jid.unwrap_or_default();
+                self.resource.jid = jid.unwrap_or_default();
                 self.life = Life::Bound;
-                self.ask("", "<query xmlns='jabber:iq:roster'/>");
-                let priority = self.priority;
-                self.stanza(&format!("<presence><priority>{priority}</priority></presence>"));
+                self.begin();
             }
             (Life::Binding, "iq") => self.leave(),
-            (Life::Bound | Life::Leaving, "iq") => self.iq(element)?,
-            (Life::Bound | Life::Leaving, "message") if element.attr("type") != Some("error") => {
-                let id = element.attr("id").and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse().ok());
-                let live = !element.children().any(|e| e.ns() == "urn:xmpp:delay");
-                if let Some(id) = id {
-                    messages.delivered(id, self.session, &self.name(), live)?;
+            _ => {}
+        }
+    }
+
+    fn bind(&mut self) {
+        self.resource = Resource::new(self.fresh, self.resource.priority);
+        let resource = self.fresh % 3;
+        self.output.extend_from_slice(
+            format!(
+                "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+                 <resource>r{resource}</resource></bind></iq>"
+            )
+            .as_bytes(),
+        );
+        self.life = Life::Binding;
+    }
+
+    /// What it says first; some count from the first stanza, some from a later one.
+    fn begin(&mut self) {
+        let early = self.resource.session % 2 == 0;
+        if early {
+            self.enable();
+        }
+        self.ask("", "<query xmlns='jabber:iq:roster'/>");
+        self.available();
+        if !early {
+            self.enable();
+        }
+    }
+
+    fn enable(&mut self) {
+        let resume = match self.kind {
+            Kind::Plain => return,
+            Kind::Managed => "",
+            // Some have little patience, so that sessions end while they are parked.
+            Kind::Resuming if self.resource.session % 5 == 0 => " resume='1' max='7'",
+            Kind::Resuming => " resume='true'",
+        };
+        self.output.extend_from_slice(format!("<enable xmlns='{SM}'{resume}/>").as_bytes());
+        self.resource.managed = Some(Managed::new(self.resource.number));
+    }
+
+    fn resume(&mut self) {
+        let Some(managed) = &self.resource.managed else { return };
+        let (previd, h) = (managed.previd.clone().unwrap_or_default(), managed.handled.unwrap_or(0));
+        self.output.extend_from_slice(format!("<resume xmlns='{SM}' previd='{previd}' h='{h}'/>").as_bytes());
+        self.life = Life::Resuming;
+    }
+
+    fn on_sm(&mut self, element: &Element<'_>, checks: &mut Checks) -> Result<(), Rule> {
+        let h = element.attr("h").and_then(|h| h.parse().ok());
+        match element.name() {
+            "r" if self.slow => {}
+            "r" => self.acknowledge(),
+            "a" => self.handled(h.unwrap_or_default(), checks)?,
+            "enabled" => {
+                if let Some(managed) = &mut self.resource.managed {
+                    managed.enabled(element.attr("id"));
                 }
             }
+            "resumed" if self.life == Life::Resuming => {
+                self.handled(h.unwrap_or_default(), checks)?;
+                self.resumed += 1;
+                self.life = Life::Bound;
+                self.say_the_rest();
+            }
+            "failed" if self.life == Life::Resuming => {
+                if let Some(h) = h {
+                    self.handled(h, checks)?;
+                }
+                let retry = element.children().any(|condition| condition.name() == "resource-constraint");
+                if retry {
+                    self.leave();
+                } else {
+                    let rest = self.resource.managed.as_ref().map(Managed::messages).unwrap_or_default();
+                    self.again.extend(rest);
+                    self.bind();
+                }
+            }
+            // The core was not there when it asked.
             _ => {}
         }
         Ok(())
     }
 
-    fn iq(&mut self, iq: &Element<'_>) -> Result<(), Rule> {
+    fn handled(&mut self, h: u32, checks: &mut Checks) -> Result<(), Rule> {
+        let client = self.name();
+        let Some(managed) = &mut self.resource.managed else { return Ok(()) };
+        for id in managed.handled_up_to(h, &client)? {
+            checks.messages.acknowledged(id);
+        }
+        Ok(())
+    }
+
+    /// Sends again what the server did not handle; its numbers follow those that it did.
+    fn say_the_rest(&mut self) {
+        self.resource.unsettled.clear();
+        let Some(managed) = self.resource.managed.take() else { return };
+        self.resource.number = managed.number();
+        for (text, message) in managed.rest() {
+            self.output.extend_from_slice(text.as_bytes());
+            self.resource.number += 1;
+            if let Some(id) = message {
+                self.resource.unsettled.insert(self.resource.number, id);
+            }
+            if let Some(id) = question(text) {
+                self.resource.ask_again(id);
+            }
+        }
+        self.resource.managed = Some(managed);
+    }
+
+    fn on_stanza(&mut self, stanza: &Element<'_>, checks: &mut Checks) -> Result<(), Rule> {
+        match stanza.name() {
+            "iq" => self.on_iq(stanza, checks),
+            "message" if stanza.attr("type") != Some("error") => {
+                let id = stanza.attr("id").and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse().ok());
+                let live = !stanza.children().any(|e| e.ns() == "urn:xmpp:delay");
+                let Some(id) = id else { return Ok(()) };
+                let text = stanza.children().find(|child| child.name() == "body").map(|body| body.text());
+                let (session, text) = (self.resource.session, text.unwrap_or_default());
+                checks.messages.delivered(id, session, &self.name(), live, &text)
+            }
+            "presence" => {
+                self.on_presence(stanza, checks);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Of itself and of the user whose contact it is for life.
+    fn on_presence(&self, presence: &Element<'_>, checks: &mut Checks) {
+        let from = presence.attr("from").unwrap_or_default();
+        let watched = [self.user, friend(self.user)];
+        if !watched.iter().any(|user| from.split_once('/').is_some_and(|(bare, _)| bare == address(*user))) {
+            return;
+        }
+        let status = presence.children().find(|child| child.name() == "status").map(|status| status.text());
+        match (presence.attr("type"), status.as_deref().and_then(Stamp::parse)) {
+            (None, Some(stamp)) => checks.presences.available(self.resource.session, from, stamp),
+            (Some("unavailable"), _) => checks.presences.unavailable(self.resource.session, from),
+            _ => {}
+        }
+    }
+
+    fn on_iq(&mut self, iq: &Element<'_>, checks: &mut Checks) -> Result<(), Rule> {
         let id = iq.attr("id").unwrap_or_default().to_owned();
+        let client = self.name();
         match iq.attr("type") {
-            Some("result" | "error") => {
-                if let Some(count) = self.waiting.get_mut(&id) {
-                    *count += 1;
-                    self.answered += 1;
-                    let count = *count;
-                    // A client that dies between its answer and the report of what it read is answered for.
-                    if count > 1 && !self.hopes.contains(&id) {
-                        return Err(Rule::Answers { client: self.name(), id, count });
-                    }
+            Some(ty @ ("result" | "error")) => {
+                self.answered += u64::from(self.resource.answered(&id, &client)?);
+                if let Some(value) = self.resource.value_of(&id).filter(|_| ty == "result") {
+                    checks.rosters.acknowledged(&address(self.user), value);
                 }
             }
             // Others' questions are answered as a good client answers them.
             Some(_) if self.life == Life::Bound => {
                 let to = iq.attr("from").map(|from| format!(" to='{from}'")).unwrap_or_default();
                 self.stanza(&format!("<iq type='result' id='{}'{to}/>", escape(&id)));
+                if let Some(value) = pushed(iq) {
+                    checks.rosters.pushed(self.resource.session, &client, value)?;
+                }
             }
             _ => {}
         }
         Ok(())
     }
+}
+
+/// The value in a roster push.
+fn pushed(iq: &Element<'_>) -> Option<Value> {
+    let item = iq.child("jabber:iq:roster", "query")?.children().next()?;
+    (item.attr("jid") == Some(PAL)).then(|| item.attr("name").and_then(Value::parse))?
+}
+
+/// The id of a stanza of ours, if it is a question.
+fn question(text: &str) -> Option<&str> {
+    text.strip_prefix("<iq type='get' id='").or(text.strip_prefix("<iq type='set' id='"))?.split('\'').next()
+}
+
+/// Users are contacts in pairs.
+pub(super) fn friend(user: usize) -> usize {
+    user ^ 1
+}
+
+/// The bare JID of a user.
+pub(super) fn address(user: usize) -> String {
+    format!("user{user}@example.org")
 }
 
 fn escape(text: &str) -> String {

@@ -9,7 +9,7 @@ use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
 use hearth_core::random::SeededRandom;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
-use hearth_wire::to_core::{AllSent, Closed, Hello, LinkCredit, ToCore, VERSION_ATTACH, VERSION_MAX, VERSION_MIN};
+use hearth_wire::to_core::{AllSent, Closed, Hello, LinkCredit, ToCore, VERSION_ATTACH, VERSION_MIN};
 use hearth_wire::to_edge::{Multicast, Target, ToEdge};
 use hearth_wire::tree;
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ impl EdgeLoop {
         *link = SimLink { up: true, ..SimLink::default() };
         let hello = Hello {
             version_min: VERSION_MIN,
-            version_max: VERSION_MAX,
+            version_max: VERSION_ATTACH,
             edge: "sim",
             incarnation: self.incarnation,
             event_loop: self.index,

@@ -17,10 +17,16 @@ mod check;
 mod client;
 mod edge;
 pub mod machines;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod trace;
 mod world;
 
 pub use check::Rule;
 pub use machines::Machines;
+pub use sweep::sweep;
+pub use trace::Trace;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +40,10 @@ pub struct Options {
     pub tight: bool,
     /// Slots move from shard to shard, some by force.
     pub moves: bool,
+    /// The core dies or stops, and is started again.
+    pub crashes: bool,
+    /// Sessions outlive their links (link version 2).
+    pub attach: bool,
     /// Storage fences nobody: a run with moves must fail.
     pub unfenced: bool,
     /// Tells on standard error what happens.
@@ -51,6 +61,8 @@ impl Default for Options {
             faults: true,
             tight: false,
             moves: true,
+            crashes: true,
+            attach: true,
             unfenced: false,
             verbose: false,
             canary: false,
@@ -69,28 +81,13 @@ impl Options {
             faults: pick(32, 4) > 0,
             tight: pick(48, 3) == 0,
             moves: pick(40, 4) > 0,
+            crashes: pick(36, 4) > 0,
+            attach: pick(44, 6) > 0,
             unfenced: false,
             verbose: false,
             canary: false,
         }
     }
-}
-
-/// What a run did, for comparing runs.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Trace {
-    /// Hash of every byte clients received, in order.
-    pub hash: u64,
-    pub sessions: u64,
-    pub messages_settled: u64,
-    pub messages_delivered: u64,
-    pub iqs_answered: u64,
-    pub links_lost: u64,
-    pub slots_moved: u64,
-    /// Edges that died and came back as a later run.
-    pub edges_lost: u64,
-    /// Questions that storage refused because their slot had moved.
-    pub fenced: u64,
 }
 
 /// A rule that did not hold.
@@ -114,54 +111,4 @@ pub fn run(seed: u64, steps: u32, options: Options) -> Result<Trace, Failure> {
         world.step().map_err(|rule| Failure { seed, step, rule })?;
     }
     world.rest().map_err(|rule| Failure { seed, step: steps, rule })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A short sweep; `sim --seeds 10000` is the long one.
-    #[test]
-    fn sweep() {
-        let mut settled = 0;
-        for seed in 1..=60 {
-            settled +=
-                run(seed, 3_000, Options::of_seed(seed)).unwrap_or_else(|failure| panic!("{failure}")).messages_settled;
-        }
-        // Less would mean that the worlds stand still.
-        assert!(settled > 1_000, "{settled}");
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_run() {
-        let run = |seed| run(seed, 2_000, Options::of_seed(seed)).unwrap();
-        assert_eq!(run(7), run(7));
-        assert_ne!(run(7).hash, run(8).hash);
-    }
-
-    /// What runs have found; each seed showed a fault when it was written down. As the machines change, what a
-    /// seed does changes with them; what was found has a test of its own beside what it was found in.
-    #[test]
-    fn seeds_that_found_something() {
-        // An answer dropped for its sender's epoch, a log read while appended to, a mark stored while its account
-        // left, work queued at a ready account, a page that could not be read, entries past their limit.
-        for seed in [206, 960, 823, 941, 1583, 5, 20, 70, 84, 22, 949, 3, 42] {
-            run(seed, 4_000, Options::of_seed(seed)).unwrap_or_else(|failure| panic!("{failure}"));
-        }
-    }
-
-    /// Without fences a shard that has lost a slot writes on.
-    #[test]
-    fn a_store_without_fences_is_found_out() {
-        let options = |seed| Options { unfenced: true, moves: true, shards: 3, ..Options::of_seed(seed) };
-        assert!((1..=200).any(|seed| run(seed, 4_000, options(seed)).is_err()));
-    }
-
-    #[test]
-    fn the_canary_dies() {
-        let failed = (1..=20).filter(|seed| {
-            run(*seed, 3_000, Options { canary: true, tight: false, ..Options::of_seed(*seed) }).is_err()
-        });
-        assert!(failed.count() > 4);
-    }
 }

@@ -164,7 +164,8 @@ fn a_session_does_not_overtake_itself() {
     assert_eq!(ids, ["1", "2", "3"]);
 }
 
-// A client that does not read: beyond the limit its stream is closed, and its contacts are told.
+// A client that does not read: of each contact it is held the last presence; beyond the limit its stream is closed,
+// and its contacts are told.
 #[test]
 fn a_session_that_does_not_read_is_detached() {
     each(|core, ada, grace| {
@@ -179,9 +180,15 @@ fn a_session_that_does_not_read_is_detached() {
         for _ in 0..limits::HELD_BYTES_MAX / 10_000 {
             core.send(desk, &format!("<presence><status>{long}</status></presence>"));
         }
+        let held = |core: &Core| core.session(slow).unwrap().outbound.held_bytes;
+        assert!(held(core) <= limits::HELD_BYTES_MAX / 2 + 11_000, "{}", held(core));
+        let news = format!("<message type='headline' to='{grace}'><body>{long}</body></message>");
+        for _ in 0..limits::HELD_BYTES_MAX / 20_000 - 2 {
+            core.send(desk, &news);
+        }
         assert!(core.session(slow).is_some() && core.closed(slow).is_none());
         core.take(desk);
-        core.send(desk, &format!("<presence><status>{long}</status></presence><presence/>"));
+        (0..4).for_each(|_| core.send(desk, &news));
         assert_eq!(core.closed(slow), Some(Some(hearth_wire::StreamCondition::ResourceConstraint)));
         assert!(core.session(slow).is_none());
         assert_eq!(core.take(desk).last(), Some(&unavailable(&format!("{grace}/slow"), ada)));

@@ -1,0 +1,89 @@
+//! A bound resource as its client sees it.
+
+use super::managed::Managed;
+use crate::sim::check::{Rule, Stamp, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module.
+#[derive(Default)]
+pub(in crate::sim) struct Resource {
+    /// Names this session among all of the run.
+    pub(in crate::sim) session: u64,
+    pub(in crate::sim) jid: String,
+    pub(in crate::sim) priority: i8,
+    /// How often it said that it is unavailable.
+    pub(in crate::sim) times: u64,
+    /// Messages by their stanza number, until settled.
+    pub(in crate::sim) unsettled: BTreeMap<u64, u64>,
+    /// Stanzas sent since bind.
+    pub(super) number: u64,
+    pub(super) managed: Option<Managed>,
+    /// Its stream was ended in good order, or by a stream error.
+    pub(super) over: bool,
+    /// Questions, and how often they were answered.
+    waiting: BTreeMap<String, usize>,
+    /// Those of them whose answer is up to another client.
+    hopes: BTreeSet<String>,
+    /// Those of them that change something, and to what.
+    values: BTreeMap<String, u64>,
+    iqs: u64,
+}
+
+impl Resource {
+    /// Of a session that is not bound yet.
+    pub(super) fn new(session: u64, priority: i8) -> Resource {
+        Resource { session, priority, ..Resource::default() }
+    }
+
+    /// The id of the next question, which is waited for.
+    pub(super) fn next_iq(&mut self) -> String {
+        self.iqs += 1;
+        let id = format!("q{}-{}", self.session, self.iqs);
+        self.waiting.insert(id.clone(), 0);
+        id
+    }
+
+    /// The answer to the last question is not certain.
+    pub(super) fn only_hope(&mut self) {
+        self.hopes.insert(format!("q{}-{}", self.session, self.iqs));
+    }
+
+    /// What the question of this id writes.
+    pub(super) fn next_value(&mut self, id: &str) -> Value {
+        self.values.insert(id.to_owned(), self.iqs);
+        Value { session: self.session, number: self.iqs }
+    }
+
+    pub(super) fn value_of(&self, id: &str) -> Option<Value> {
+        self.values.get(id).map(|number| Value { session: self.session, number: *number })
+    }
+
+    pub(in crate::sim) fn stamp(&self) -> Stamp {
+        Stamp { session: self.session, times: self.times }
+    }
+
+    /// An answer came; false if it answers nothing of this session.
+    pub(super) fn answered(&mut self, id: &str, client: &str) -> Result<bool, Rule> {
+        let Some(count) = self.waiting.get_mut(id) else { return Ok(false) };
+        *count += 1;
+        // A client that dies between its answer and the report of what it read is answered for.
+        if *count > 1 && !self.hopes.contains(id) {
+            return Err(Rule::Answers { client: client.to_owned(), id: id.to_owned(), count: *count });
+        }
+        Ok(true)
+    }
+
+    /// A question is sent again, whether it was answered or not: one more answer is due.
+    pub(super) fn ask_again(&mut self, id: &str) {
+        if let Some(count) = self.waiting.get_mut(id) {
+            *count = 0;
+        }
+    }
+
+    /// A question that needs an answer, but for `excused`, and does not have exactly one.
+    pub(in crate::sim) fn unanswered(&self, excused: &BTreeSet<String>) -> Option<(&String, usize)> {
+        let uncertain = |id| self.hopes.contains(id) || excused.contains(id);
+        let mut wrong = self.waiting.iter().filter(|(id, count)| **count != 1 && !uncertain(*id));
+        wrong.next().map(|(id, count)| (id, *count))
+    }
+}
