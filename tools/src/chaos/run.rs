@@ -170,7 +170,8 @@ impl World {
         let (begun, mut said) = (Instant::now(), 0u64);
         while let Some(at) = next {
             let now = Instant::now();
-            let due = (now.saturating_duration_since(begun).as_secs_f64() * f64::from(self.rate)) as u64;
+            let passed_ms = now.saturating_duration_since(begun).as_millis().saturating_mul(u128::from(self.rate));
+            let due = u64::try_from(passed_ms / 1000).unwrap_or(u64::MAX);
             while said < due {
                 said += 1;
                 self.somebody_speaks();

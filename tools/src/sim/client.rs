@@ -333,7 +333,7 @@ impl Client {
 
     /// What it says first; some count from the first stanza, some from a later one.
     fn begin(&mut self) {
-        let early = self.resource.session % 2 == 0;
+        let early = self.resource.session.is_multiple_of(2);
         if early {
             self.enable();
         }
@@ -349,7 +349,7 @@ impl Client {
             Kind::Plain => return,
             Kind::Managed => "",
             // Some have little patience, so that sessions end while they are parked.
-            Kind::Resuming if self.resource.session % 5 == 0 => " resume='1' max='7'",
+            Kind::Resuming if self.resource.session.is_multiple_of(5) => " resume='1' max='7'",
             Kind::Resuming => " resume='true'",
         };
         self.output.extend_from_slice(format!("<enable xmlns='{SM}'{resume}/>").as_bytes());
