@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[argh(
     example = "{command_name} run                       2,000 clients, 50 kills in ten minutes",
     example = "{command_name} run --clients 200 --kills 5 --seconds 20 --rate 100",
-    example = "{command_name} run --faults core,pause --seed 7 --keep /tmp/chaos",
+    example = "{command_name} run --faults core,pause --seed 7 --keep chaos-kept",
     example = "{command_name} run --disk 64 --faults core,disk    a disk of its own that runs full; takes root",
     example = "{command_name} restart                   15,000 idle sessions, the core killed and stopped under them",
     error_code(1, "something was lost, doubled, dropped or stuck, or the run failed"),
