@@ -212,6 +212,19 @@ impl AccountLog {
         self.dirty = true;
     }
 
+    /// What the next core should know: what is on its way to a client counts as undelivered, one by one, so that what
+    /// others have had behind it is known to be delivered.
+    fn marks_to_store(&self) -> LogMarks {
+        let mut marks = self.marks.clone();
+        for entry in &self.inflight {
+            marks.low_water = marks.low_water.max(entry.id);
+            if let Some(at) = marks.undelivered.binary_search(&entry.id).err().filter(|_| !entry.written) {
+                marks.undelivered.insert(at, entry.id);
+            }
+        }
+        marks
+    }
+
     /// Some session was sent it, and it is not settled who has it.
     pub fn was_sent(&self, id: LogId) -> bool {
         self.inflight.iter().any(|entry| entry.id == id)
@@ -366,7 +379,7 @@ impl Account {
         let (marks, seen) = (std::mem::take(&mut self.log.dirty), std::mem::take(&mut self.seen_dirty));
         let mut changes = Vec::with_capacity(2);
         if marks {
-            changes.push(Change::PutMarks { account: self.jid.clone(), marks: self.log.marks.clone() });
+            changes.push(Change::PutMarks { account: self.jid.clone(), marks: self.log.marks_to_store() });
         }
         if let Some(seen) = self.last_seen.as_deref().filter(|_| seen) {
             changes.push(Change::PutLastSeen { account: self.jid.clone(), seen: seen.clone() });

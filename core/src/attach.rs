@@ -188,7 +188,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     }
     let generation = cx.next_generation(slot);
     let unwritten: Vec<_> = returned.unwritten.iter().map(|logged| (logged.entry, LogId(logged.log))).collect();
-    let outbound = Outbound::of_earlier(returned.entry, returned.written, &unwritten, returned.log);
+    let outbound = Outbound::of_earlier(returned.entry, returned.written, &unwritten, returned.log.max(contents.log));
     let mut session = Session {
         account,
         jid: jid.clone(),
@@ -204,7 +204,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         sm: None,
         capsule_due: false,
         on_record: true,
-        adopted_log: adopted_log(&returned),
+        adopted_log: adopted_log(&returned, contents.log),
         again_until: returned.number,
         presence: None,
         priority: 0,
@@ -238,7 +238,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
 }
 
 /// What was written before the edge's list of that begins it does not know any more.
-fn adopted_log(returned: &Returned) -> AdoptedLog {
+fn adopted_log(returned: &Returned, before: LogId) -> AdoptedLog {
     let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
-    AdoptedLog { last: returned.log, told_from: LogId(first.copied().unwrap_or(0)) }
+    AdoptedLog { last: returned.log.max(before), told_from: LogId(first.copied().unwrap_or(0)) }
 }

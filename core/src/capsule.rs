@@ -15,6 +15,7 @@ use crate::session::{Session, SessionKey, Visibility};
 use crate::sm::{Sm, Token};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use hearth_storage::LogId;
 use hearth_wire::FullJid;
 use hearth_wire::ids::{EdgeIncarnation, Generation, StreamId};
 use hearth_wire::stanza::SharedStanza;
@@ -42,6 +43,8 @@ pub struct Contents<'a> {
     #[serde(borrow)]
     directed: Vec<&'a str>,
     sm: Option<SmContents>,
+    /// The greatest log id among what it was sent before: the edge of a socket that resumed it has counted none of it.
+    pub log: LogId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +87,7 @@ impl<'a> Contents<'a> {
                 number: sm.number,
                 entry: sm.entry,
             }),
+            log: session.outbound.log,
         }
     }
 
@@ -207,6 +211,7 @@ mod tests {
             blocklist_asked: false,
             directed: vec!["grace@example.org"],
             sm: Some(SmContents { token: Some([1; 16]), max_s: 300, number: 5, entry: 6 }),
+            log: LogId(7),
         }
     }
 

@@ -171,6 +171,26 @@ fn an_acknowledged_message_survives_whatever_its_recipient_had() {
 }
 
 #[test]
+fn what_was_stored_as_waiting_does_not_come_again_to_who_had_it_just_before_the_end() {
+    let (mut core, ada, grace) = friends(1);
+    core.close(grace, false);
+    core.send(ada, &message("grace@example.org", 1));
+    core.advance(limits::MARKS_STORE_MS);
+    assert_eq!(core.stored("grace@example.org").marks.undelivered.len(), 1);
+    let grace = core.login("grace@example.org/phone");
+    core.send(grace, "<presence/>");
+    assert_eq!(ids(&mut core, grace), ["1"]);
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(ids(&mut core, grace), [""; 0]);
+    core.close(grace, false);
+    let again = core.login("grace@example.org/other");
+    core.send(again, "<presence/>");
+    assert_eq!(ids(&mut core, again), [""; 0]);
+}
+
+#[test]
 fn what_was_not_settled_is_sent_again_and_comes_once() {
     let (mut core, ada, grace) = friends(2);
     // The record is durable, the core dies before anybody hears of it.
