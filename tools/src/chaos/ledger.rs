@@ -9,6 +9,7 @@ use super::limits::EXAMPLES_MAX;
 use serde_json::{Value, json};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Instant;
 
 /// How a client bears the loss of its socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +104,9 @@ struct Message {
     came: u8,
     here: u8,
     session: u32,
+    /// When it was sent and when it came last, seconds since the start.
+    sent_s: f32,
+    came_s: f32,
 }
 
 /// Counts of one class.
@@ -121,6 +125,7 @@ struct Tally {
 /// See the module.
 pub(super) struct Ledger {
     mix: Mix,
+    begun: Instant,
     messages: Vec<Message>,
     tallies: [Tally; 3],
     /// Bound so far.
@@ -149,6 +154,7 @@ impl Ledger {
         }
         Ledger {
             mix,
+            begun: Instant::now(),
             messages: Vec::new(),
             tallies,
             sessions: 0,
@@ -181,9 +187,18 @@ impl Ledger {
     /// The number of a new message.
     pub(super) fn sent(&mut self, from: u32, to: u32) -> u32 {
         let number = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
-        let message =
-            Message { from, to, copies: 1, acknowledged: false, refused: false, came: 0, here: 0, session: 0 };
-        self.messages.push(message);
+        self.messages.push(Message {
+            from,
+            to,
+            copies: 1,
+            acknowledged: false,
+            refused: false,
+            came: 0,
+            here: 0,
+            session: 0,
+            sent_s: self.begun.elapsed().as_secs_f32(),
+            came_s: 0.0,
+        });
         number
     }
 
@@ -217,7 +232,7 @@ impl Ledger {
 
     /// It came to `user`, in this session of its.
     pub(super) fn came(&mut self, user: u32, session: u32, number: u32) {
-        let (last_login, class) = (self.last_login, self.mix.class(user));
+        let (last_login, class, now_s) = (self.last_login, self.mix.class(user), self.begun.elapsed().as_secs_f32());
         let Some(message) = self.message(number).filter(|message| message.to == user) else {
             self.strangers += 1;
             return self.example(|| format!("user{user} got message {number}, which is not its"));
@@ -229,7 +244,7 @@ impl Ledger {
         }
         message.here = message.here.saturating_add(1);
         let (within, more) = (message.here > message.copies, message.came > message.copies);
-        let from = message.from;
+        let (from, sent_s, before_s) = (message.from, message.sent_s, std::mem::replace(&mut message.came_s, now_s));
         self.late += u64::from(last_login && before == 0);
         let counts = if within { &mut self.doubled } else { &mut self.doubled_later };
         if let Some(count) = counts.get_mut(class.index()).filter(|_| within || more) {
@@ -239,7 +254,8 @@ impl Ledger {
             let (sender, receiver) = (self.mix.class(from).name(), class.name());
             self.example(|| {
                 format!(
-                    "message {number} of user{from} ({sender}) came again to user{user} ({receiver}) in one session"
+                    "message {number} of user{from} ({sender}), sent at {sent_s:.1} s, came to user{user} ({receiver}) at \
+                     {before_s:.1} s and in the same session at {now_s:.1} s"
                 )
             });
         }
@@ -505,7 +521,11 @@ mod tests {
         assert_eq!(ledger.missing(), 1);
         let closed = ledger.close();
         assert_eq!(closed.faults(), ["1 acknowledged messages lost"]);
-        assert!(closed.examples[0].contains("message 2 of user0 (resume) to user1 (anew)"), "{:?}", closed.examples);
+        assert!(
+            closed.examples[0].contains("message 2 of user0 (resume) to user1 (anew), sent at 0.0 s, is lost"),
+            "{:?}",
+            closed.examples
+        );
     }
 
     #[test]
