@@ -22,13 +22,15 @@ struct Sent {
     /// Its sender was told that it is safe.
     acknowledged: bool,
     refused: bool,
+    /// It was refused, by a core that may not have lived to say so.
+    late: bool,
     deliveries: usize,
 }
 
 impl Messages {
     /// A client sent message `id`; ids grow.
     pub(in crate::sim) fn sent(&mut self, id: u64, to: &str, by: u64) {
-        let sent = Sent { to: to.to_owned(), by, acknowledged: false, refused: false, deliveries: 0 };
+        let sent = Sent { to: to.to_owned(), by, acknowledged: false, refused: false, late: false, deliveries: 0 };
         self.sent.insert(id, sent);
     }
 
@@ -43,6 +45,13 @@ impl Messages {
     pub(in crate::sim) fn refused(&mut self, id: u64) {
         if let Some(sent) = self.sent.get_mut(&id) {
             sent.refused = true;
+        }
+    }
+
+    /// It was refused. Whoever sends it again because nobody heard of that sends it late.
+    pub(in crate::sim) fn may_come_late(&mut self, id: u64) {
+        if let Some(sent) = self.sent.get_mut(&id) {
+            sent.late = true;
         }
     }
 
@@ -65,7 +74,7 @@ impl Messages {
             return Err(Rule::Twice { message: id, session: name.to_owned() });
         }
         let last = self.last.entry((session, sent.by)).or_default();
-        if live && *last > id {
+        if live && !sent.late && *last > id {
             return Err(Rule::Order { session: name.to_owned(), before: id, after: *last });
         }
         *last = (*last).max(id);

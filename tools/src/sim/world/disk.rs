@@ -81,12 +81,16 @@ impl Disk {
         }
     }
 
+    /// Whether a question of this kind fails now.
+    fn fails(&self, ask: &Ask, now_ms: u64) -> bool {
+        now_ms < if thread(ask) > 0 { self.failing_until_ms } else { self.unreadable_until_ms }
+    }
+
     pub(super) fn answer(&mut self, mut question: Question, now_ms: u64) -> Answered {
         if self.unfenced {
             question.epoch = SlotEpoch::MAX;
         }
-        let until_ms = if thread(&question.ask) > 0 { self.failing_until_ms } else { self.unreadable_until_ms };
-        let answered = if now_ms < until_ms {
+        let answered = if self.fails(&question.ask, now_ms) {
             Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
         } else {
             self.storage.answer(question)

@@ -6,10 +6,11 @@ use hearth_core::derive::Task;
 use hearth_core::link::LinkId;
 use hearth_core::outputs::DerivationId;
 use hearth_core::route::PeerMessage;
+use hearth_core::session::Entry;
 use hearth_core::shard::Input;
-use hearth_storage::{Answered, Question};
+use hearth_storage::{Answer, Answered, Ask, Question};
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
-use hearth_wire::stanza::{StanzaKind, StanzaType};
+use hearth_wire::stanza::{Stanza, StanzaKind, StanzaType};
 use std::collections::VecDeque;
 
 /// Something under way.
@@ -143,7 +144,14 @@ impl World {
             }
             Item::Question { shard, question } => {
                 self.tell(|| format!("shard {shard} -> storage: {question:?}"));
+                let append = match &question.ask {
+                    Ask::Append { record } | Ask::AppendAgain { record } => message(&record.stanza.view()),
+                    _ => None,
+                };
                 let answered = self.disk.answer(question, self.now.mono_ms);
+                if let (Some(id), Answer::Failed(_) | Answer::Refused(_)) = (append, &answered.answer) {
+                    self.checks.messages.may_come_late(id);
+                }
                 self.push((Carries::Answers, lane.1, shard), Item::Answer { shard, answered });
             }
             Item::Answer { shard, answered } => {
@@ -208,19 +216,34 @@ impl World {
         self.note_refused(shard);
     }
 
-    /// Errors that stand in a session's outbound list count as told, whether its client lives to read them or not.
+    /// Errors that are held for a session count as told, whether its client lives to read them or not.
     fn note_refused(&mut self, shard: usize) {
         let Some(shard) = self.shards.get(shard) else { return };
-        for held in shard.sessions.iter().flat_map(|(_, session)| &session.outbound.held) {
-            let view = held.stanza.view();
-            let Some(id) = view.id.filter(|_| matches!(view.ty, StanzaType::Error | StanzaType::Result)) else {
-                continue;
-            };
-            if view.kind == StanzaKind::Iq {
-                self.checks.held.insert(id.to_owned());
-            } else if let Some(id) = id.strip_prefix('m').and_then(|id| id.parse().ok()) {
-                self.checks.messages.refused(id);
+        for outbound in shard.sessions.iter().map(|(_, session)| &session.outbound) {
+            for held in &outbound.held {
+                let view = held.stanza.view();
+                let answers = matches!(view.ty, StanzaType::Error | StanzaType::Result);
+                if let Some(id) = view.id.filter(|_| answers && view.kind == StanzaKind::Iq) {
+                    self.checks.held.insert(id.to_owned());
+                } else if let Some(id) = refused(&view) {
+                    self.checks.messages.refused(id);
+                }
             }
+            let sent = outbound.entries.iter().filter_map(|entry| match entry {
+                Entry::Kept(held) => refused(&held.stanza.view()),
+                Entry::Logged(_) | Entry::Gone => None,
+            });
+            sent.for_each(|id| self.checks.messages.may_come_late(id));
         }
     }
+}
+
+/// The number of a client's message.
+fn message(stanza: &Stanza<'_>) -> Option<u64> {
+    stanza.id.filter(|_| stanza.kind == StanzaKind::Message)?.strip_prefix('m')?.parse().ok()
+}
+
+/// That of one that is refused by this stanza.
+fn refused(stanza: &Stanza<'_>) -> Option<u64> {
+    message(stanza).filter(|_| stanza.ty == StanzaType::Error)
 }
