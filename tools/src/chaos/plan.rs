@@ -143,15 +143,15 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault, and the pause before it.
+/// A fault, and the pause between the beginning of the one before and its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Planned {
     pub(super) pause: Duration,
     pub(super) fault: Fault,
 }
 
-/// So many kills, and half as many other faults (if nothing is to be killed, so many others), one after the other within about so long. Pauses are uneven:
-/// some faults fall into what follows the one before.
+/// So many kills, and half as many other faults (if nothing is to be killed, so many others), begun within about so
+/// long. Pauses are uneven: many faults fall into the one before, or into what follows it.
 pub(super) fn plan(seed: u64, kills: u32, time: Duration, kinds: &Kinds) -> Vec<Planned> {
     let mut random = SeededRandom::new(seed);
     let killers: Vec<Kind> = kinds.0.iter().copied().filter(|kind| kind.kill_weight() > 0).collect();
@@ -169,10 +169,9 @@ pub(super) fn plan(seed: u64, kills: u32, time: Duration, kinds: &Kinds) -> Vec<
         let place = usize::try_from(below(&mut random, last as u64 + 1)).unwrap_or(0);
         faults.swap(last, place);
     }
-    let lasts: Duration = faults.iter().map(Fault::lasts).sum();
     let weights: Vec<f64> = faults.iter().map(|_| unit(&mut random).powi(3)).collect();
-    let left = time.saturating_sub(lasts).as_secs_f64() / weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
-    let pauses = weights.iter().map(|weight| Duration::from_secs_f64(weight * left));
+    let unit = time.as_secs_f64() / weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+    let pauses = weights.iter().map(|weight| Duration::from_secs_f64(weight * unit));
     pauses.zip(faults).map(|(pause, fault)| Planned { pause, fault }).collect()
 }
 
@@ -237,7 +236,7 @@ mod tests {
         let planned = plan(7, 50, time, &Kinds::default());
         assert_eq!(planned.iter().filter(|planned| planned.fault.is_kill()).count(), 50);
         assert_eq!(planned.len(), 75);
-        let total: Duration = planned.iter().map(|planned| planned.pause + planned.fault.lasts()).sum();
+        let total: Duration = planned.iter().map(|planned| planned.pause).sum();
         assert!(total.abs_diff(time) < Duration::from_secs(1), "{total:?}");
         assert_eq!(planned, plan(7, 50, time, &Kinds::default()));
         assert_ne!(planned, plan(8, 50, time, &Kinds::default()));

@@ -165,34 +165,48 @@ impl World {
         self.bar.set_length(planned.len() as u64);
         self.bar.set_position(0);
         let mut planned: VecDeque<Planned> = planned.into();
-        let mut lasting: Option<Lasting> = None;
-        let mut next = planned.front().map(|first| Instant::now() + first.pause);
-        let (begun, mut said) = (Instant::now(), 0u64);
-        while let Some(at) = next {
-            let now = Instant::now();
-            let passed_ms = now.saturating_duration_since(begun).as_millis().saturating_mul(u128::from(self.rate));
-            let due = u64::try_from(passed_ms / 1000).unwrap_or(u64::MAX);
+        let mut lasting: Vec<Lasting> = Vec::new();
+        let (begun, mut said, mut last) = (Instant::now(), 0u64, Instant::now());
+        while !planned.is_empty() || !lasting.is_empty() {
+            let passed = begun.elapsed().as_millis().saturating_mul(u128::from(self.rate));
+            let due = u64::try_from(passed / 1000).unwrap_or(u64::MAX);
             while said < due {
                 said += 1;
                 self.somebody_speaks();
             }
-            if let Some(over) = lasting.take_if(|lasting| now >= lasting.until) {
-                if !self.end(place, &over)? {
-                    lasting = Some(Lasting { until: now, ..over });
-                } else {
-                    next = planned.front().map(|planned| Instant::now() + planned.pause);
-                }
-            } else if lasting.is_none()
-                && now >= at
-                && let Some(Planned { fault, .. }) = planned.pop_front()
+            if let Some(over) = lasting.iter().position(|lasting| lasting.until <= Instant::now())
+                && let Some(ended) = lasting.get(over)
+                && self.end(place, ended)?
             {
+                lasting.swap_remove(over);
+            }
+            if let Some(Planned { pause, fault }) = planned.front().copied()
+                && last.elapsed() >= pause
+                && self.can_begin(fault, &lasting)
+            {
+                planned.pop_front();
                 self.begin(place, fault)?;
-                lasting = Some(Lasting { fault, until: Instant::now() + fault.lasts() });
+                last = Instant::now();
+                lasting.push(Lasting { fault, until: last + fault.lasts() });
                 self.bar.inc(1);
             }
             self.turn()?;
         }
         Ok(())
+    }
+
+    /// Faults fall into one another, but nothing is killed that is not there.
+    fn can_begin(&self, fault: Fault, lasting: &[Lasting]) -> bool {
+        let free = |is: fn(&Fault) -> bool| !lasting.iter().any(|lasting| is(&lasting.fault));
+        match fault {
+            Fault::Kill(part, _) => self.servers.is_up(part),
+            Fault::KillAll(_) => Part::ALL.into_iter().all(|part| self.servers.is_up(part)),
+            Fault::Pause(part, _) => self.servers.is_up(part) && !self.servers.is_paused(part),
+            Fault::Upgrade => self.servers.is_up(Part::Core) && !self.servers.is_paused(Part::Core),
+            Fault::Cut(_) | Fault::Stall(_) => free(|fault| matches!(fault, Fault::Cut(_) | Fault::Stall(_))),
+            Fault::Clients(_) => true,
+            Fault::FullDisk(_) => free(|fault| matches!(fault, Fault::FullDisk(_))),
+        }
     }
 
     /// A client that is there writes to one of its neighbours, whether or not that one is there.

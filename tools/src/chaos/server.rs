@@ -85,10 +85,16 @@ impl Servers {
     }
 
     fn server(&mut self, part: Part) -> Option<&mut Server> {
-        self.servers.get_mut(match part {
-            Part::Core => 0,
-            Part::Edge(index) => index + 1,
-        })
+        self.servers.get_mut(place(part))
+    }
+
+    /// It runs, perhaps standing still, and was not asked to end.
+    pub(super) fn is_up(&self, part: Part) -> bool {
+        self.servers.get(place(part)).is_some_and(|server| server.child.is_some() && !server.stopping)
+    }
+
+    pub(super) fn is_paused(&self, part: Part) -> bool {
+        self.servers.get(place(part)).is_some_and(|server| server.paused)
     }
 
     /// Starts what does not run.
@@ -233,6 +239,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Where a part is among the servers.
+fn place(part: Part) -> usize {
+    match part {
+        Part::Core => 0,
+        Part::Edge(index) => index + 1,
     }
 }
 
