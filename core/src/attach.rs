@@ -184,6 +184,10 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         if cx.session(other).is_some_and(|other| other.bound > contents.bound) {
             return Err(StreamCondition::Conflict);
         }
+        // Who was told of it was told of its end, too, when its resource was bound anew.
+        if let Some(other) = cx.session_mut(other) {
+            (other.presence, other.directed) = (None, None);
+        }
         cx.close_session(other, Some(StreamCondition::Conflict), "replaced by a newer session");
     }
     let generation = cx.next_generation(slot);

@@ -73,6 +73,8 @@ impl Slots {
         if let Some(shard) = self.owners.get_mut(usize::from(slot.index())) {
             *shard = NOBODY;
         }
+        // It has moved, under an epoch that is still to be heard of.
+        self.newest = self.newest.max(self.boot.saturating_add(1));
     }
 
     /// Whether a move of this slot is under way here.
