@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the stories against a Hearth of its own: a temporary folder, free ports, accounts made by hearthctl, and a
-# second edge on the same core whose certificate has expired. Prints TAP and, last, `N ok, N not ok`.
+# second edge on the same core whose certificate has expired; then stories of servers that die (restart.py). Prints
+# TAP and, last, `N ok, N not ok`.
 # Usage: tools/clients/run.sh [FOLDER OF hearth AND hearthctl [CLIENT…]]
 # The folder is target/debug unless given: what `cargo test --workspace` has built already.
 set -euo pipefail
@@ -98,8 +99,14 @@ for client in $clients; do
     { tell "$client" "$transport" || echo "# it failed"; } >"$home/told/$client-$transport" 2>&1 &
   done
 done
+# Those that can resume a stream, by servers of their own that die under them.
+for client in $clients; do
+  case "$client" in slixmpp | nbxmpp) ;; *) continue ;; esac
+  { python -B restart.py "$client" "$bin" "$home/restart-$client" || echo "# it failed"; } \
+    >"$home/told/$client-restart" 2>&1 &
+done
 while [ "$(jobs -pr | wc -l)" -gt ${#running[@]} ]; do sleep 0.1; done
-for client in $clients; do cat "$home/told/$client-starttls" "$home/told/$client-direct"; done | tee "$home/tap"
+for client in $clients; do cat "$home/told/$client-"*; done | tee "$home/tap"
 failed=0
 if grep -qE '^(not ok |# it failed)' "$home/tap"; then
   failed=1

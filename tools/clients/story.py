@@ -88,6 +88,10 @@ class Person:
         self.noted = []
         self.news = asyncio.Condition()
 
+    @classmethod
+    def begin(cls):
+        """Before the first of them is made."""
+
     def note(self, kind, data):
         async def append():
             async with self.news:
@@ -142,6 +146,18 @@ class Person:
 
     async def log_out(self):
         raise NotImplementedError
+
+    def manage(self):
+        """Uses stream management (XEP-0198) from the next login on."""
+        raise Cannot("resume its stream (XEP-0198)")
+
+    def may_resume(self):
+        """Whether the server has promised that the stream can be resumed."""
+        raise Cannot("resume its stream (XEP-0198)")
+
+    async def come_back(self):
+        """Connects anew after `lost` was noted; notes `resumed`."""
+        raise Cannot("resume its stream (XEP-0198)")
 
     def available(self, show="", status="", priority=0):
         raise NotImplementedError
@@ -471,6 +487,7 @@ def arguments():
 def tell(person, more=()):
     """Tells the story with this kind of client, and steps of its own behind it; ends the process."""
     server, ada, grace = arguments()
+    person.begin()
 
     async def told():
         # Clients are made inside the event loop that they will use.

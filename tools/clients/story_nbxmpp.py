@@ -28,6 +28,10 @@ class Nbxmpp(story.Person):
         self.held = {}
         self.stream = None
 
+    @classmethod
+    def begin(cls):
+        threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
+
     def make(self):
         """Made and used in GLib's thread."""
         self.stream = client = Client(log_context=self.account)
@@ -39,6 +43,7 @@ class Nbxmpp(story.Person):
         kind = ConnectionType.DIRECT_TLS if self.direct else ConnectionType.START_TLS
         client.set_custom_host(f"{self.host}:{self.port}", ConnectionProtocol.TCP, kind)
         client.subscribe("login-successful", lambda *_: self.tell("login", None))
+        client.subscribe("resume-successful", lambda *_: self.tell("resumed", None))
         client.subscribe("connected", lambda *_: self.tell("login", None))
         client.subscribe("connection-failed", lambda *_: self.on_end())
         client.subscribe("disconnected", lambda *_: self.on_end())
@@ -52,8 +57,9 @@ class Nbxmpp(story.Person):
 
     def on_end(self):
         domain, error, text = self.stream.get_error()
-        self.tell("closed", f"{error}")
+        self.tell("lost", f"{error}")
         self.tell("login", (domain, f"{error}", text, self.stream._peer_certificate_errors))
+        self.tell("closed", f"{error}")  # who logs out waits for this, and then for nothing
 
     def on_message(self, _client, stanza, properties):
         sent = None
@@ -136,6 +142,15 @@ class Nbxmpp(story.Person):
         await self.call(self.stream.disconnect)
         await self.until("closed")
 
+    def manage(self):
+        """It always does."""
+
+    def may_resume(self):
+        return self.stream.resumeable
+
+    async def come_back(self):
+        await self.call(self.stream.connect)
+
     def available(self, show="", status="", priority=0):
         words = {"priority": priority, "show": show or None, "status": status or None}
         self.send(lambda: self.stream.get_module("BasePresence").send(**words))
@@ -190,5 +205,4 @@ class Nbxmpp(story.Person):
 
 
 if __name__ == "__main__":
-    threading.Thread(target=GLib.MainLoop().run, daemon=True).start()
     story.tell(Nbxmpp)

@@ -36,7 +36,7 @@ class Stream(ClientXMPP):
         for plugin in ("xep_0030", "xep_0049", "xep_0054", "xep_0191", "xep_0199", "xep_0203"):
             self.register_plugin(plugin)
         events = ("session_start", "failed_auth", "failed_all_auth", "disconnected", "stream_error", "ssl_invalid_chain")
-        for event in events + ("connection_failed",):
+        for event in events + ("connection_failed", "session_resumed"):
             self.add_event_handler(event, lambda data, event=event: person.on_event(event, data))
         self.add_event_handler("roster_update", self.on_roster)
         for kind in ("message", "presence"):
@@ -82,8 +82,11 @@ class Slixmpp(story.Person):
             self.note("login", (event, data))
         elif event == "stream_error":
             self.note("closed", data["condition"])
+        elif event == "session_resumed":
+            self.note("resumed", data)
         elif event == "disconnected":
             self.note("disconnected", data)
+            self.note("lost", data)
 
     @property
     def full(self):
@@ -104,6 +107,15 @@ class Slixmpp(story.Person):
     async def log_out(self):
         self.stream.disconnect()
         await self.until("disconnected")
+
+    def manage(self):
+        self.stream.register_plugin("xep_0198")
+
+    def may_resume(self):
+        return self.stream.plugin["xep_0198"].sm_id is not None
+
+    async def come_back(self):
+        self.stream.connect(self.host, self.port)
 
     def available(self, show="", status="", priority=0):
         self.stream.send_presence(pshow=show or None, pstatus=status or None, ppriority=priority)
