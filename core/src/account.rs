@@ -13,7 +13,7 @@ use crate::blocking::BlockList;
 use crate::contact::Contact;
 use crate::cx::Cx;
 use crate::message::NotLogged;
-use crate::session::{Origin, SessionKey};
+use crate::session::{Earlier, Origin, SessionKey};
 use hearth_storage::{
     Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoreError, StoredRequest,
 };
@@ -84,15 +84,6 @@ pub struct AccountLog {
     pub unknown: Vec<LogId>,
     /// Stanzas on their way in, in order: those that wait for their append, and those behind them.
     pub pending: VecDeque<Pending>,
-}
-
-/// What a session was sent by an earlier core of its account's log; nothing if there was none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct AdoptedLog {
-    /// Records up to this one were sent to it, or were not for it.
-    pub last: LogId,
-    /// Its edge told which of them its client has had; of those before this one there were too many.
-    pub told_from: LogId,
 }
 
 /// A logged message some sessions have been sent.
@@ -182,16 +173,10 @@ impl AccountLog {
         }
     }
 
-    /// A session that is adopted or restored was sent it, and its client is not known to have had it.
-    pub fn found_unwritten(&mut self, id: LogId) {
-        if let Ok(at) = self.unknown.binary_search(&id) {
-            self.unknown.remove(at);
-        }
-    }
-
     /// Whether a session of an earlier core has had it, or it was not for it.
-    pub fn had(&self, id: LogId, adopted: AdoptedLog) -> bool {
-        id < adopted.told_from || (id <= adopted.last && self.unknown.binary_search(&id).is_ok())
+    pub fn had(&self, id: LogId, earlier: &Earlier) -> bool {
+        let known = id < earlier.told_from || (id <= earlier.log && self.unknown.binary_search(&id).is_ok());
+        known && !earlier.unwritten.contains(&id)
     }
 
     /// A client has it.
@@ -240,10 +225,10 @@ impl AccountLog {
         let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) else { return };
         entry.sessions = entry.sessions.saturating_sub(1);
         entry.written |= written;
-        // The mark waits for those before it; that somebody has it need not.
+        // The mark waits for those before it; what is stored says that somebody has it.
+        self.dirty |= written;
         if let Some(at) = self.marks.undelivered.binary_search(&id).ok().filter(|_| written) {
             self.marks.undelivered.remove(at);
-            self.dirty = true;
         }
         // Nor need whoever comes next.
         if entry.sessions == 0 && !entry.written {

@@ -10,7 +10,7 @@
 //!  ──────────▶  ──  ──────────────────────▶ adopted     nothing is broadcast
 //! ```
 
-use crate::account::{Absent, AccountKey, AdoptedLog};
+use crate::account::{Absent, AccountKey};
 use crate::capsule::{self, Contents, Place};
 use crate::cx::Cx;
 use crate::limits;
@@ -18,7 +18,7 @@ use crate::link::{Link, LinkId};
 use crate::offline;
 use crate::outputs::Event;
 use crate::recovery;
-use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
+use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
 use hearth_storage::LogId;
 use hearth_wire::StreamCondition;
@@ -118,8 +118,10 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
     };
     let slot = cx.shard.settings.slot_key.slot(jid.bare_str());
-    let before = cx.shard.settings.restored < generation.epoch && generation.epoch < cx.shard.slots.epoch(slot);
-    let ours = before && cx.shard.slots.owner(slot) == cx.shard.settings.index;
+    // A slot that has moved since this core started is served by who knows nothing of what happened to its sessions.
+    let (settings, slots) = (&cx.shard.settings, &cx.shard.slots);
+    let before = settings.restored < generation.epoch && generation.epoch < settings.epoch;
+    let ours = before && slots.owner(slot) == settings.index && slots.epoch(slot) == settings.epoch;
     let entries = frame.entry.saturating_sub(frame.written);
     if !ours || entries > limits::ENTRIES_MAX as u64 {
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
@@ -208,8 +210,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         sm: None,
         capsule_due: false,
         on_record: true,
-        adopted_log: adopted_log(&returned, contents.log),
-        again_until: returned.number,
+        earlier: Some(Box::new(earlier(&returned, contents.log))),
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
@@ -241,8 +242,13 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     Ok(())
 }
 
-/// What was written before the edge's list of that begins it does not know any more.
-fn adopted_log(returned: &Returned, before: LogId) -> AdoptedLog {
+/// What the edge says of that, and the log ids of which it knows nothing: it counts from the last resumption.
+fn earlier(returned: &Returned, log: LogId) -> Earlier {
     let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
-    AdoptedLog { last: returned.log.max(before), told_from: LogId(first.copied().unwrap_or(0)) }
+    Earlier {
+        log: returned.log.max(log),
+        unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).collect(),
+        told_from: LogId(first.copied().unwrap_or(0)),
+        again_until: returned.number,
+    }
 }

@@ -1,6 +1,6 @@
 //! Resource binding (RFC 6120 §7): an authenticated socket becomes a session.
 
-use crate::account::{AccountKey, AdoptedLog};
+use crate::account::AccountKey;
 use crate::capsule;
 use crate::cx::Cx;
 use crate::limits;
@@ -87,8 +87,7 @@ fn bind(
         sm: None,
         capsule_due: false,
         on_record: false,
-        adopted_log: AdoptedLog::default(),
-        again_until: 0,
+        earlier: None,
         inbound: Inbound::new(),
         outbound: Outbound::new(credit),
         presence: None,

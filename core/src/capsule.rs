@@ -106,6 +106,11 @@ impl<'a> Contents<'a> {
         FullJid::parse(self.jid).ok()
     }
 
+    /// The stanza from which a client with stream management counts: what came before it does not send again.
+    pub fn counted_from(&self) -> u64 {
+        self.sm.map_or(0, |sm| sm.number)
+    }
+
     /// Gives a session what the capsule holds.
     pub fn restore(&self, session: &mut Session) {
         session.presence = self.presence.and_then(|bytes| SharedStanza::from_bytes(bytes).ok());

@@ -259,8 +259,7 @@ impl Cx<'_> {
     pub fn track_unwritten(&mut self, key: SessionKey, unwritten: &[(u64, LogId)]) {
         let Some(account) = self.session(key).map(|session| session.account) else { return };
         for (_, id) in unwritten {
-            let Some(log) = self.account_mut(account).map(|account| &mut account.log) else { return };
-            log.found_unwritten(*id);
+            let Some(log) = self.account(account).map(|account| &account.log) else { return };
             let another_had = log.marks.undelivered.binary_search(id).is_err();
             self.track_inflight(key, *id);
             if let Some(account) = self.account_mut(account).filter(|_| another_had) {

@@ -159,13 +159,13 @@ fn not_heard_of(cx: &Cx<'_>, key: AccountKey, record: &LogRecord) -> bool {
 }
 
 fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
-    let adopted_log = cx.session(session).map(|session| session.adopted_log).unwrap_or_default();
+    let earlier = cx.session(session).and_then(|session| session.earlier.clone());
     let Some(account) = cx.account_mut(key) else { return };
     // Delivered meanwhile, or on its way to a session: should that die, it comes again.
     if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {
         return;
     }
-    if account.log.had(record.id, adopted_log) {
+    if earlier.is_some_and(|earlier| account.log.had(record.id, &earlier)) {
         return;
     }
     // It came before its sender was blocked, and is not delivered any more (XEP-0191 §3.3).

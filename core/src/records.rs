@@ -10,13 +10,13 @@
 //!  the next core: adopted (attach.rs), restored as parked, or, if nobody returns it, told of as gone, once
 //! ```
 
-use crate::account::{Account, AccountKey, AdoptedLog};
+use crate::account::{Account, AccountKey};
 use crate::capsule::{self, Contents};
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
-use crate::session::{Inbound, Outbound, Session, SessionKey, Visibility};
+use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
 use hearth_storage::{Answer, Ask, Change, LogId, ParkedRecord, SessionRecord};
 use hearth_wire::BareJid;
@@ -139,6 +139,13 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         || Outbound::new(0),
         |parked| Outbound::of_earlier(parked.entry, parked.written, &parked.unwritten, parked.log),
     );
+    let earlier = Earlier {
+        log: parked.map_or(LogId(0), |parked| parked.log),
+        unwritten: parked.iter().flat_map(|parked| &parked.unwritten).map(|(_, id)| *id).collect(),
+        told_from: LogId(0),
+        // How much its client had sent is not on record.
+        again_until: u64::MAX,
+    };
     let mut session = Session {
         account,
         jid,
@@ -149,14 +156,12 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         bound: contents.bound,
         link: LinkId::NOWHERE,
         counter: 0,
-        inbound: Inbound::adopted(parked.map_or(0, |parked| parked.settled)),
+        inbound: Inbound::adopted(contents.counted_from().max(parked.map_or(0, |parked| parked.settled))),
         outbound,
         sm: None,
         capsule_due: false,
         on_record: true,
-        adopted_log: AdoptedLog { last: parked.map_or(LogId(0), |parked| parked.log), ..AdoptedLog::default() },
-        // How many its client had sent is not on record.
-        again_until: u64::MAX,
+        earlier: Some(Box::new(earlier)),
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,

@@ -110,7 +110,7 @@ impl Cx<'_> {
         let index = self.shard.settings.index;
         let Some(session) = self.session_at(key, generation) else { return };
         let (account, stream, received) = (session.account, session.stream, session.inbound.received());
-        let again = again || number <= session.again_until;
+        let again = again || session.earlier.as_ref().is_some_and(|earlier| number <= earlier.again_until);
         let known = self.account(account).filter(|account| account.moved.is_none());
         let Some((state, slot)) = known.map(|account| (account.state, account.slot)) else {
             // Its stream is being closed, and the stanza stays unsettled.

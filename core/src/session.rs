@@ -1,6 +1,6 @@
 //! A bound resource: what came in and is not settled, what went out and is not written.
 
-use crate::account::{AccountKey, AdoptedLog};
+use crate::account::AccountKey;
 use crate::link::LinkId;
 use crate::route::bare;
 use crate::sm::Sm;
@@ -51,9 +51,8 @@ pub struct Session {
     pub capsule_due: bool,
     /// Storage knows of it.
     pub on_record: bool,
-    pub adopted_log: AdoptedLog,
-    /// The core before this one may have handled stanzas up to this one.
-    pub again_until: u64,
+    /// What an earlier core did with it; `None` for most.
+    pub earlier: Option<Box<Earlier>>,
     pub inbound: Inbound,
     pub outbound: Outbound,
     /// Last broadcast available presence, `from` stamped; `None` while not available (RFC 6121 §4.2).
@@ -121,6 +120,19 @@ impl Session {
     pub fn receives_bare(&self) -> bool {
         self.receives_presence() && self.priority >= 0
     }
+}
+
+/// Of a session that is adopted or restored: what an earlier core did with it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Earlier {
+    /// Records of the account's log up to this one were sent to it, or were not for it.
+    pub log: LogId,
+    /// Those of them that its client had not acknowledged.
+    pub unwritten: Vec<LogId>,
+    /// Its edge told which of them its client has had; of those before this one there were too many.
+    pub told_from: LogId,
+    /// Stanzas of its client up to this one may have been handled.
+    pub again_until: u64,
 }
 
 /// What a session's undirected presence does.

@@ -126,7 +126,12 @@ impl Client {
 
     /// Whether it would ask for its session when it comes back.
     pub(super) fn is_resumable(&self) -> bool {
-        !self.resource.over && self.resource.managed.as_ref().is_some_and(|managed| managed.previd.is_some())
+        self.previd().is_some()
+    }
+
+    /// By what it would ask for it.
+    pub(super) fn previd(&self) -> Option<&str> {
+        self.resource.managed.as_ref().filter(|_| !self.resource.over)?.previd.as_deref()
     }
 
     /// Sends one stanza of a bound session.
@@ -354,6 +359,7 @@ impl Client {
         };
         self.output.extend_from_slice(format!("<enable xmlns='{SM}'{resume}/>").as_bytes());
         self.resource.managed = Some(Managed::new(self.resource.number));
+        self.resource.uncounted();
     }
 
     fn resume(&mut self) {
@@ -377,6 +383,7 @@ impl Client {
             "resumed" if self.life == Life::Resuming => {
                 self.handled(h.unwrap_or_default(), checks)?;
                 self.resumed += 1;
+                self.resource.resumed();
                 self.life = Life::Bound;
                 self.say_the_rest();
             }

@@ -4,7 +4,7 @@
 //! hears that a session is gone knows by the stamp which of its presences that ends.
 
 use super::Rule;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which presence of which session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -31,6 +31,8 @@ pub(in crate::sim) struct Presences {
     heard: BTreeMap<(u64, String), Stamp>,
     /// By session and the full JID of which it was told last that it is gone.
     told: BTreeMap<(u64, String), Stamp>,
+    /// Presences of sessions that a core had ended when it died; their edges had not heard of it.
+    ended: BTreeSet<Stamp>,
     /// How often somebody was told so.
     pub(in crate::sim) gone: u64,
 }
@@ -51,9 +53,15 @@ impl Presences {
         }
     }
 
+    /// The core has ended a session of which the edge, and so the next core, will believe that it is there.
+    pub(in crate::sim) fn ended(&mut self, stamp: Stamp) {
+        self.ended.insert(stamp);
+    }
+
     /// At rest: nobody is there that somebody believes to be gone. `here`: whether this presence is.
     pub(in crate::sim) fn check(&mut self, here: impl Fn(&str, Stamp) -> bool) -> Result<(), Rule> {
-        match std::mem::take(&mut self.told).into_iter().find(|((_, jid), stamp)| here(jid, *stamp)) {
+        let wrong = |jid: &str, stamp| !self.ended.contains(&stamp) && here(jid, stamp);
+        match std::mem::take(&mut self.told).into_iter().find(|((_, jid), stamp)| wrong(jid, *stamp)) {
             Some(((to, jid), _)) => Err(Rule::SaidGone { jid, to }),
             None => Ok(()),
         }

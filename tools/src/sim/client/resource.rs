@@ -24,6 +24,8 @@ pub(in crate::sim) struct Resource {
     waiting: BTreeMap<String, usize>,
     /// Those of them whose answer is up to another client.
     hopes: BTreeSet<String>,
+    /// Those of them that were asked before `<enable/>`.
+    before: BTreeSet<String>,
     /// Those of them that change something, and to what.
     values: BTreeMap<String, u64>,
     iqs: u64,
@@ -46,6 +48,15 @@ impl Resource {
     /// The answer to the last question is not certain.
     pub(super) fn only_hope(&mut self) {
         self.hopes.insert(format!("q{}-{}", self.session, self.iqs));
+    }
+
+    /// Counting begins. Should the session be resumed, what was asked before may have been lost with its core.
+    pub(super) fn uncounted(&mut self) {
+        self.before = self.waiting.keys().cloned().collect();
+    }
+
+    pub(super) fn resumed(&mut self) {
+        self.hopes.append(&mut self.before);
     }
 
     /// What the question of this id writes.

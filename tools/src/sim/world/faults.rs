@@ -6,7 +6,9 @@ use super::lanes::{Carries, Item};
 use crate::sim::check::Rule;
 use crate::sim::edge::EdgeLoop;
 use hearth_core::drain;
+use hearth_core::session::Session;
 use hearth_core::shard::Input;
+use hearth_wire::ids::StreamId;
 
 /// Steps for which a core that is to stop waits for its clients.
 const STOP_STEPS: usize = 600;
@@ -120,6 +122,7 @@ impl World {
         self.trace.crashes += u64::from(!in_good_order);
         self.trace.stops += u64::from(in_good_order);
         self.tell(|| format!("the core ends, {}", if in_good_order { "in good order" } else { "by a crash" }));
+        self.note_ended();
         self.storage_ends(in_good_order);
         self.last_bytes(in_good_order);
         let of_core = |item: &Item| matches!(item, Item::LinkDown { .. } | Item::Leased { .. } | Item::Crash);
@@ -136,6 +139,23 @@ impl World {
             self.edge_will_notice(edge, shard, silent_ms);
         }
         Ok(())
+    }
+
+    /// Sessions that the core has ended, of which its edge has not heard, or the store: the next core has them again.
+    fn note_ended(&mut self) {
+        for client in &self.clients {
+            let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
+            let stream = session.map(|session| session.stream_id());
+            let its_token = |session: &Session| {
+                let token = session.sm.as_ref().and_then(|sm| sm.token);
+                token.is_some_and(|token| client.previd() == Some(StreamId(token).to_string().as_str()))
+            };
+            let is_its = |session: &Session| Some(session.stream) == stream || its_token(session);
+            let mut known = self.shards.iter().flat_map(|shard| shard.sessions.iter());
+            if !known.any(|(_, session)| is_its(session)) {
+                self.checks.presences.ended(client.resource.stamp());
+            }
+        }
     }
 
     /// What the core had sent before it ended may still come, all of it or a part.

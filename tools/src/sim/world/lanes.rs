@@ -194,6 +194,11 @@ impl World {
         }
         for (to, messages) in out.to_shards.iter_mut().enumerate() {
             for message in messages.drain(..) {
+                if let PeerMessage::Answer { answer, .. } = &message
+                    && let Some(id) = refused(&answer.view())
+                {
+                    self.checks.messages.may_come_late(id);
+                }
                 self.push((Carries::Peers, shard, to), Item::Peer { from: shard, to, message });
             }
         }
