@@ -255,7 +255,11 @@ impl Client {
         }
         let Some(shard) = shard else { return };
         let Some(link) = cx.link(shard).filter(|link| link.is_up()) else { return };
+        let clean = self.clean;
         let generation = self.stream.session_mut().map(|session| {
+            if clean {
+                session.on_clean_end();
+            }
             session.report(self.counter, link.out());
             session.generation()
         });

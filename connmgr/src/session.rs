@@ -398,6 +398,16 @@ impl Session {
         }
     }
 
+    /// The client has closed its stream properly.
+    pub(crate) fn on_clean_end(&mut self) {
+        let written = self.entry.saturating_sub(u64::from(self.unwritten.entries));
+        self.advance(0, |session| {
+            if let Some(sm) = session.more.as_mut().and_then(|more| more.sm.as_mut()) {
+                sm.closed(written);
+            }
+        });
+    }
+
     /// After `change` more may be written than before.
     fn advance(&mut self, bytes: u64, change: impl FnOnce(&mut Session)) {
         let before = self.mark();

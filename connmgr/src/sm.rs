@@ -145,6 +145,14 @@ impl Sm {
         self.base_entry
     }
 
+    /// The client has closed its stream properly, which it does behind what it has read: all that the socket took
+    /// counts as acknowledged, whether or not it said so (§4 recommends that it does).
+    pub(crate) fn closed(&mut self, written: u64) {
+        if self.is_on() {
+            self.acked = self.acked.max(written);
+        }
+    }
+
     pub(crate) fn acked(&self) -> u64 {
         self.acked
     }
