@@ -97,14 +97,8 @@ def main(address, domain, cut, mend):
     ok(sum(times) / len(times) > 0.06, "the way is long: every message crosses it twice")
 
     subprocess.run(cut, shell=True, check=True)
-    start = time.monotonic()
-    try:
-        ada.expect("<stream:error>.*</stream:error>", patience=20)
-        took = time.monotonic() - start
-        ok(2 < took < 8, f"the way is cut: clients are told after {took:.1f} s")
-    except (OSError, EOFError) as error:
-        ok(False, f"the way is cut: clients are told ({error})")
     # Whoever comes now is held at the door, not turned away.
+    time.sleep(4)
     try:
         Client(address, domain, "ada", patience=2)
         ok(False, "nobody logs in while the core is out of reach")
@@ -112,13 +106,15 @@ def main(address, domain, cut, mend):
         ok(True, "nobody logs in while the core is out of reach: they are held")
     except (OSError, EOFError) as error:
         ok(False, f"who comes meanwhile is held: {error}")
-    time.sleep(2)
     subprocess.run(mend, shell=True, check=True)
     start = time.monotonic()
-    ada, grace = log_in("ada"), log_in("grace")
-    if ok(ada and grace, f"mended: they are back after {time.monotonic() - start:.1f} s"):
+    try:
         ada.chat(grace, "again")
-        ok(True, "and chat")
+        ok(True, f"mended: who was there noticed nothing, and chats after {time.monotonic() - start:.1f} s")
+        grace.chat(ada, "back again")
+        ok(True, "and back")
+    except (OSError, EOFError) as error:
+        ok(False, f"mended: who was there chats on ({error})")
 
 
 main(*sys.argv[1:])
