@@ -66,6 +66,9 @@ fn measure(mut world: World, args: &RestartArgs) -> Result<(Report, Vec<String>)
         let mut restarts = Vec::new();
         for round in 0..count {
             idle(&mut world, args.settle)?;
+            if kill && round == 1 {
+                add_memory(&mut report, "after the first restart", &processes, &memory(&world)?);
+            }
             world.net.fault = format!("{what}, {round} of its kind before");
             restarts.push(restart(&mut world, kill)?);
         }
