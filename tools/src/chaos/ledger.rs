@@ -342,9 +342,9 @@ impl Ledger {
             }
             if message.is_lost() && lost.len() < EXAMPLES_MAX {
                 let (from, to) = (message.from, message.to);
-                let class = |user| self.mix.class(user).name();
+                let (class, sent_s) = (|user| self.mix.class(user).name(), message.sent_s);
                 lost.push(format!(
-                    "message {number} of user{from} ({}) to user{to} ({}) is lost",
+                    "message {number} of user{from} ({}) to user{to} ({}), sent at {sent_s:.1} s, is lost",
                     class(from),
                     class(to)
                 ));
@@ -522,7 +522,7 @@ mod tests {
         let closed = ledger.close();
         assert_eq!(closed.faults(), ["1 acknowledged messages lost"]);
         assert!(
-            closed.examples[0].contains("message 2 of user0 (resume) to user1 (anew) is lost"),
+            closed.examples[0].contains("message 2 of user0 (resume) to user1 (anew), sent at 0.0 s, is lost"),
             "{:?}",
             closed.examples
         );
