@@ -7,8 +7,10 @@ use std::process::Command;
 
 /// Runs `chaos run` with these words; returns whether it was content, and its figures.
 fn chaos(words: &str) -> (bool, Value) {
+    // A bad run leaves its files behind: here they go with the test.
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-    command.args(["run", "--json"]).args(words.split_whitespace());
+    command.args(["run", "--json"]).args(words.split_whitespace()).arg("--keep").arg(folder.path());
     let done = command.output().expect("chaos starts");
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     let complained = String::from_utf8_lossy(&done.stderr).into_owned();
