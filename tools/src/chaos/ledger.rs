@@ -245,13 +245,22 @@ impl Ledger {
         message.here = message.here.saturating_add(1);
         let (within, more) = (message.here > message.copies, message.came > message.copies);
         let (from, sent_s, before_s) = (message.from, message.sent_s, std::mem::replace(&mut message.came_s, now_s));
-        self.late += u64::from(last_login && before == 0);
+        let late = last_login && before == 0;
+        self.late += u64::from(late);
         let counts = if within { &mut self.doubled } else { &mut self.doubled_later };
         if let Some(count) = counts.get_mut(class.index()).filter(|_| within || more) {
             *count += 1;
         }
+        let (sender, receiver) = (self.mix.class(from).name(), class.name());
+        if late {
+            self.example(|| {
+                format!(
+                    "message {number} of user{from} ({sender}), sent at {sent_s:.1} s, came to user{user} ({receiver}) \
+                     only at its next login, at {now_s:.1} s"
+                )
+            });
+        }
         if within {
-            let (sender, receiver) = (self.mix.class(from).name(), class.name());
             self.example(|| {
                 format!(
                     "message {number} of user{from} ({sender}), sent at {sent_s:.1} s, came to user{user} ({receiver}) at \
@@ -310,8 +319,14 @@ impl Ledger {
         self.messages.iter().filter(|message| message.came > 0).count()
     }
 
+    /// Messages of which nothing has been heard: they may be on their way, also where their sender is never told.
+    pub(super) fn under_way(&self) -> usize {
+        self.messages.iter().filter(|message| message.came == 0 && !message.refused).count()
+    }
+
     /// Messages that must have come and have not.
-    pub(super) fn missing(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn lost(&self) -> usize {
         self.messages.iter().filter(|message| message.is_lost()).count()
     }
 
@@ -518,7 +533,7 @@ mod tests {
         }
         ledger.came(1, 0, numbers[0]);
         ledger.refused(numbers[1]);
-        assert_eq!(ledger.missing(), 1);
+        assert_eq!((ledger.lost(), ledger.under_way()), (1, 2));
         let closed = ledger.close();
         assert_eq!(closed.faults(), ["1 acknowledged messages lost"]);
         assert!(

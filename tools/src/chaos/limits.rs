@@ -34,7 +34,7 @@ pub(super) const REST: Duration = Duration::from_secs(120);
 pub(super) const QUIET: Duration = Duration::from_secs(2);
 
 /// The core returns what a session had that did not come back after ten seconds (its `LINK_GRACE_MS`). If
-/// something is missing, the rest lasts at least so long.
+/// something has not come, the rest lasts at least so long.
 pub(super) const GRACE: Duration = Duration::from_secs(14);
 
 /// How long a stopping process may take before it is killed.

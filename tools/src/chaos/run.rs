@@ -308,7 +308,7 @@ impl World {
     fn is_at_rest(&self, begun: Instant) -> bool {
         self.net.live() == self.net.clients.len()
             && self.net.clients.iter().all(|client| client.is_at_rest() && client.answered)
-            && (begun.elapsed() > GRACE || self.ledger.missing() == 0)
+            && (begun.elapsed() > GRACE || self.ledger.under_way() == 0)
     }
 
     /// Whatever waits for somebody is fetched. Nothing should: everybody was there.
