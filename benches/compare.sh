@@ -9,7 +9,8 @@
 #   benches/compare.sh --servers "hearth ejabberd" --rows "login chat" --out FOLDER
 #
 # Servers: relay hearth hearth-nolog prosody prosody-tuned ejabberd. Those that are not installed are left out.
-# Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence.
+# Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence, and with
+# stream management on both sides (XEP-0198) chat-sm, chat-sm-100, chat-sm-1000, chat-sm-10000 (messages a second).
 # --out keeps configurations, accounts and results.jsonl there; a later run with the same folder uses the accounts
 # again. --built takes the executables of target/release as they are. Needs openssl; prosody and ejabberd as Debian
 # packages, and root to run them under their own users.
@@ -181,6 +182,8 @@ run_row() {
         chat) load chat --users 1000 --seconds "$seconds" ;;
         chat-tls) load chat --users 1000 --seconds "$seconds" --tls starttls ;;
         chat-rate) load chat --users 1000 --seconds "$seconds" --rate 1000 ;;
+        chat-sm) load chat --sm --users 1000 --seconds "$seconds" ;;
+        chat-sm-*) load chat --sm --users 1000 --seconds "$seconds" --rate "${1#chat-sm-}" ;;
         presence) load presence --first-user "$users" --users $((friends < 1040 ? friends : 1040)) --seconds "$seconds" ;;
         *) say "no row is called $1"; return 2 ;;
     esac

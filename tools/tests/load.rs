@@ -73,6 +73,12 @@ fn every_scenario() {
     let (figure, _) = load(&hearth, "idle --from 8 --wait 0");
     assert!(figure("PSS before the first login") > 0.0);
 
+    for words in ["chat --sm --seconds 1 --warmup 0", "chat --sm --seconds 1 --warmup 0 --rate 200"] {
+        let (figure, notes) = load(&hearth, words);
+        assert!(figure("acknowledgement p50") > 0.0, "{words}");
+        assert!(figure("bytes written per message") > 100.0, "{words}");
+        assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");
+    }
     for words in ["chat --seconds 1 --warmup 0", "chat --seconds 1 --warmup 0 --rate 200 --tls starttls"] {
         let (figure, notes) = load(&hearth, words);
         assert!(figure("messages per second") > 50.0, "{words}");

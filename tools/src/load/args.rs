@@ -133,6 +133,10 @@ pub struct Args {
     #[argh(option, default = "100")]
     pub body: usize,
 
+    /// chat: each session enables stream management (XEP-0198) and asks for an acknowledgement with every message
+    #[argh(switch)]
+    pub sm: bool,
+
     /// loopback source addresses to connect from, default 16; 0: the system's choice
     #[argh(option, default = "16")]
     pub sources: u8,
@@ -183,6 +187,9 @@ impl Args {
         if self.scenario == Scenario::Idle && self.from >= online {
             return usage(format!("--from {} must be below --to {online}", self.from));
         }
+        if self.sm && self.scenario != Scenario::Chat {
+            return usage("--sm goes with chat only".into());
+        }
         let messages = u64::from(self.rate.unwrap_or(0)).saturating_mul(self.seconds + self.warmup);
         if messages > OPERATIONS_MAX || self.rate == Some(0) {
             return usage(format!("--rate must be positive and send at most {OPERATIONS_MAX} messages in all"));
@@ -214,6 +221,7 @@ mod tests {
         assert!(check(&["nap"]).is_err());
         assert!(check(&["idle", "--users", "900"]).is_err());
         assert!(check(&["login", "--users", "1"]).is_err());
+        assert!(check(&["login", "--sm"]).is_err());
         assert!(check(&["login", "--users", "4000000000"]).is_err());
         assert!(check(&["chat", "--rate", "2000000"]).is_err());
     }

@@ -10,6 +10,8 @@ pub(crate) enum Event {
     Ready { user: u32, took: Duration },
     /// A message of ours, with the number we gave it.
     Message { user: u32, number: u64, at: Instant },
+    /// The server has taken responsibility for a message that was due at `due` (XEP-0198 §4).
+    Acknowledged { due: Instant, at: Instant },
     /// Presence with a number of ours in its status, from `from`.
     Flip { user: u32, from: u32, number: u64, at: Instant },
     /// Any other presence: the roster's, or one's own reflected.

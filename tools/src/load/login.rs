@@ -3,7 +3,7 @@
 //! A pure machine: whole elements in, bytes and a [`Step`] out.
 //!
 //! ```text
-//! Features ──starttls──▶ Proceed ──▶ Features ──auth──▶ Challenge ──▶ Success ──▶ Features ──▶ Bind ─▶ (Session) ─▶ Ready
+//! Features ──starttls──▶ Proceed ──▶ Features ──auth──▶ Challenge ──▶ Success ──▶ Features ──▶ Bind ─▶ (Session) ─▶ (Enable) ─▶ Ready
 //!     └──────register──▶ Register ──▶ Ready
 //! ```
 
@@ -39,8 +39,9 @@ impl FromStr for Security {
 pub(crate) enum Purpose {
     /// XEP-0077 before authentication, then away.
     Register,
-    /// A session; `roster`: asks for the roster before it becomes available, as ordinary clients do.
-    Session { roster: bool },
+    /// A session; `roster`: asks for the roster before it becomes available, as ordinary clients do; `sm`: enables
+    /// stream management (XEP-0198 §3) before.
+    Session { roster: bool, sm: bool },
 }
 
 /// What all logins of a run have in common.
@@ -73,6 +74,7 @@ enum Stage {
     Success(Exchange),
     Bind,
     Session,
+    Enable,
     Register,
     Ready,
 }
@@ -104,6 +106,7 @@ impl Login {
             | Stage::Proceed
             | Stage::Bind
             | Stage::Session
+            | Stage::Enable
             | Stage::Register
             | Stage::Ready) => {
                 format!("{stage:?}")
@@ -131,7 +134,7 @@ impl Login {
         out: &mut Vec<u8>,
     ) -> Step {
         let name = element.name();
-        if matches!(name, b"failure" | b"stream:error") || element.attribute("type") == Some(b"error") {
+        if matches!(name, b"failure" | b"failed" | b"stream:error") || element.attribute("type") == Some(b"error") {
             return self.on_refusal(element);
         }
         match (std::mem::replace(&mut self.stage, Stage::Ready), name) {
@@ -160,14 +163,16 @@ impl Login {
                 );
                 self.go(Stage::Session)
             }
-            (Stage::Bind | Stage::Session, b"iq") => {
-                if terms.purpose == (Purpose::Session { roster: true }) {
-                    out.extend_from_slice(b"<iq type='get' id='");
-                    out.extend_from_slice(ROSTER_ID.as_bytes());
-                    out.extend_from_slice(b"'><query xmlns='jabber:iq:roster'/></iq>");
+            (Stage::Bind | Stage::Session, b"iq") => match terms.purpose {
+                Purpose::Session { sm: true, .. } => {
+                    out.extend_from_slice(b"<enable xmlns='urn:xmpp:sm:3'/>");
+                    self.go(Stage::Enable)
                 }
-                out.extend_from_slice(b"<presence/>");
-                Step::Ready
+                Purpose::Session { roster, sm: false } => become_available(roster, out),
+                Purpose::Register => Step::Ready,
+            },
+            (Stage::Enable, b"enabled") => {
+                become_available(matches!(terms.purpose, Purpose::Session { roster: true, .. }), out)
             }
             (Stage::Register, b"iq") => Step::Ready,
             (stage, _) => {
@@ -235,6 +240,17 @@ impl Login {
     }
 }
 
+/// The last step: what an ordinary client sends first.
+fn become_available(roster: bool, out: &mut Vec<u8>) -> Step {
+    if roster {
+        out.extend_from_slice(b"<iq type='get' id='");
+        out.extend_from_slice(ROSTER_ID.as_bytes());
+        out.extend_from_slice(b"'><query xmlns='jabber:iq:roster'/></iq>");
+    }
+    out.extend_from_slice(b"<presence/>");
+    Step::Ready
+}
+
 /// A `<session/>` feature without `<optional/>` in it (RFC 3921 §3; RFC 6121 made it optional).
 fn requires_session(features: Element<'_>) -> bool {
     let Some(session) = features.find("session") else {
@@ -263,7 +279,7 @@ mod tests {
 
     #[test]
     fn starttls_sasl_bind_session() {
-        let terms = terms(Security::StartTls, Purpose::Session { roster: true });
+        let terms = terms(Security::StartTls, Purpose::Session { roster: true, sm: true });
         let mut login = Login::new(4, false);
         let (next, sent) =
             step(&mut login, &terms, "<stream:features><starttls><required/></starttls></stream:features>");
@@ -279,6 +295,8 @@ mod tests {
         assert_eq!(step(&mut login, &terms, session).0, Step::Wait);
         assert!(step(&mut login, &terms, "<iq type='result'/>").1.contains("<session"));
         let (next, sent) = step(&mut login, &terms, "<iq type='result'/>");
+        assert_eq!((next, sent.as_str()), (Step::Wait, "<enable xmlns='urn:xmpp:sm:3'/>"));
+        let (next, sent) = step(&mut login, &terms, "<enabled xmlns='urn:xmpp:sm:3'/>");
         assert_eq!(next, Step::Ready);
         assert!(sent.contains("jabber:iq:roster") && sent.ends_with("<presence/>"));
         assert!(login.is_ready());
@@ -286,7 +304,7 @@ mod tests {
 
     #[test]
     fn what_the_server_lacks_is_said() {
-        let terms = terms(Security::StartTls, Purpose::Session { roster: false });
+        let terms = terms(Security::StartTls, Purpose::Session { roster: false, sm: false });
         assert!(matches!(step(&mut Login::new(1, false), &terms, SASL).0, Step::Failed(_)));
         let mut login = Login::new(1, true);
         let (next, _) = step(&mut login, &terms, "<stream:features><mechanism>X</mechanism></stream:features>");

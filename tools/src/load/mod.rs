@@ -3,7 +3,7 @@
 //! ```text
 //! scenario/*  what is done and measured      ── begin, send ──▶ net.rs    mio loop, all connections
 //!     ▲                                                          │ bytes
-//!     │ Event (event.rs)                     transport.rs socket, TLS   login.rs, scram.rs negotiation
+//!     │ Event (event.rs)                     transport.rs socket, TLS   login.rs, scram.rs negotiation, sm.rs
 //!     └────────────────────────────────────── scan.rs whole elements ◀─┘
 //! probe.rs   CPU and memory of the server's processes     report.rs   table, JSON, comparison
 //! ```
@@ -25,6 +25,7 @@ mod report;
 pub(crate) mod scan;
 mod scenario;
 pub(crate) mod scram;
+mod sm;
 mod timer;
 pub(crate) mod transport;
 

@@ -17,6 +17,7 @@ use super::limits::{LOGIN_TIMEOUT, POLL_EVENTS, READ_BYTES, SOURCES_MAX};
 use super::login::{Login, Purpose, Security, Step, Terms};
 use super::scan::Element;
 use super::scram::Authenticator;
+use super::sm::Acks;
 use super::timer::Timer;
 use super::transport::{Read, Transport, tls_config};
 use mio::{Events, Interest, Poll, Token};
@@ -35,6 +36,8 @@ struct Peer {
     transport: Transport,
     framing: Framing,
     login: Login,
+    /// Where stream management is on.
+    acks: Option<Acks>,
     begun: Instant,
     dirty: bool,
     /// We sent `</stream:stream>` or want no more of it.
@@ -149,6 +152,7 @@ impl Net {
             transport,
             framing: Framing::default(),
             login: Login::new(user, direct),
+            acks: None,
             begun,
             dirty: false,
             closing: false,
@@ -168,6 +172,18 @@ impl Net {
             if !std::mem::replace(&mut peer.dirty, true) {
                 self.dirty.push(user);
             }
+        }
+    }
+
+    /// As [`send`](Self::send), a message that should have left at `due`; its acknowledgement is asked for where
+    /// stream management is on.
+    pub(crate) fn send_message(&mut self, user: u32, due: Instant, write: impl FnOnce(&mut Vec<u8>)) {
+        self.send(user, write);
+        let index = self.index(user);
+        if let Some(peer) = self.peers.get_mut(index).and_then(Option::as_mut)
+            && let Some(acks) = &mut peer.acks
+        {
+            acks.sent_message(due, &mut peer.transport.out);
         }
     }
 
@@ -337,6 +353,20 @@ impl Peer {
         if stanza.name() == b"stream:error" {
             return Err(String::from_utf8_lossy(stanza.0).into_owned());
         }
+        if let Some(acks) = &mut self.acks {
+            match stanza.name() {
+                b"r" => {
+                    acks.answer(&mut self.transport.out);
+                    return Ok(());
+                }
+                b"a" => {
+                    let h = stanza.attribute("h").and_then(|h| std::str::from_utf8(h).ok()?.parse().ok());
+                    let h = h.ok_or("<a/> without h")?;
+                    return acks.acknowledged(h, |due| events.push(Event::Acknowledged { due, at }));
+                }
+                _ => acks.received(),
+            }
+        }
         if let Duty::Answer { id, to } = observe(self.user, stanza, at, events) {
             let out = &mut self.transport.out;
             out.extend_from_slice(b"<iq type='result' id='");
@@ -346,6 +376,9 @@ impl Peer {
                 out.extend_from_slice(&to);
             }
             out.extend_from_slice(b"'/>");
+            if let Some(acks) = &mut self.acks {
+                acks.sent(1);
+            }
         }
         Ok(())
     }
@@ -368,9 +401,16 @@ impl Peer {
                 Ok(Next::NewStream)
             }
             Step::Ready => {
-                if cx.terms.purpose == Purpose::Register {
-                    self.closing = true;
-                    self.transport.out.extend_from_slice(b"</stream:stream>");
+                match cx.terms.purpose {
+                    Purpose::Register => {
+                        self.closing = true;
+                        self.transport.out.extend_from_slice(b"</stream:stream>");
+                    }
+                    Purpose::Session { sm: false, .. } => {}
+                    Purpose::Session { roster, sm: true } => {
+                        let acks = self.acks.insert(Acks::default());
+                        acks.sent(1 + u32::from(roster));
+                    }
                 }
                 events.push(Event::Ready { user: self.user, took: self.begun.elapsed() });
                 Ok(Next::GoOn)

@@ -62,6 +62,17 @@ impl Processes {
     }
 }
 
+impl Processes {
+    /// Bytes that each process has had written to disks, in the order of the list.
+    pub(crate) fn written(&self) -> Result<Vec<f64>, LoadError> {
+        let one = |process: &Process| {
+            let text = read(process.pid, "io", "reading what it wrote")?;
+            written_bytes(&text).ok_or_else(|| malformed(process.pid, "reading what it wrote"))
+        };
+        self.0.iter().map(one).collect()
+    }
+}
+
 impl Cpu {
     /// CPU seconds of each process since `before`.
     pub(crate) fn since(&self, before: &Self) -> Vec<f64> {
@@ -92,6 +103,10 @@ fn pss_bytes(rollup: &str) -> Option<f64> {
     Some(kib * 1024.0)
 }
 
+fn written_bytes(io: &str) -> Option<f64> {
+    io.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
+}
+
 /// CPU seconds of the load program itself: near the time that passed, it was the bottleneck.
 pub(crate) fn own_cpu() -> Result<f64, LoadError> {
     let text = fs::read_to_string("/proc/self/stat").map_err(LoadError::io("reading own CPU time"))?;
@@ -115,9 +130,11 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 1 0 100";
         assert_eq!(cpu_seconds(stat), Some(3.0));
         assert_eq!(pss_bytes("55 ---p [rollup]\nRss:  8 kB\nPss:     4 kB\nPss_Anon: 2 kB\n"), Some(4096.0));
+        assert_eq!(written_bytes("wchar: 7\nwrite_bytes: 4096\ncancelled_write_bytes: 3\n"), Some(4096.0));
         let own: Processes = format!("me={}", std::process::id()).parse().unwrap();
         assert!(own.cpu().unwrap().seconds[0] >= 0.0);
         assert!(own.memory().unwrap().bytes[0] > 0.0);
+        assert!(own.written().unwrap()[0] >= 0.0);
     }
 
     #[test]

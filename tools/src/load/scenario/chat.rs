@@ -3,6 +3,8 @@
 //! *Closed loop*: each pair has one message under way; who gets it answers. *Open loop* (`--rate`): messages leave
 //! by the clock, evenly spaced over the pairs, and latency counts from the intended time, so that a stall
 //! shows in every message it delayed.
+//!
+//! With `--sm` the server takes responsibility for each message (XEP-0198): the time until it does is measured too.
 
 use super::{Run, body_of, progress, write_message};
 use crate::load::error::LoadError;
@@ -27,7 +29,8 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
         None => "closed loop".to_owned(),
         Some(rate) => format!("{rate} messages/s"),
     };
-    run.report.title = format!("{}, {} users, {load}", run.report.title, pairs * 2);
+    let sm = if run.args.sm { ", 0198" } else { "" };
+    run.report.title = format!("{}{sm}, {} users, {load}", run.report.title, pairs * 2);
     match run.args.rate {
         None => closed_loop(run, pairs, &mut sender)?,
         Some(rate) => open_loop(run, pairs, rate, &mut sender)?,
@@ -42,10 +45,10 @@ struct Sender {
 }
 
 impl Sender {
-    /// `second`: the pair's other user writes to the first.
-    fn send(&self, run: &mut Run<'_>, pair: u32, second: bool, number: u64) {
+    /// `second`: the pair's other user writes to the first. It should have left at `due`.
+    fn send(&self, run: &mut Run<'_>, pair: u32, second: bool, number: u64, due: Instant) {
         let (from, to) = (self.first + pair * 2 + u32::from(second), self.first + pair * 2 + u32::from(!second));
-        run.net.send(from, |out| write_message(out, to, &self.domain, number, &self.body));
+        run.net.send_message(from, due, |out| write_message(out, to, &self.domain, number, &self.body));
     }
 }
 
@@ -60,6 +63,7 @@ struct ClosedLoop {
     pairs: Vec<Pair>,
     delivered: u64,
     latency: Histogram,
+    acknowledged: Histogram,
     strays: u64,
     refused: u64,
 }
@@ -72,6 +76,10 @@ impl ClosedLoop {
                 Event::Message { user, number, at } => (user, number, at),
                 Event::Refused { .. } => {
                     self.refused += 1;
+                    continue;
+                }
+                Event::Acknowledged { due, at } => {
+                    self.acknowledged.record(at.saturating_duration_since(due));
                     continue;
                 }
                 _ => continue,
@@ -89,8 +97,8 @@ impl ClosedLoop {
                 pair.number += 1;
                 pair.sent = Instant::now();
                 let second = (user - sender.first) % 2 == 1;
-                let number = pair.number;
-                sender.send(run, index, second, number);
+                let (number, sent) = (pair.number, pair.sent);
+                sender.send(run, index, second, number, sent);
             }
         }
     }
@@ -102,11 +110,12 @@ fn closed_loop(run: &mut Run<'_>, pairs: u32, sender: &mut Sender) -> Result<(),
         pairs: (0..pairs).map(begin).collect(),
         delivered: 0,
         latency: Histogram::default(),
+        acknowledged: Histogram::default(),
         strays: 0,
         refused: 0,
     };
     for pair in 0..pairs {
-        sender.send(run, pair, false, u64::from(pair) << COUNT_BITS);
+        sender.send(run, pair, false, u64::from(pair) << COUNT_BITS, Instant::now());
     }
     let bar = progress("chatting", run.args.warmup + run.args.seconds);
     let started = Instant::now();
@@ -118,7 +127,7 @@ fn closed_loop(run: &mut Run<'_>, pairs: u32, sender: &mut Sender) -> Result<(),
     }
     let meter = run.meter()?;
     let before = std::mem::take(&mut state.delivered);
-    state.latency = Histogram::default();
+    (state.latency, state.acknowledged) = Default::default();
     let end = meter.since + Duration::from_secs(run.args.seconds);
     while Instant::now() < end {
         run.turn_awaiting("chatting")?;
@@ -127,8 +136,12 @@ fn closed_loop(run: &mut Run<'_>, pairs: u32, sender: &mut Sender) -> Result<(),
     }
     let (delivered, elapsed) = (state.delivered, meter.since.elapsed());
     run.report_cpu("CPU per 100,000 messages", &meter, delivered, 1e5)?;
+    run.report_written("bytes written per message", &meter, delivered)?;
     run.report.add("messages per second", delivered as f64 / elapsed.as_secs_f64(), "/s");
     run.report.add_latency("latency", &state.latency);
+    if run.args.sm {
+        run.report.add_latency("acknowledgement", &state.acknowledged);
+    }
 
     let drained = Instant::now() + DRAIN;
     while state.pairs.iter().any(|pair| !pair.arrived) && Instant::now() < drained {
@@ -146,19 +159,20 @@ fn open_loop(run: &mut Run<'_>, pairs: u32, rate: u32, sender: &mut Sender) -> R
     let warm = u64::from(rate) * run.args.warmup;
     let mut arrived = vec![false; usize::try_from(total).unwrap_or(usize::MAX)];
     let (mut delivered, mut measured, mut strays, mut refused) = (0, 0, 0, 0);
-    let mut latency = Histogram::default();
+    let (mut latency, mut acknowledged) = (Histogram::default(), Histogram::default());
+    let mut unacknowledged = if run.args.sm { total } else { 0 };
     let bar = progress("chatting", total);
     let started = Instant::now();
     let due = |number: u64| started + Duration::from_secs_f64(number as f64 / f64::from(rate));
     let (mut next, mut meter) = (0, None);
     let end = due(total);
-    while delivered < total && Instant::now() < end + DRAIN {
+    while (delivered < total || unacknowledged > 0) && Instant::now() < end + DRAIN {
         while next < total && due(next) <= Instant::now() {
             if next == warm {
                 meter = Some(run.meter()?);
             }
             let pair = u32::try_from(next % u64::from(pairs)).unwrap_or(0);
-            sender.send(run, pair, (next / u64::from(pairs)) % 2 == 1, next);
+            sender.send(run, pair, (next / u64::from(pairs)) % 2 == 1, next, due(next));
             next += 1;
         }
         run.turn(if next < total { due(next) } else { end + DRAIN }, "chatting")?;
@@ -176,6 +190,12 @@ fn open_loop(run: &mut Run<'_>, pairs: u32, rate: u32, sender: &mut Sender) -> R
                         latency.record(at.saturating_duration_since(due(number)));
                     }
                 }
+                Event::Acknowledged { due: intended, at } => {
+                    unacknowledged = unacknowledged.saturating_sub(1);
+                    if intended >= due(warm) {
+                        acknowledged.record(at.saturating_duration_since(intended));
+                    }
+                }
                 Event::Refused { .. } => refused += 1,
                 _ => {}
             }
@@ -185,9 +205,16 @@ fn open_loop(run: &mut Run<'_>, pairs: u32, rate: u32, sender: &mut Sender) -> R
     bar.finish_and_clear();
     if let Some(meter) = meter {
         run.report_cpu("CPU per 100,000 messages", &meter, measured, 1e5)?;
+        run.report_written("bytes written per message", &meter, measured)?;
         run.report.add("messages per second", measured as f64 / meter.since.elapsed().as_secs_f64(), "/s");
     }
     run.report.add_latency("latency", &latency);
+    if run.args.sm {
+        run.report.add_latency("acknowledgement", &acknowledged);
+        if unacknowledged > 0 {
+            run.report.notes.push(format!("{unacknowledged} messages were never acknowledged"));
+        }
+    }
     complain(run, delivered, total - delivered, strays, refused);
     Ok(())
 }

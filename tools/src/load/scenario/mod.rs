@@ -76,6 +76,7 @@ struct Logins {
 /// Costs are counted from here.
 struct Meter {
     cpu: Cpu,
+    written: Vec<f64>,
     own: f64,
     since: Instant,
 }
@@ -92,7 +93,7 @@ impl<'a> Run<'a> {
                 domain: args.domain.clone(),
                 password: args.password.clone(),
                 tls: args.tls,
-                purpose: if register { Purpose::Register } else { Purpose::Session { roster } },
+                purpose: if register { Purpose::Register } else { Purpose::Session { roster, sm: args.sm } },
             },
         };
         let auth = Authenticator::new(args.mechanism, &args.password, args.keys.as_deref())?;
@@ -223,7 +224,8 @@ impl<'a> Run<'a> {
     }
 
     fn meter(&self) -> Result<Meter, LoadError> {
-        Ok(Meter { cpu: self.args.pids.cpu()?, own: own_cpu()?, since: Instant::now() })
+        let written = self.args.pids.written()?;
+        Ok(Meter { cpu: self.args.pids.cpu()?, written, own: own_cpu()?, since: Instant::now() })
     }
 
     /// Reports what the server spent since `meter`, for each `per` of `count` units of work.
@@ -235,6 +237,15 @@ impl<'a> Run<'a> {
         }
         let own = (own_cpu()? - meter.own) / meter.since.elapsed().as_secs_f64();
         self.report.add_detail("load program busy", own * 100.0, "%");
+        Ok(())
+    }
+
+    /// Reports what the server had written to disk since `meter`, for each of `count` units of work.
+    fn report_written(&mut self, name: &str, meter: &Meter, count: u64) -> Result<(), LoadError> {
+        let written: f64 = self.args.pids.written()?.iter().zip(&meter.written).map(|(now, then)| now - then).sum();
+        if count > 0 && !meter.written.is_empty() {
+            self.report.add(name, written / count as f64, "B");
+        }
         Ok(())
     }
 
