@@ -19,6 +19,7 @@ use crate::shared::{Random, Shared};
 use crate::slab::Slab;
 use crate::stream::{Input, Now};
 use crate::wheel::tick_of;
+use hearth_link::Pace;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{Drained, ToCore};
 use mio::net::{TcpListener, TcpStream};
@@ -123,12 +124,16 @@ impl EventLoop {
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         self.read_clock();
+        let mut pace = Pace::new();
         loop {
+            pace.wait();
             match self.poll.poll(&mut events, self.patience()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 done => done?,
             }
             self.read_clock();
+            pace.begin();
+            pace.did(events.iter().count());
             if self.turn(&events) {
                 return Ok(());
             }
@@ -323,7 +328,7 @@ impl EventLoop {
             let shard = ShardIndex::try_from(shard).unwrap_or(ShardIndex::MAX);
             let now = self.cx.now.mono_ms;
             let Some(link) = self.cx.link(shard) else { continue };
-            match link.flush(now) {
+            match link.flush(now, self.poll.registry()) {
                 Ok(true) => {
                     for place in std::mem::take(&mut link.waiting) {
                         self.with(place, Client::on_link_room);

@@ -8,12 +8,12 @@ use crate::limits::{
     HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
     LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN,
 };
-use hearth_link::Socket;
+use hearth_link::{Socket, Watch};
 use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{self, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
 use hearth_wire::to_edge::Welcome;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 use std::fmt;
 use std::io;
 
@@ -54,7 +54,7 @@ impl fmt::Display for LinkError {
 /// See the module.
 pub(crate) struct Link {
     shard: ShardIndex,
-    socket: Option<Socket>,
+    socket: Option<(Socket, Watch)>,
     /// `Welcome` came.
     up: bool,
     /// What is spoken then.
@@ -156,8 +156,8 @@ impl Link {
             return Ok(());
         }
         let mut socket = dialer.dial().map_err(LinkError::Io)?;
-        registry.register(socket.source(), token, Interest::READABLE | Interest::WRITABLE).map_err(LinkError::Io)?;
-        self.socket = Some(socket);
+        let watch = Watch::begin(&mut socket, registry, token).map_err(LinkError::Io)?;
+        self.socket = Some((socket, watch));
         (self.last_sent_ms, self.last_received_ms) = (now_ms, now_ms);
         self.granted_bytes = LINK_WINDOW_BYTES;
         self.out.extend_from_slice(&PREAMBLE_MAGIC);
@@ -208,7 +208,7 @@ impl Link {
     /// Reads what has come, as far as one turn allows; true if more may wait. The frames are taken
     /// with [`Link::take_input`].
     pub(crate) fn read(&mut self, scratch: &mut [u8], now_ms: u64) -> Result<bool, LinkError> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let Some((socket, _)) = &mut self.socket else { return Ok(false) };
         let mut total = 0usize;
         while total < LINK_READ_BYTES_PER_TURN {
             match socket.read(scratch) {
@@ -249,15 +249,19 @@ impl Link {
     }
 
     /// Sends what waits. True if clients that wait for room may try again.
-    pub(crate) fn flush(&mut self, now_ms: u64) -> Result<bool, LinkError> {
+    pub(crate) fn flush(&mut self, now_ms: u64, registry: &Registry) -> Result<bool, LinkError> {
         let was_full = self.is_full();
-        self.write(now_ms)?;
+        let blocked = self.write(now_ms)?;
+        if let Some((socket, watch)) = &mut self.socket {
+            watch.follow(blocked, socket, registry).map_err(LinkError::Io)?;
+        }
         self.freed |= was_full && !self.is_full();
         Ok(std::mem::take(&mut self.freed))
     }
 
-    fn write(&mut self, now_ms: u64) -> Result<(), LinkError> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+    /// True if some of it waits for room.
+    fn write(&mut self, now_ms: u64) -> Result<bool, LinkError> {
+        let Some((socket, _)) = &mut self.socket else { return Ok(false) };
         while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
             match socket.write(rest) {
                 Ok(0) => return Err(LinkError::Closed),
@@ -268,22 +272,22 @@ impl Link {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // A TCP connection that is not made yet says either.
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(e) => return Err(LinkError::Io(e)),
             }
         }
-        match socket.flush() {
-            Ok(()) => {}
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        let blocked = match socket.flush() {
+            Ok(()) => false,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => true,
             Err(e) => return Err(LinkError::Io(e)),
-        }
+        };
         self.out.clear();
         self.out_at = 0;
         if self.out.capacity() > LINK_OUTPUT_HIGH_BYTES {
             self.out = Vec::new();
         }
-        Ok(())
+        Ok(blocked)
     }
 
     /// Once in a while: heartbeat and silence.

@@ -10,6 +10,8 @@
 //!  bundle.rs  name, its key, the core's key            key.rs   its own key, made at first use
 //!  tls.rs     client_config: pins the core's key  ══▶  tls.rs   server_config: asks a Keyring for the name
 //!  socket.rs  Unix, plain TCP (loopback), TLS          socket.rs
+//!  watch.rs   what its readiness is polled for         watch.rs
+//!  pace.rs    how often the loop around it turns       pace.rs
 //! ```
 //!
 //! ```
@@ -22,12 +24,16 @@
 
 mod bundle;
 mod key;
+mod pace;
 mod socket;
 pub mod tls;
+mod watch;
 
 pub use bundle::Bundle;
 pub use key::{KeyError, PrivateKey, PublicKey, write_secret};
+pub use pace::Pace;
 pub use socket::{Socket, TlsSocket};
+pub use watch::Watch;
 
 /// Longest name of an edge, bytes.
 pub const EDGE_NAME_BYTES_MAX: usize = 64;

@@ -47,7 +47,10 @@ pub const AGAIN_SEGMENTS_MAX: usize = 1_024;
 pub const GATHER_MS: u64 = 2;
 
 /// Appends expected within [`GATHER_MS`] that make waiting worth it. Below, each is synced at once.
-pub const GATHER_RECORDS_MIN: u32 = 16;
+pub const GATHER_RECORDS_MIN: f64 = 1.5;
+
+/// Milliseconds over which appends are counted to know what to expect.
+pub const GATHER_COUNTED_MS: u64 = 16;
 
 /// Stanza bytes in one answer to `ReadLog`, unless the first record alone is longer. The rest is
 /// asked for with the next page. Below what a session may have unread, so that a page never

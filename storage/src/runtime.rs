@@ -382,14 +382,6 @@ impl Inbox {
         }
     }
 
-    /// The same, waiting for more until `deadline`.
-    fn gather_until(&mut self, turn: &Turn, deadline: Instant) {
-        while self.waiting.len() < turn.questions_max && !self.stopping {
-            let Ok(work) = self.receiver.recv_deadline(deadline) else { break };
-            self.keep(work);
-        }
-    }
-
     /// Moves one turn's worth into `batch`, up to the first barrier; bytes they held.
     fn take(&mut self, turn: &Turn, batch: &mut Vec<(ShardIndex, Question)>) -> usize {
         let mut bytes: usize = 0;
@@ -524,10 +516,11 @@ fn log_loop<D: Fn(ShardIndex, Vec<Answered>)>(
     let (mut batch, mut appends, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let mut pace = Pace::new(Instant::now());
     while inbox.wait() {
-        inbox.gather(&turn);
-        if let Some(deadline) = pace.wait_until(Instant::now()) {
-            inbox.gather_until(&turn, deadline);
+        if let Some(rest) = pace.rest(Instant::now()) {
+            // Asleep rather than at the channel: there each that comes would wake this thread.
+            std::thread::sleep(rest);
         }
+        inbox.gather(&turn);
         let bytes = inbox.take(&turn, &mut batch);
         for (shard, Question { id, slot, epoch, ask }) in batch.drain(..) {
             let (record, again) = match ask {
@@ -588,28 +581,30 @@ fn watch_loop(storage: &Storage, monitor: &Monitor, stop: &Receiver<()>) {
 /// Decides whether the next sync is worth waiting for company.
 struct Pace {
     since: Instant,
-    /// Appends per [`limits::GATHER_MS`], smoothed, in sixteenths.
-    expected: u32,
+    count: usize,
+    busy: bool,
 }
 
 impl Pace {
     fn new(now: Instant) -> Pace {
-        Pace { since: now, expected: 0 }
+        Pace { since: now, count: 0, busy: false }
     }
 
-    fn wait_until(&self, now: Instant) -> Option<Instant> {
-        let busy = self.expected >= limits::GATHER_RECORDS_MIN.saturating_mul(16);
-        if busy { now.checked_add(Duration::from_millis(limits::GATHER_MS)) } else { None }
+    /// How long more appends are let come.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        let silence = Duration::from_millis(limits::GATHER_COUNTED_MS.saturating_mul(2));
+        let busy = self.busy && now.duration_since(self.since) < silence;
+        busy.then_some(Duration::from_millis(limits::GATHER_MS))
     }
 
     fn took(&mut self, count: usize, now: Instant) {
-        let elapsed_us = u32::try_from(now.duration_since(self.since).as_micros()).unwrap_or(u32::MAX).max(1);
-        let window_us = limits::GATHER_MS.saturating_mul(1_000);
-        let count = u64::try_from(count).unwrap_or(u64::MAX);
-        let seen = count.saturating_mul(window_us).saturating_mul(16) / u64::from(elapsed_us);
-        let seen = u32::try_from(seen).unwrap_or(u32::MAX);
-        self.expected = (self.expected / 4).saturating_mul(3).saturating_add(seen / 4);
-        self.since = now;
+        self.count = self.count.saturating_add(count);
+        let counted = now.duration_since(self.since);
+        if counted >= Duration::from_millis(limits::GATHER_COUNTED_MS) {
+            let windows = counted.as_secs_f64() * 1000.0 / limits::GATHER_MS as f64;
+            let busy = self.count as f64 >= windows * limits::GATHER_RECORDS_MIN;
+            (self.busy, self.since, self.count) = (busy, now, 0);
+        }
     }
 }
 
@@ -621,15 +616,19 @@ mod tests {
     fn syncs_wait_for_company_only_under_load() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
+        let wait = Some(Duration::from_millis(limits::GATHER_MS));
         let mut pace = Pace::new(start);
-        assert_eq!(pace.wait_until(start), None);
-        // Ten a millisecond, seen a few times: twenty would come while waiting.
-        (1..20).for_each(|turn| pace.took(10, at(turn)));
-        assert_eq!(pace.wait_until(at(20)), Some(at(20 + limits::GATHER_MS)));
-        // One a millisecond is not worth it, nor is a burst after silence.
-        (20..60).for_each(|turn| pace.took(1, at(turn)));
-        assert_eq!(pace.wait_until(at(60)), None);
-        pace.took(1_000, at(10_000));
-        assert_eq!(pace.wait_until(at(10_000)), None);
+        assert_eq!(pace.rest(start), None);
+        // One a millisecond: two would come while waiting.
+        (1..20).for_each(|turn| pace.took(1, at(turn)));
+        assert_eq!(pace.rest(at(20)), wait);
+        // One in two milliseconds is not worth it, nor is a burst after silence.
+        (10..30).for_each(|turn| pace.took(1, at(2 * turn)));
+        assert_eq!(pace.rest(at(60)), None);
+        (60..80).for_each(|turn| pace.took(9, at(turn)));
+        assert_eq!(pace.rest(at(80)), wait);
+        assert_eq!(pace.rest(at(10_000)), None);
+        pace.took(100, at(10_000));
+        assert_eq!(pace.rest(at(10_000)), None);
     }
 }

@@ -1,8 +1,9 @@
 //! The socket under a link: frames out of what was read, one write per turn.
 
-use hearth_link::Socket;
+use hearth_link::{Socket, Watch};
 use hearth_wire::codec::{self, WireError};
 use hearth_wire::to_core::ToCore;
+use mio::Registry;
 use std::io;
 
 /// Why a link's connection is over.
@@ -34,7 +35,8 @@ const READ_CHUNK: usize = 64 * 1024;
 
 /// Buffers of one link.
 pub(crate) struct LinkIo {
-    pub(crate) socket: Socket,
+    socket: Socket,
+    watch: Watch,
     input: Vec<u8>,
     output: Vec<u8>,
     written: usize,
@@ -49,9 +51,10 @@ pub(crate) struct LinkIo {
 }
 
 impl LinkIo {
-    pub(crate) fn new(socket: Socket, now_ms: u64) -> LinkIo {
+    pub(crate) fn new(socket: Socket, watch: Watch, now_ms: u64) -> LinkIo {
         LinkIo {
             socket,
+            watch,
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -123,8 +126,19 @@ impl LinkIo {
         }
     }
 
-    /// Writes as much as the socket takes.
-    pub(crate) fn write(&mut self, now_ms: u64) -> Result<(), LinkLost> {
+    /// Writes as much as the socket takes; what is left goes when `registry` tells of room.
+    pub(crate) fn write(&mut self, now_ms: u64, registry: &Registry) -> Result<(), LinkLost> {
+        self.write_out(now_ms)?;
+        self.watch.follow(self.blocked, &mut self.socket, registry).map_err(LinkLost::Io)
+    }
+
+    /// Nothing of it is heard any more.
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        // Fails only for a socket that is not registered.
+        let _ = registry.deregister(self.socket.source());
+    }
+
+    fn write_out(&mut self, now_ms: u64) -> Result<(), LinkLost> {
         while !self.blocked && self.written < self.output.len() {
             match self.socket.write(self.output.get(self.written..).unwrap_or_default()) {
                 Ok(0) => return Err(LinkLost::Closed),

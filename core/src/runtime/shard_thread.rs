@@ -12,10 +12,11 @@ use crate::link::LinkId;
 use crate::outputs::Outputs;
 use crate::shard::{Input, Shard};
 use crossbeam_channel::Sender;
+use hearth_link::{Pace, Socket, Watch};
 use hearth_storage::StorageHandle;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_edge::{Heartbeat, ToEdge};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Poll, Token};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ impl ShardThread {
     /// Runs until told to stop.
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(256);
+        let mut pace = Pace::new();
         loop {
+            pace.wait();
             let timeout = self.timeout();
             match self.poll.poll(&mut events, Some(timeout)) {
                 Ok(()) => {}
@@ -72,8 +75,8 @@ impl ShardThread {
             if let Some(health) = self.storage.health(&mut self.health_seen) {
                 self.shard.handle(Input::Storage(health), now, &mut self.out);
             }
-            self.take_mail(now);
-            self.read_links(now);
+            pace.begin();
+            pace.did(self.take_mail(now).saturating_add(self.read_links(now)));
             self.shard.handle(Input::EndOfTurn, now, &mut self.out);
             self.perform(now);
             if let Some(done) = self.drained.take_if(|_| drain::is_done(&self.shard)) {
@@ -96,12 +99,13 @@ impl ShardThread {
         Duration::from_millis(wake_ms.min(limits::HEARTBEAT_MS / 2))
     }
 
-    fn take_mail(&mut self, now: Now) {
+    /// How much there was.
+    fn take_mail(&mut self, now: Now) -> usize {
         self.inbox.about_to_drain();
-        for _ in 0..MAIL_PER_TURN {
-            let Ok(mail) = self.inbox.receiver.try_recv() else { return };
+        for taken in 0..MAIL_PER_TURN {
+            let Ok(mail) = self.inbox.receiver.try_recv() else { return taken };
             match mail {
-                Mail::Link { socket, edge } => self.add_link(LinkIo::new(socket, now.mono_ms), edge, now),
+                Mail::Link { socket, edge } => self.add_link(socket, edge, now),
                 Mail::Peer { from, messages } => {
                     for message in messages {
                         self.shard.handle(Input::Peer { from, message }, now, &mut self.out);
@@ -136,6 +140,7 @@ impl ShardThread {
                 }
             }
         }
+        MAIL_PER_TURN
     }
 
     /// A number for a command under way.
@@ -146,7 +151,7 @@ impl ShardThread {
         id
     }
 
-    fn add_link(&mut self, mut link: LinkIo, edge: Option<String>, now: Now) {
+    fn add_link(&mut self, mut socket: Socket, edge: Option<String>, now: Now) {
         if self.links.len() >= limits::LINKS_MAX {
             return tracing::warn!(event = "link_refused", shard = self.index, reason = "too many links");
         }
@@ -156,25 +161,27 @@ impl ShardThread {
             id = LinkId(id.0.wrapping_add(1));
         }
         self.next_link = id.0.wrapping_add(1);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(link.socket.source(), token_of(id), interest) {
-            return tracing::warn!(event = "link_refused", shard = self.index, cause = %error);
-        }
-        self.links.insert(id, link);
+        let watch = match Watch::begin(&mut socket, self.poll.registry(), token_of(id)) {
+            Ok(watch) => watch,
+            Err(error) => return tracing::warn!(event = "link_refused", shard = self.index, cause = %error),
+        };
+        self.links.insert(id, LinkIo::new(socket, watch, now.mono_ms));
         self.shard.handle(Input::LinkUp(id), now, &mut self.out);
         if let Some(edge) = edge {
             self.shard.handle(Input::LinkKey { link: id, edge: edge.into() }, now, &mut self.out);
         }
     }
 
-    fn read_links(&mut self, now: Now) {
-        let mut lost = Vec::new();
+    /// How many frames there were.
+    fn read_links(&mut self, now: Now) -> usize {
+        let (mut lost, mut frames) = (Vec::new(), 0usize);
         for (id, link) in &mut self.links {
             if !link.readable {
                 continue;
             }
             let (shard, out) = (&mut self.shard, &mut self.out);
             let read = link.read(now.mono_ms, |frame, bytes| {
+                frames = frames.saturating_add(1);
                 shard.handle(Input::Frame { link: *id, frame, bytes }, now, out);
             });
             if let Err(cause) = read {
@@ -184,12 +191,12 @@ impl ShardThread {
         for (id, cause) in lost {
             self.lose(id, &cause, now);
         }
+        frames
     }
 
     fn lose(&mut self, id: LinkId, cause: &LinkLost, now: Now) {
         if let Some(mut link) = self.links.remove(&id) {
-            // Deregistering fails only for a socket that is not registered.
-            let _ = self.poll.registry().deregister(link.socket.source());
+            link.deregister(self.poll.registry());
             tracing::info!(event = "link_lost", shard = self.index, link = id.0, cause = %cause);
             self.shard.handle(Input::LinkDown(id), now, &mut self.out);
         }
@@ -252,7 +259,7 @@ impl ShardThread {
                 link.push(&mut heartbeat);
             }
             let dead = !link.readable && now.mono_ms.saturating_sub(link.last_received_ms) >= limits::LINK_DEAD_MS;
-            if let Err(cause) = link.write(now.mono_ms) {
+            if let Err(cause) = link.write(now.mono_ms, self.poll.registry()) {
                 lost.push((*id, cause));
             } else if dead {
                 lost.push((*id, LinkLost::Silent));
