@@ -3,17 +3,18 @@
 
 use crate::account::{AccountKey, Inflight};
 use crate::cx::Cx;
+use crate::fate;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
 use crate::records;
 use crate::session::{Entry, Held, KeptOverlay, Session, SessionKey};
 use hearth_storage::LogId;
+use hearth_wire::StreamCondition;
 use hearth_wire::stanza::{Overlay, SharedStanza};
 use hearth_wire::to_edge::{
     Close, Deliver, DeliverLogged, MULTICAST_TARGETS_MAX, Multicast, MulticastLogged, Settled, Target, ToEdge,
 };
-use hearth_wire::{StanzaCondition, StreamCondition};
 
 impl Cx<'_> {
     /// Sends one stanza to one session: at once within its credit, else held back in order.
@@ -161,11 +162,11 @@ impl Cx<'_> {
         if session.outbound.detached || (away && (full || waits)) {
             session.outbound.log_waits |= held.log.is_some();
             let account = session.account;
-            self.give_back(account, &held);
             if held.log.is_none() {
                 // Who comes back must not believe to have had all.
                 self.close_later(key, StreamCondition::ResourceConstraint, "more came than is held while it was away");
             }
+            fate::meet(self, account, held);
             return;
         }
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
@@ -175,17 +176,6 @@ impl Cx<'_> {
             self.detach(key, held_bytes);
         } else {
             self.wait_for_link(key, bytes);
-        }
-    }
-
-    /// What a session will not get: a message is the account's again, who asks gets an answer.
-    fn give_back(&mut self, account: AccountKey, held: &Held) {
-        match held.log {
-            Some(id) => self.inflight_done(account, id, false),
-            None if held.stanza.view().is_request() => {
-                self.refuse(&held.stanza, None, StanzaCondition::ServiceUnavailable);
-            }
-            None => {}
         }
     }
 
@@ -309,26 +299,25 @@ impl Cx<'_> {
             account.sessions.shrink_to_fit();
         }
         let account = session.account;
-        let logged = session.outbound.entries.iter().filter_map(Entry::log);
-        for id in logged.chain(session.outbound.held.iter().filter_map(|held| held.log)).collect::<Vec<_>>() {
-            self.inflight_done(account, id, false);
-        }
         self.event(Event::SessionEnded { jid: session.jid.as_str().to_owned(), reason });
-        let kept = session.outbound.entries.into_iter().filter_map(|entry| match entry {
-            Entry::Kept(held) => Some(held),
-            Entry::Logged(_) | Entry::Gone => None,
-        });
-        for held in kept.chain(session.outbound.held).filter(|held| held.log.is_none()) {
-            self.give_back(account, &held);
+        for entry in session.outbound.entries {
+            match entry {
+                Entry::Kept(held) => fate::meet(self, account, held),
+                Entry::Logged(id) => fate::give_back(self, account, id, false),
+                Entry::Gone => {}
+            }
+        }
+        for held in session.outbound.held {
+            fate::meet(self, account, held);
         }
         // What only this session was sent need not wait for a login where another one is there.
-        let other = self.account(account).filter(|account| account.undelivered() > 0).and_then(|account| {
-            account.sessions.iter().copied().find(|key| self.session(*key).is_some_and(Session::receives_bare))
-        });
-        if let Some(other) = other {
+        if self.account(account).is_some_and(|account| account.undelivered() > 0)
+            && let Some(other) = fate::another(self, account)
+        {
             crate::offline::on_available(self, other);
         }
         // What was being read for this session stands in the way of what follows.
+        crate::offline::read_no_more(self, account, key);
         crate::message::advance(self, account);
     }
 

@@ -104,6 +104,7 @@ fn recipients(cx: &Cx<'_>, account: AccountKey, message: &Stanza<'_>) -> Vec<Ses
     let to = message.to.unwrap_or_default();
     if !is_bare(message)
         && let Some(session) = cx.session_of(account, to)
+        && !cx.session(session).is_some_and(|session| session.outbound.detached)
     {
         return vec![session];
     }

@@ -23,13 +23,8 @@ pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     if is_away(cx, session) {
         return;
     }
-    // Reads of sessions that are gone stand in nobody's way.
-    let live = cx.account(account).map(|account| account.sessions.clone()).unwrap_or_default();
-    let Some(state) = cx.account_mut(account) else { return };
-    state.log.pending.retain(|pending| match pending {
-        Pending::Read { to: (session, _), asked, .. } => *asked || live.contains(session),
-        Pending::Append { .. } | Pending::Stanza { .. } => true,
-    });
+    // It reads from the beginning: what else was to be read for it is part of that.
+    read_no_more(cx, account, session);
     let Some(state) = cx.account_mut(account) else { return };
     let Some(after) = state.log.marks.undelivered.first().map(|first| LogId(first.0.saturating_sub(1))) else { return };
     let read = Pending::Read { to: (session, generation), after, asked: false };
@@ -37,6 +32,15 @@ pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     let at = state.log.pending.iter().take_while(|pending| matches!(pending, Pending::Read { .. })).count();
     state.log.pending.insert(at, read);
     message::advance(cx, account);
+}
+
+/// Nothing more is read for a session, but for what is asked for already.
+pub fn read_no_more(cx: &mut Cx<'_>, account: AccountKey, session: SessionKey) {
+    let Some(account) = cx.account_mut(account) else { return };
+    account.log.pending.retain(|pending| match pending {
+        Pending::Read { to: (other, _), asked, .. } => *asked || *other != session,
+        Pending::Append { .. } | Pending::Stanza { .. } => true,
+    });
 }
 
 /// A session that has no socket for now is read for when it has one.

@@ -118,7 +118,7 @@ impl Session {
 
     /// Gets messages sent to the bare JID (RFC 6121 §8.5.2.1.1).
     pub fn receives_bare(&self) -> bool {
-        self.receives_presence() && self.priority >= 0
+        self.receives_presence() && self.priority >= 0 && !self.outbound.detached
     }
 }
 

@@ -34,8 +34,8 @@ impl World {
             for account in shard.accounts.iter() {
                 let jid = account.jid.as_str();
                 check("work that waits", jid, account.queue.len(), limits.account_queue)?;
-                // A read for each session, and two of sessions that are gone: one under way, one behind it.
-                let in_order = limits.pending + account.sessions.len() + 2;
+                // A read for each session, and one under way of a session that is gone.
+                let in_order = limits.pending + account.sessions.len() + 1;
                 check("stanzas in order", jid, account.log.pending.len(), in_order)?;
                 if at_rest {
                     check("work that nobody does", jid, account.queue.len(), 0)?;
