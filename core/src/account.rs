@@ -12,7 +12,7 @@
 use crate::blocking::BlockList;
 use crate::contact::Contact;
 use crate::cx::Cx;
-use crate::message::NotLogged;
+use crate::message::Fenced;
 use crate::session::{Earlier, Origin, SessionKey};
 use hearth_storage::{
     Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoreError, StoredRequest,
@@ -77,7 +77,8 @@ pub struct AccountLog {
     pub marks: LogMarks,
     /// `marks` differ from what is stored.
     pub dirty: bool,
-    /// Delivered to sessions, not yet written to any, oldest first.
+    /// Delivered to sessions, not yet written to any, in the log's order: what another resource gave back comes to
+    /// a session behind what is younger.
     pub inflight: VecDeque<Inflight>,
     /// Those of the undelivered of which is not known whether somebody had them before the last core ended, in
     /// order. A session that is adopted has had those that its edge had.
@@ -104,7 +105,7 @@ pub enum Pending {
         stanza: SharedStanza,
         origin: Option<Origin>,
         received_ms: u64,
-        done: Option<Result<LogId, NotLogged>>,
+        done: Option<Result<LogId, Fenced>>,
     },
     /// The log is being read on from `after`, for an offline flush to a session. What follows waits until it
     /// is read to its end.
@@ -208,6 +209,16 @@ impl AccountLog {
             }
         }
         marks
+    }
+
+    /// A session is sent it.
+    pub fn sent(&mut self, id: LogId) {
+        // Mostly it is the youngest.
+        let at = self.inflight.iter().rposition(|entry| entry.id <= id).map_or(0, |at| at.saturating_add(1));
+        match at.checked_sub(1).and_then(|at| self.inflight.get_mut(at)).filter(|entry| entry.id == id) {
+            Some(entry) => entry.sessions = entry.sessions.saturating_add(1),
+            None => self.inflight.insert(at, Inflight { id, sessions: 1, written: false }),
+        }
     }
 
     /// Some session was sent it, and it is not settled who has it.
@@ -375,5 +386,28 @@ impl Account {
     /// Messages known to wait for a session.
     pub fn undelivered(&self) -> usize {
         self.log.marks.undelivered.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was written is remembered whatever older messages are still on their way, in whichever order they left.
+    #[test]
+    fn marks_tell_of_what_was_written_before_older_ones() {
+        let mut log = AccountLog::default();
+        log.undelivered(LogId(1));
+        for id in [LogId(5), LogId(1), LogId(2)] {
+            log.sent(id);
+        }
+        log.inflight_done(LogId(5), true);
+        let marks = log.marks_to_store();
+        assert_eq!((marks.low_water, marks.undelivered), (LogId(5), vec![LogId(1), LogId(2)]));
+        log.inflight_done(LogId(2), false);
+        log.inflight_done(LogId(1), true);
+        let marks = log.marks_to_store();
+        assert_eq!((marks.low_water, marks.undelivered), (LogId(5), vec![LogId(2)]));
+        assert!(log.inflight.is_empty());
     }
 }

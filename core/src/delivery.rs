@@ -1,7 +1,7 @@
 //! Sending to sessions: numbering, credit, holding back, multicast, and what becomes of entries
 //! when a session ends. Only an account's own shard calls this for the account's sessions.
 
-use crate::account::{AccountKey, Inflight};
+use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::fate;
 use crate::limits;
@@ -261,10 +261,7 @@ impl Cx<'_> {
     fn track_inflight(&mut self, key: SessionKey, id: LogId) {
         let Some(account) = self.session(key).map(|session| session.account) else { return };
         let Some(account) = self.account_mut(account) else { return };
-        match account.log.inflight.iter_mut().rev().find(|entry| entry.id == id) {
-            Some(entry) => entry.sessions = entry.sessions.saturating_add(1),
-            None => account.log.inflight.push_back(Inflight { id, sessions: 1, written: false }),
-        }
+        account.log.sent(id);
     }
 
     fn inflight_done(&mut self, account: AccountKey, id: LogId, written: bool) {

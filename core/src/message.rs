@@ -22,15 +22,19 @@ pub const LOG_OFF: Switch = Switch {
     help: "messages for available sessions are not stored first: they can be lost",
 };
 
-/// Why an append has no record.
+/// An append has no record: the account's slot is another shard's by now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotLogged {
-    /// Storage could not.
-    Failed,
-    /// The account's slot is another shard's by now.
-    Fenced,
+pub struct Fenced;
+
+/// What came of an append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Appended {
+    Done(LogId),
     /// It is there since it came first; nothing more is to be done.
     Already,
+    Fenced,
+    /// Storage could not.
+    Failed,
 }
 
 /// Whether this stanza is a message that goes to the log first.
@@ -150,40 +154,53 @@ fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option
 
 fn appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, answer: Answer) {
     let outcome = match answer {
-        Answer::Appended(log) => Ok(log),
+        Answer::Appended(log) => Appended::Done(log),
         // The account knows the record since it was appended, or found it when it was loaded.
-        Answer::Already(_) => Err(NotLogged::Already),
+        Answer::Already(_) => Appended::Already,
         Answer::Failed(error) => {
             cx.event(Event::StorageFailed { doing: "log a message", cause: error.to_string() });
-            Err(NotLogged::Failed)
+            Appended::Failed
         }
-        Answer::Refused(Refusal::Fenced) => Err(NotLogged::Fenced),
-        _ => Err(NotLogged::Failed),
+        Answer::Refused(Refusal::Fenced) => Appended::Fenced,
+        _ => Appended::Failed,
     };
-    let logged = u64::from(outcome.is_ok());
+    let logged = u64::from(matches!(outcome, Appended::Done(_)));
     cx.shard.stats.messages_logged = cx.shard.stats.messages_logged.wrapping_add(logged);
-    let origin = note_appended(cx, key, id, outcome);
-    cx.settle(origin);
-    if outcome == Err(NotLogged::Fenced) {
+    note_appended(cx, key, id, outcome);
+    if outcome == Appended::Fenced {
         cx.on_fenced(key);
     }
     advance(cx, key);
 }
 
-/// Notes the outcome of an append; what is durable is settled, whenever it can be delivered.
-fn note_appended(
-    cx: &mut Cx<'_>,
-    key: AccountKey,
-    id: QuestionId,
-    outcome: Result<LogId, NotLogged>,
-) -> Option<Origin> {
-    let log = &mut cx.account_mut(key)?.log;
-    let pending = log.pending.iter_mut().find(|p| matches!(p, Pending::Append { question, .. } if *question == id))?;
-    let Pending::Append { done, origin, .. } = pending else { return None };
-    *done = Some(outcome);
-    let origin = if outcome.is_ok() { origin.take() } else { None };
-    shelve(cx, key);
-    origin
+/// Notes the outcome of an append. Its sender hears at once, whenever it can be delivered: what settles a stanza
+/// must not wait for what some client reads, or two clients could wait for each other.
+fn note_appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, outcome: Appended) {
+    let Some(account) = cx.account_mut(key) else { return };
+    let is_it = |p: &Pending| matches!(p, Pending::Append { question, .. } if *question == id);
+    let Some(at) = account.log.pending.iter().position(is_it) else { return };
+    match outcome {
+        Appended::Done(id) => {
+            let Some(Pending::Append { done, origin, .. }) = account.log.pending.get_mut(at) else { return };
+            *done = Some(Ok(id));
+            let origin = origin.take();
+            shelve(cx, key);
+            cx.settle(origin);
+        }
+        // A moved account's are sent on in their order.
+        Appended::Fenced => {
+            let Some(Pending::Append { done, .. }) = account.log.pending.get_mut(at) else { return };
+            *done = Some(Err(Fenced));
+        }
+        Appended::Already | Appended::Failed => {
+            let Some(Pending::Append { stanza, origin, .. }) = account.log.pending.remove(at) else { return };
+            if outcome == Appended::Already {
+                cx.settle(origin);
+            } else {
+                cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
+            }
+        }
+    }
 }
 
 /// What is durable behind a flush that waits for the account's only client need not stay in memory: the
@@ -237,7 +254,6 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
         }
         match account.log.pending.pop_front() {
             Some(Pending::Append { stanza, origin, done: Some(Ok(log)), .. }) => deliver(cx, key, &stanza, origin, log),
-            Some(Pending::Append { origin, done: Some(Err(NotLogged::Already)), .. }) => cx.settle(origin),
             Some(Pending::Append { stanza, origin, .. }) => {
                 cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint)
             }

@@ -234,14 +234,6 @@ pub fn advance_moved(cx: &mut Cx<'_>, key: AccountKey) {
                 cx.settle(origin);
                 continue;
             }
-            Some(Pending::Append { origin, done: Some(Err(message::NotLogged::Already)), .. }) => {
-                cx.settle(origin);
-                continue;
-            }
-            Some(Pending::Append { stanza, origin, done: Some(Err(message::NotLogged::Failed)), .. }) => {
-                cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
-                continue;
-            }
             Some(Pending::Append { stanza, origin, .. } | Pending::Stanza { stanza, origin }) => (stanza, origin),
             Some(Pending::Read { .. }) | None => continue,
         };
