@@ -28,6 +28,7 @@ pub struct Config {
     /// `None`: only if no other certificates are configured.
     pub self_signed_enabled: Option<bool>,
     pub timeouts: Timeouts,
+    pub drain: Drain,
     /// Most client connections of the process; less if the descriptors allow less.
     pub connections_max: usize,
     /// Connections of one address (IPv6: of one /64) that are not authenticated, per event loop.
@@ -110,6 +111,24 @@ pub struct Timeouts {
     pub drain_s: u32,
 }
 
+/// How an edge stops.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drain {
+    /// Streams that each event loop ends in a second, at least; more if `timeouts.drain_s` asks for it.
+    pub streams_per_s: u32,
+    /// Where clients are sent that have not logged in (RFC 6120 §4.9.3.19).
+    pub other_host: Option<String>,
+    /// Those that have, and cannot resume their session, too.
+    pub other_host_after_login: bool,
+}
+
+impl Default for Drain {
+    fn default() -> Drain {
+        Drain { streams_per_s: 2_000, other_host: None, other_host_after_login: false }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Timeouts {
         Timeouts {
@@ -166,6 +185,7 @@ impl Default for Config {
             self_signed_enabled: None,
             self_signed: SelfSigned::default(),
             timeouts: Timeouts::default(),
+            drain: Drain::default(),
             connections_max: 1_000_000,
             unauthenticated_per_address_max: 256,
             log: Log::default(),
@@ -233,6 +253,8 @@ struct File {
     self_signed: FileSelfSigned,
     #[serde(default)]
     timeouts: Timeouts,
+    #[serde(default)]
+    drain: Drain,
     #[serde(default)]
     limits: FileLimits,
     #[serde(default)]
@@ -304,6 +326,7 @@ impl File {
         ] {
             range(key, value, 1, 86_400)?;
         }
+        range("drain.streams_per_s", self.drain.streams_per_s, 1, 1_000_000)?;
         if !["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()) {
             return Err(expected("log.level", &self.log.level, "error, warn, info, debug or trace"));
         }
@@ -329,8 +352,15 @@ impl File {
         if let Some(name) = self.name.as_deref().filter(|name| !hearth_link::is_edge_name(name)) {
             return Err(expected("name", name, "letters, digits, '.', '_' and '-', at most 64"));
         }
-        if let Some(location) = self.resume_location.as_deref().filter(|location| !is_location(location)) {
-            return Err(expected("resume_location", location, "HOST or HOST:PORT, an IPv6 address in brackets"));
+        for (key, location) in
+            [("resume_location", &self.resume_location), ("drain.other_host", &self.drain.other_host)]
+        {
+            if let Some(location) = location.as_deref().filter(|location| !is_location(location)) {
+                return Err(expected(key, location, "HOST or HOST:PORT, an IPv6 address in brackets"));
+            }
+        }
+        if self.drain.other_host_after_login && self.drain.other_host.is_none() {
+            return Err(expected("drain.other_host_after_login", "true", "drain.other_host = HOST too"));
         }
         Ok(Config {
             name: self.name,
@@ -344,6 +374,7 @@ impl File {
             self_signed,
             self_signed_enabled: self.self_signed.enabled,
             timeouts: self.timeouts,
+            drain: self.drain,
             connections_max: range(
                 "limits.connections_max",
                 self.limits.connections_max.unwrap_or(defaults.connections_max),
@@ -472,6 +503,12 @@ mod tests {
             ("nam = 'x'", "line 1: unknown field `nam`"),
             ("name = 'x'\n[timeouts]\nlogin = 3", "line 3: unknown field `login`"),
             ("[self_signed]\nenabled = false", "self_signed.enabled = false: expected a [[certificate]]"),
+            ("[drain]\nstreams_per_s = 0", "drain.streams_per_s = 0: expected 1 to 1000000"),
+            ("[drain]\nother_host = \"a b\"", "drain.other_host = \"a b\": expected HOST or HOST:PORT"),
+            (
+                "[drain]\nother_host_after_login = true",
+                "drain.other_host_after_login = \"true\": expected drain.other_host",
+            ),
             ("[timeouts]\ndrain_s = 0", "timeouts.drain_s = 0: expected 1 to 86400"),
             ("[timeouts]\nlogin_s = 0", "timeouts.login_s = 0: expected 1 to 86400"),
             ("core = 'tcp:10.0.0.1:5'", "core = \"tcp:10.0.0.1:5\": expected unix:PATH"),

@@ -8,8 +8,8 @@ use crate::config::{Listener, ListenerTls};
 use crate::dialer::Dialer;
 use crate::dispatch;
 use crate::limits::{
-    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS,
-    DRAIN_STREAMS_PER_S, TICK_MS, WRITTEN_REPORT_MS,
+    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS, TICK_MS,
+    WRITTEN_REPORT_MS,
 };
 use crate::link::{Identity, LinkError};
 use crate::listener::exhausted;
@@ -17,7 +17,7 @@ use crate::live::{Live, LoopTls};
 use crate::reattach::{self, Patience, Progress};
 use crate::shared::{Random, Shared};
 use crate::slab::Slab;
-use crate::stream::{Input, Now};
+use crate::stream::{Elsewhere, Input, Now};
 use crate::wheel::tick_of;
 use hearth_link::Pace;
 use hearth_wire::ids::ShardIndex;
@@ -447,11 +447,16 @@ impl EventLoop {
             for link in &mut self.cx.links {
                 link.send(&ToCore::Drained(Drained { draining: true }));
             }
-            self.drain = Some(Drain::new(self.clients.bound(), self.cx.config.timeouts.drain_s, now));
+            let (drain_s, per_s) = (self.cx.config.timeouts.drain_s, self.cx.config.drain.streams_per_s);
+            self.drain = Some(Drain::new(self.clients.bound(), drain_s, per_s, now));
         }
-        let Some(places) = self.drain.as_mut().map(|drain| drain.share(now)) else { return };
+        let random = self.cx.random.number();
+        let Some(places) = self.drain.as_mut().map(|drain| drain.share(now, random)) else { return };
+        let config = Arc::clone(&self.cx.config);
+        let host = config.drain.other_host.as_deref();
+        let elsewhere = Elsewhere { host, after_login: config.drain.other_host_after_login };
         for place in places {
-            self.with(place, |client, cx| client.input(Input::Shutdown, cx));
+            self.with(place, |client, cx| client.input(Input::Shutdown(elsewhere), cx));
         }
     }
 
@@ -475,20 +480,21 @@ struct Drain {
 }
 
 impl Drain {
-    fn new(places: u32, drain_s: u32, now_ms: u64) -> Drain {
+    fn new(places: u32, drain_s: u32, per_s: u32, now_ms: u64) -> Drain {
         let drain_ms = u64::from(drain_s).saturating_mul(1000);
         let steps = (drain_ms / 2 / DRAIN_STEP_MS).max(1);
-        let at_least = DRAIN_STREAMS_PER_S.saturating_mul(DRAIN_STEP_MS) / 1000;
+        let at_least = u64::from(per_s).saturating_mul(DRAIN_STEP_MS).div_ceil(1000);
         let step = u64::from(places).div_ceil(steps).max(at_least);
         let step = u32::try_from(step).unwrap_or(u32::MAX);
         Drain { next: 0, end: places, step, step_at_ms: now_ms, until_ms: now_ms.saturating_add(drain_ms) }
     }
 
-    /// The places whose streams end now.
-    fn share(&mut self, now_ms: u64) -> std::ops::Range<u32> {
+    /// The places whose streams end now. Steps are half as long or half as long again, as `random` has it, so that
+    /// edges which stop together do not send their clients in step.
+    fn share(&mut self, now_ms: u64, random: u64) -> std::ops::Range<u32> {
         let start = self.next;
         if now_ms >= self.step_at_ms {
-            self.step_at_ms = now_ms.saturating_add(DRAIN_STEP_MS);
+            self.step_at_ms = now_ms.saturating_add(DRAIN_STEP_MS / 2).saturating_add(random % DRAIN_STEP_MS);
             self.next = start.saturating_add(self.step).min(self.end);
         }
         start..self.next
@@ -536,19 +542,34 @@ mod tests {
     #[test]
     fn streams_end_at_a_bounded_pace_and_in_time() {
         for (places, drain_s) in [(0, 10), (1, 1), (250, 10), (10_000, 10), (1_000_000, 10), (70_000, 60)] {
-            let mut drain = Drain::new(places, drain_s, 1_000);
+            let mut drain = Drain::new(places, drain_s, 2_000, 1_000);
             let (mut now, mut told) = (1_000, 0);
             while drain.next < drain.end {
-                let share = drain.share(now);
+                let share = drain.share(now, DRAIN_STEP_MS / 2);
                 assert_eq!(share.start, told, "none is left out");
                 told = share.end;
-                assert!(drain.share(now).is_empty(), "not twice in a step");
+                assert!(drain.share(now, 0).is_empty(), "not twice in a step");
                 now = drain.next_ms();
             }
             let (took, half) = (now - 1_000, u64::from(drain_s) * 500);
             assert!(told == places && took <= half + DRAIN_STEP_MS || drain.next_ms() == drain.until_ms, "{places}");
-            let fastest = u64::from(places) * 1000 / DRAIN_STREAMS_PER_S;
+            let fastest = u64::from(places) * 1000 / 2_000;
             assert!(took == 0 || took >= fastest.min(half).saturating_sub(DRAIN_STEP_MS), "{places}: {took}");
         }
+    }
+
+    #[test]
+    fn steps_differ_but_not_the_pace() {
+        let mut drain = Drain::new(100_000, 100, 2_000, 0);
+        let mut steps = std::collections::BTreeSet::new();
+        let (mut now, mut random) = (0, 7u64);
+        while drain.next < drain.end {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            drain.share(now, random >> 33);
+            steps.insert(drain.step_at_ms - now);
+            now = drain.step_at_ms;
+        }
+        assert!(steps.len() > 20 && steps.iter().all(|step| (25..=75).contains(step)), "{steps:?}");
+        assert!((40_000..60_000).contains(&now), "2,000 a second of 100,000: {now} ms");
     }
 }

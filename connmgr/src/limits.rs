@@ -61,11 +61,7 @@ pub const LINGER_MS: u64 = 3_000;
 /// Bytes read and thrown away while a closing client finishes; then the socket is dropped.
 pub const LINGER_BYTES: usize = 256 * 1024;
 
-/// Streams that a loop of a stopping edge ends in a second, at least; as many more as it takes to have ended all of
-/// them at half of the time it may take, so that they do not log in elsewhere all at once.
-pub const DRAIN_STREAMS_PER_S: u64 = 2_000;
-
-/// Milliseconds between two shares of streams that are ended.
+/// Milliseconds between two shares of streams that are ended, on average.
 pub const DRAIN_STEP_MS: u64 = 50;
 
 /// Bytes of a certificate chain's or a key's file that are read.
@@ -150,6 +146,11 @@ pub const LINK_SILENCE_MS: u64 = 3_000;
 /// First and longest pause between two dials, milliseconds; doubled each time, less up to half by jitter.
 pub const REDIAL_MS_MIN: u64 = 100;
 pub const REDIAL_MS_MAX: u64 = 5_000;
+
+/// Longest pause in the first [`REDIAL_SOON_MS`] of an outage, milliseconds: a core that is upgraded is back by then,
+/// and every session waits for the dial.
+pub const REDIAL_SOON_MS_MAX: u64 = 200;
+pub const REDIAL_SOON_MS: u64 = 15_000;
 
 /// Domains a core may announce.
 pub const DOMAINS_MAX: usize = 65_536;

@@ -3,7 +3,7 @@
 
 use crate::client::Client;
 use crate::dispatch::find;
-use crate::limits::{ATTACHES_PER_TURN, DRAIN_STEP_MS, DRAIN_STREAMS_PER_S};
+use crate::limits::{ATTACHES_PER_TURN, DRAIN_STEP_MS};
 use crate::shared::Shared;
 use crate::slab::Slab;
 use hearth_wire::ids::ShardIndex;
@@ -131,7 +131,8 @@ impl Patience {
         if !std::mem::replace(&mut self.over, true) {
             tracing::warn!(event = "core_away", after_s = cx.config.timeouts.core_away_s, "sessions end");
         }
-        for _ in 0..DRAIN_STREAMS_PER_S.saturating_mul(DRAIN_STEP_MS) / 1000 {
+        let per_s = u64::from(cx.config.drain.streams_per_s);
+        for _ in 0..per_s.saturating_mul(DRAIN_STEP_MS).div_ceil(1000) {
             let Some(counter) = cx.detached.first() else { break };
             give_up(counter, clients, cx);
         }

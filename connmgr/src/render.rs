@@ -11,8 +11,8 @@ mod stream;
 pub use escape::{escape_attribute, escape_text};
 pub use sm::{sm_a, sm_enabled, sm_failed, sm_r, sm_resumed, sm_too_high};
 pub use stream::{
-    StreamHeader, sasl_challenge, sasl_failure, sasl_success, stream_close, stream_error, stream_features,
-    stream_header, tls_failure, tls_proceed,
+    StreamHeader, sasl_challenge, sasl_failure, sasl_success, see_other_host, stream_close, stream_error,
+    stream_features, stream_header, tls_failure, tls_proceed,
 };
 
 use crate::xml::{CLIENT, XML};

@@ -125,7 +125,7 @@ pub enum Input<'a> {
     /// Time is up.
     Deadline(Deadline),
     /// The edge stops.
-    Shutdown,
+    Shutdown(Elsewhere<'a>),
 }
 
 /// Which time is up.
@@ -292,11 +292,17 @@ fn bound(session: &mut Session, input: Input<'_>, out: &mut Vec<Output>) {
         Input::Deadline(Deadline::Login | Deadline::Unanswered) => {
             end_with_error(StreamCondition::ConnectionTimeout, "", out);
         }
-        Input::Shutdown if session.is_resumable() => {
+        Input::Shutdown(_) if session.is_resumable() => {
             session.last_ack(out);
             out.push(Output::End { clean: false, linger: false });
         }
-        Input::Shutdown => end_with_error(StreamCondition::SystemShutdown, "", out),
+        Input::Shutdown(elsewhere) => {
+            write(out, |bytes| {
+                elsewhere.refer(true, bytes);
+                render::stream_close(bytes);
+            });
+            out.push(Output::End { clean: false, linger: true });
+        }
         // A header inside a stream; what the framer lets through it may not.
         Input::Header { .. } => end_with_error(StreamCondition::BadFormat, "", out),
         Input::Element { element, .. } => {
@@ -316,6 +322,24 @@ fn bound(session: &mut Session, input: Input<'_>, out: &mut Vec<Output>) {
         | Input::Resumed(_)
         | Input::ResumeFailed { .. }
         | Input::Reply(_) => {}
+    }
+}
+
+/// Where a stopping edge sends its clients, if the operator says so (RFC 6120 §4.9.3.19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Elsewhere<'a> {
+    pub host: Option<&'a str>,
+    /// Those who have logged in, too: without, they are served elsewhere by whoever they choose.
+    pub after_login: bool,
+}
+
+impl Elsewhere<'_> {
+    /// Writes the error with which a stream ends.
+    pub(crate) fn refer(self, logged_in: bool, out: &mut Vec<u8>) {
+        match self.host.filter(|_| self.after_login || !logged_in) {
+            Some(host) => render::see_other_host(host, out),
+            None => render::stream_error(StreamCondition::SystemShutdown, "", out),
+        }
     }
 }
 

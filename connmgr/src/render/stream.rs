@@ -69,6 +69,13 @@ pub fn stream_error(condition: StreamCondition, text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"</stream:error>");
 }
 
+/// Writes the error that sends a client to another host (RFC 6120 §4.9.3.19).
+pub fn see_other_host(host: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<stream:error>");
+    element(StreamCondition::SeeOtherHost.element(), STREAM_ERRORS, host, out);
+    out.extend_from_slice(b"</stream:error>");
+}
+
 /// Writes `</stream:stream>`.
 pub fn stream_close(out: &mut Vec<u8>) {
     out.extend_from_slice(b"</stream:stream>");

@@ -155,7 +155,10 @@ impl Negotiation {
                 };
                 self.fault(condition, "", out);
             }
-            Input::Shutdown => self.fault(StreamCondition::SystemShutdown, "", out),
+            Input::Shutdown(elsewhere) => {
+                let logged_in = self.account.is_some();
+                self.end_with(|bytes| elsewhere.refer(logged_in, bytes), out);
+            }
         }
         None
     }
@@ -253,6 +256,11 @@ impl Negotiation {
 
     /// Ends the stream with an error; §4.9.1.2: behind a header of ours, if there was none.
     pub(super) fn fault(&mut self, condition: StreamCondition, text: &str, out: &mut Vec<Output>) {
+        self.end_with(|bytes| render::stream_error(condition, text, bytes), out);
+    }
+
+    /// Ends the stream with the error that `render` writes.
+    fn end_with(&mut self, render: impl FnOnce(&mut Vec<u8>), out: &mut Vec<Output>) {
         // In the middle of a TLS handshake nobody would understand it.
         if self.state == State::StartingTls {
             out.push(Output::End { clean: false, linger: false });
@@ -262,7 +270,7 @@ impl Negotiation {
         if !self.opened {
             self.write_header(&mut bytes);
         }
-        render::stream_error(condition, text, &mut bytes);
+        render(&mut bytes);
         render::stream_close(&mut bytes);
         out.push(Output::Write(bytes));
         out.push(Output::End { clean: false, linger: true });

@@ -349,9 +349,31 @@ fn starttls_has_nothing_behind_it_and_comes_once() {
     assert!(matches!(rig.stream, Stream::Ended(_)) && !rig.text.contains("proceed"));
 }
 
+/// RFC 6120 §4.9.3.19, and only where nobody has logged in unless it is asked for.
+#[test]
+fn a_stopping_edge_may_name_another() {
+    let named = |after_login| Elsewhere { host: Some("edge2.example:5222"), after_login };
+    let other = "<see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>edge2.example:5222</see-other-host>";
+    let opened = || {
+        let mut rig = Rig::new(false);
+        rig.send(HEADER);
+        rig.forget()
+    };
+    for (state, logged_in) in [(opened as fn() -> Rig, false), (Rig::authenticated, true), (Rig::bound, true)] {
+        for after_login in [false, true] {
+            let mut rig = state();
+            rig.input(Input::Shutdown(named(after_login)));
+            let named = rig.text.contains(other);
+            assert_eq!(named, after_login || !logged_in, "{}", rig.text);
+            assert_eq!(rig.text.contains("system-shutdown"), !named);
+            assert!(rig.text.ends_with("</stream:stream>"), "{}", rig.text);
+        }
+    }
+}
+
 #[test]
 fn a_failing_handshake_says_nothing_in_xml() {
-    for input in [Input::Eof, Input::Deadline(Deadline::Login), Input::Shutdown] {
+    for input in [Input::Eof, Input::Deadline(Deadline::Login), Input::Shutdown(Elsewhere::default())] {
         let mut rig = Rig::new(false);
         rig.send(HEADER);
         rig.send(STARTTLS);
@@ -620,7 +642,7 @@ fn every_state_ends_as_it_should() {
         for (input, condition) in [
             (Input::Deadline(Deadline::Login), "connection-timeout"),
             (Input::Deadline(Deadline::Unanswered), "connection-timeout"),
-            (Input::Shutdown, "system-shutdown"),
+            (Input::Shutdown(Elsewhere::default()), "system-shutdown"),
             (Input::Refused { condition: StreamCondition::NotWellFormed, text: "" }, "not-well-formed"),
             (Input::CoreClose { condition: Some(StreamCondition::Conflict), text: "" }, "conflict"),
             (Input::CoreClose { condition: Some(StreamCondition::HostGone), text: "" }, "host-gone"),
@@ -629,7 +651,13 @@ fn every_state_ends_as_it_should() {
             rig.input(input);
             rig.ends_with(condition);
             let before = (rig.text.clone(), rig.rest.len());
-            for late in [Input::Close, Input::Eof, Input::Shutdown, Input::LinkLost, Input::Challenge(b"")] {
+            for late in [
+                Input::Close,
+                Input::Eof,
+                Input::Shutdown(Elsewhere::default()),
+                Input::LinkLost,
+                Input::Challenge(b""),
+            ] {
                 rig.input(late);
             }
             assert_eq!((rig.text.clone(), rig.rest.len()), before, "state {at}: an end is the end");

@@ -288,7 +288,7 @@ fn a_stopping_edge_leaves_what_can_be_resumed() {
     let mut rig = Rig::managed();
     rig.send(MESSAGE);
     rig.settle(1);
-    rig.input(Input::Shutdown);
+    rig.input(Input::Shutdown(Elsewhere::default()));
     assert_eq!(rig.said(), "<a h='1'/>");
     assert_eq!(rig.rest.last(), Some(&Output::End { clean: false, linger: false }));
     let mut rig = Rig::managed();
