@@ -6,7 +6,7 @@
 use crate::dialer::Dialer;
 use crate::limits::{
     HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
-    LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN,
+    LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN, REDIAL_SOON_MS, REDIAL_SOON_MS_MAX,
 };
 use hearth_link::{Socket, Watch};
 use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
@@ -74,6 +74,8 @@ pub(crate) struct Link {
     last_received_ms: u64,
     redial_at_ms: u64,
     redial_pause_ms: u64,
+    /// Since when it is down.
+    down_since_ms: Option<u64>,
     /// Clients that are not read because this link has no room.
     pub(crate) waiting: Vec<u32>,
     /// There is more room than when they were told to wait.
@@ -100,6 +102,7 @@ impl Link {
             last_received_ms: 0,
             redial_at_ms: 0,
             redial_pause_ms: REDIAL_MS_MIN,
+            down_since_ms: None,
             waiting: Vec::new(),
             freed: false,
         }
@@ -183,7 +186,7 @@ impl Link {
         }
         (self.up, self.version) = (true, welcome.version);
         self.credit_bytes = welcome.link_credit;
-        self.redial_pause_ms = REDIAL_MS_MIN;
+        (self.redial_pause_ms, self.down_since_ms) = (REDIAL_MS_MIN, None);
         Ok(())
     }
 
@@ -307,11 +310,14 @@ impl Link {
     /// The link is dead: forgets everything of it and plans the next dial. `random` spreads the dials
     /// of many loops and edges.
     pub(crate) fn drop_connection(&mut self, now_ms: u64, random: u64) {
-        let pause = self.redial_pause_ms;
+        let (pause, since) = (self.redial_pause_ms, self.down_since_ms.unwrap_or(now_ms));
+        let soon = now_ms.saturating_sub(since) < REDIAL_SOON_MS;
         *self = Link::new(self.shard);
+        self.down_since_ms = Some(since);
         let jitter = random % pause.div_ceil(2).max(1);
         self.redial_at_ms = now_ms.saturating_add(pause).saturating_sub(jitter);
-        self.redial_pause_ms = pause.saturating_mul(2).min(REDIAL_MS_MAX);
+        let most = if soon { REDIAL_SOON_MS_MAX } else { REDIAL_MS_MAX };
+        self.redial_pause_ms = pause.saturating_mul(2).min(most);
     }
 
     /// Whether no dial has failed since the link was last up: the failure is news.
@@ -336,13 +342,22 @@ mod tests {
     #[test]
     fn redials_wait_longer_each_time_and_differ() {
         let mut link = Link::new(3);
-        let mut waits = Vec::new();
-        for random in [0, 1 << 40, 7, 999, 0, 0, 0, 0] {
-            link.drop_connection(1000, random);
-            waits.push(link.next_ms() - 1000);
+        let (mut now, mut soon, mut later) = (1000, Vec::new(), Vec::new());
+        for random in (0..200).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            link.drop_connection(now, random);
+            let wait = link.next_ms() - now;
+            if now < 1000 + REDIAL_SOON_MS {
+                soon.push(wait)
+            } else {
+                later.push(wait)
+            }
+            now += wait;
         }
-        assert!(waits.iter().all(|wait| (REDIAL_MS_MIN / 2..=REDIAL_MS_MAX).contains(wait)), "{waits:?}");
-        assert_eq!(*waits.last().unwrap(), REDIAL_MS_MAX);
+        assert!(soon.iter().all(|wait| (REDIAL_MS_MIN / 2..=REDIAL_SOON_MS_MAX).contains(wait)), "{soon:?}");
+        assert!(soon.len() > 75 && later.len() > 20, "{} {}", soon.len(), later.len());
+        assert!(later[..2].iter().all(|wait| *wait < 1_000), "it grows from there: {later:?}");
+        assert!(later[10..].iter().all(|wait| (REDIAL_MS_MAX / 2..=REDIAL_MS_MAX).contains(wait)), "{later:?}");
+        assert!(later.iter().collect::<std::collections::BTreeSet<_>>().len() > 10, "they differ");
         assert_eq!(link.shard, 3);
     }
 
