@@ -9,6 +9,7 @@ use crate::link::{Link, LinkId};
 use crate::outputs::Event;
 use crate::records;
 use crate::session::{Entry, Held, KeptOverlay, Session, SessionKey};
+use crate::sm;
 use hearth_storage::LogId;
 use hearth_wire::StreamCondition;
 use hearth_wire::stanza::{Overlay, SharedStanza};
@@ -291,6 +292,7 @@ impl Cx<'_> {
         self.shard.by_socket.remove(&(session.link, session.counter));
         self.shard.parked.remove(key);
         records::on_end(self, &session);
+        sm::on_end(self, &session);
         if let Some(account) = self.account_mut(session.account) {
             account.sessions.retain(|other| *other != key);
             account.sessions.shrink_to_fit();

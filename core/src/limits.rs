@@ -121,6 +121,10 @@ pub const LINK_GRACE_MS: u64 = 10_000;
 /// for less. Longer: it ends, and what its client did not acknowledge is the account's again.
 pub const RESUME_S: u32 = 600;
 
+/// Ended sessions of a shard of which is remembered how much of what their clients sent was handled (XEP-0198 §5).
+/// The oldest are forgotten: a client that comes after that sends again what it cannot know of.
+pub const ENDED_MAX: usize = 4_096;
+
 /// How long a resumption waits until all is settled that the old socket's stanzas began, milliseconds.
 /// Longer: it fails with `resource-constraint`, and the client may try again.
 pub const RESUME_SETTLE_MS: u64 = 5_000;

@@ -160,6 +160,8 @@ pub struct Shard {
     pub sessions: Slab<Session>,
     /// Sessions without a socket.
     pub parked: sm::Parked,
+    /// Sessions that could have been resumed and ended.
+    pub ended: sm::Ended,
     /// Sessions whose resumption waits until their stanzas are settled.
     pub resuming: Vec<SessionKey>,
     pub capsules_due: Vec<SessionKey>,
@@ -235,6 +237,7 @@ impl Shard {
             next_attempt: 0,
             sessions: Slab::default(),
             parked: sm::Parked::default(),
+            ended: sm::Ended::default(),
             resuming: Vec::new(),
             capsules_due: Vec::new(),
             records_due: BTreeSet::new(),

@@ -18,10 +18,11 @@ use crate::link::LinkId;
 use crate::offline;
 use crate::records;
 use crate::session::{Session, SessionKey};
+use hearth_wire::BareJid;
 use hearth_wire::to_core::{Resume, SmEnable};
 use hearth_wire::to_edge::{Close, ResumeFailed, Resumed, SmEnabled, ToEdge};
 use hearth_wire::{StanzaCondition, StreamCondition};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,33 @@ impl Parked {
     }
 }
 
+/// Sessions that could have been resumed and ended: how much of what their clients sent was handled.
+#[derive(Default)]
+pub struct Ended {
+    handled: BTreeMap<Token, (BareJid, u32)>,
+    /// Oldest first.
+    order: VecDeque<Token>,
+}
+
+impl Ended {
+    fn insert(&mut self, token: Token, account: BareJid, h: u32) {
+        if self.handled.insert(token, (account, h)).is_none() {
+            self.order.push_back(token);
+        }
+        if self.order.len() > limits::ENDED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.handled.remove(&oldest);
+        }
+    }
+
+    /// For the account's own client only.
+    fn handled(&self, account: &BareJid, previd: &str) -> Option<u32> {
+        let (owner, h) = self.handled.get(&token_of(previd)?)?;
+        (owner == account).then_some(*h)
+    }
+}
+
 /// §3: counting begins. An edge that asks again has not had the answer: nothing was sent to its client since.
 pub fn on_enable(cx: &mut Cx<'_>, link: LinkId, frame: &SmEnable) {
     let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
@@ -119,6 +147,26 @@ pub fn on_enable(cx: &mut Cx<'_>, link: LinkId, frame: &SmEnable) {
 /// The text of a token, `previd` (§5).
 fn hex(token: &Token) -> String {
     token.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The token of a `previd`.
+fn token_of(previd: &str) -> Option<Token> {
+    let mut token = [0; 16];
+    if previd.len() != 32 || !previd.is_ascii() {
+        return None;
+    }
+    for (at, byte) in token.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(previd.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(token)
+}
+
+/// The session ends: should its client still ask for it, it hears how much of what it sent was handled.
+pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
+    let Some((token, number)) = session.sm.as_ref().and_then(|sm| Some((sm.token?, sm.number))) else { return };
+    // Modulo 2^32 (§4).
+    let h = u32::try_from(session.inbound.settled().saturating_sub(number) & u64::from(u32::MAX)).unwrap_or(0);
+    cx.shard.ended.insert(token, session.jid.bare(), h);
 }
 
 /// Whether the session may go on without a socket.
@@ -155,18 +203,24 @@ pub fn on_resume(cx: &mut Cx<'_>, link: LinkId, frame: &Resume<'_>) {
     let counter = frame.counter;
     let account = cx.shard.logins.get(&(link, counter)).and_then(|login| login.account);
     let Some(jid) = account.and_then(|key| cx.account(key)).map(|account| account.jid.clone()) else {
-        return fail(cx, link, counter, StanzaCondition::UnexpectedRequest);
+        return fail(cx, link, counter, StanzaCondition::UnexpectedRequest, None);
     };
     let (previd, h, credit) = (frame.previd.to_owned(), frame.h, frame.credit);
     // Behind what its old socket sent and what waits for the account.
     cx.with_account(&jid, move |cx, account| match account {
         Some(account) => resume(cx, link, counter, account, &previd, h, credit),
-        None => fail(cx, link, counter, StanzaCondition::InternalServerError),
+        None => fail(cx, link, counter, StanzaCondition::InternalServerError, None),
     });
 }
 
-fn fail(cx: &mut Cx<'_>, link: LinkId, counter: u64, condition: StanzaCondition) {
-    cx.out.frame(link, &ToEdge::ResumeFailed(ResumeFailed { counter, condition, h: None }));
+fn fail(cx: &mut Cx<'_>, link: LinkId, counter: u64, condition: StanzaCondition, h: Option<u32>) {
+    cx.out.frame(link, &ToEdge::ResumeFailed(ResumeFailed { counter, condition, h }));
+}
+
+/// There is no such session (any more).
+fn not_found(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, previd: &str) {
+    let h = cx.account(account).and_then(|account| cx.shard.ended.handled(&account.jid, previd));
+    fail(cx, link, counter, StanzaCondition::ItemNotFound, h);
 }
 
 fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, previd: &str, h: u32, credit: u64) {
@@ -179,7 +233,7 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     let in_time = |key| cx.shard.parked.until_ms(key).is_none_or(|until_ms| until_ms > cx.now.mono_ms);
     let found = |key: &SessionKey| cx.session(*key).is_some_and(|s| named(s) && may_park(s)) && in_time(*key);
     let found = sessions.into_iter().find(found);
-    let Some(key) = found else { return fail(cx, link, counter, StanzaCondition::ItemNotFound) };
+    let Some(key) = found else { return not_found(cx, link, counter, account, previd) };
     let Some(session) = cx.session(key) else { return };
     let base = session.sm.as_ref().map_or(0, |sm| sm.entry);
     let Some(handled) = entry_of(h, base, &session.outbound) else {
@@ -191,7 +245,7 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     if session.outbound.has_lost(handled) {
         // §5: the client must not take for complete what is not.
         cx.end_session(key, "an earlier core knew what it was sent");
-        return fail(cx, link, counter, StanzaCondition::ItemNotFound);
+        return not_found(cx, link, counter, account, previd);
     }
     move_to(cx, key, link, counter, account);
     let acknowledged = cx.session_mut(key).map(|session| session.outbound.written(handled)).unwrap_or_default();
@@ -280,7 +334,7 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
         if now_ms >= until_ms {
             // Storage is slow or fails: the client would take for handled what is not. It may ask again.
             park(cx, key);
-            fail(cx, link, counter, StanzaCondition::ResourceConstraint);
+            fail(cx, link, counter, StanzaCondition::ResourceConstraint, None);
         }
         return;
     }

@@ -227,3 +227,36 @@ fn an_edge_that_had_no_answer_asks_again() {
     core.send(grace, &message("ada@example.org", 1));
     assert_eq!(counted(&core, ada), 1);
 }
+
+/// §5: a client that comes too late hears how much of what it sent was handled; nobody else does.
+#[test]
+fn who_comes_too_late_hears_what_was_handled() {
+    let (mut core, ada, _, token) = managed();
+    core.send(ada, &message("grace@example.org", 1));
+    core.send(ada, &message("grace@example.org", 2));
+    core.close(ada, false);
+    core.advance(u64::from(limits::RESUME_S) * 1000);
+    let late = core.resume("ada@example.org", &token, 0);
+    let told = core.edge(late);
+    assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), Some(3)), "presence, two messages");
+    for (account, previd) in
+        [("grace@example.org", token.as_str()), ("ada@example.org", "00"), ("ada@example.org", &"é".repeat(16))]
+    {
+        let other = core.resume(account, previd, 0);
+        let told = core.edge(other);
+        assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), None), "{account} {previd}");
+    }
+}
+
+#[test]
+fn of_ended_sessions_the_oldest_are_forgotten() {
+    let mut ended = super::Ended::default();
+    let token = |n: usize| u128::try_from(n).unwrap().to_be_bytes();
+    let ada = hearth_wire::BareJid::parse("ada@example.org").unwrap();
+    for n in 0..=limits::ENDED_MAX {
+        ended.insert(token(n), ada.clone(), 7);
+    }
+    let handled = |n| ended.handled(&ada, &super::hex(&token(n)));
+    assert_eq!((handled(0), handled(1), handled(limits::ENDED_MAX)), (None, Some(7), Some(7)));
+    assert_eq!((ended.handled.len(), ended.order.len()), (limits::ENDED_MAX, limits::ENDED_MAX));
+}

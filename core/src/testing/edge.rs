@@ -29,6 +29,8 @@ pub(crate) struct Kept {
     /// `number`, `sm_number`, `entry` and `sm_entry` of the last `Resumed`.
     pub(crate) resumed: Option<[u64; 4]>,
     pub(crate) failed: Option<StanzaCondition>,
+    /// `h` beside it.
+    pub(crate) handled: Option<u32>,
     pub(crate) attached: bool,
 }
 
@@ -58,7 +60,10 @@ impl Core {
                 client.kept.stream = Some(f.stream);
                 client.kept.resumed = Some([f.number, f.sm_number, f.entry, f.sm_entry]);
             }
-            ToEdge::ResumeFailed(f) => self.by_counter(f.counter).kept.failed = Some(f.condition),
+            ToEdge::ResumeFailed(f) => {
+                let kept = &mut self.by_counter(f.counter).kept;
+                (kept.failed, kept.handled) = (Some(f.condition), f.h);
+            }
             ToEdge::Attached(f) => {
                 let client = self.by_counter(f.counter);
                 assert_eq!(client.generation, f.before, "an answer to another attachment");
