@@ -171,6 +171,10 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         directed: None,
     };
     contents.restore(&mut session);
+    if parked.is_none() {
+        // It is here to end. What was handled of it is not on record, and nobody must hear a guess.
+        session.sm = None;
+    }
     // What came while nobody was there to have it waits in the log.
     session.outbound.log_waits = true;
     let key = SessionKey(cx.shard.sessions.insert(session));

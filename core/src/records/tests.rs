@@ -159,3 +159,18 @@ fn a_session_that_ended_is_not_on_record() {
     core.advance(limits::MARKS_STORE_MS);
     assert_eq!(records(core), 0);
 }
+
+/// XEP-0198 §5: what is not known is not said, or the client would send again what arrived.
+#[test]
+fn of_a_session_that_nobody_returns_no_h_is_told() {
+    let (mut core, ada, grace, token) = on_record();
+    core.send(ada, &message("grace@example.org", 1));
+    core.forget();
+    core.crash();
+    core.attach(&[grace]);
+    core.all_sent();
+    core.advance(limits::LINK_GRACE_MS);
+    let late = core.resume("ada@example.org", &token, 0);
+    let told = core.edge(late);
+    assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), None));
+}
