@@ -312,7 +312,10 @@ impl Cx<'_> {
         if account.log.pending.is_empty() || message::logged(&stanza) {
             self.dispatch(key, stanza, origin);
         } else if account.log.pending.len() < most {
+            let settled = origin.filter(|_| nothing_is_kept_of(&stanza.view()));
+            let origin = origin.filter(|_| settled.is_none());
             account.log.pending.push_back(Pending::Stanza { stanza, origin });
+            self.settle(settled);
         } else {
             self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
         }
@@ -334,6 +337,15 @@ impl Cx<'_> {
     pub fn ready_account(&self, jid: &str) -> Option<(AccountKey, &Account)> {
         let key = self.shard.accounts.find(jid)?;
         self.account(key).filter(|account| account.state == State::Ready).map(|account| (key, account))
+    }
+}
+
+/// Needs nothing durable and no answer: accepted is settled, however long it waits for what its recipient reads.
+fn nothing_is_kept_of(stanza: &Stanza<'_>) -> bool {
+    match stanza.kind {
+        StanzaKind::Message => true,
+        StanzaKind::Presence => Action::of(stanza.ty).is_none(),
+        StanzaKind::Iq => false,
     }
 }
 

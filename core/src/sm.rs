@@ -17,8 +17,9 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
 use crate::records;
-use crate::session::{Session, SessionKey};
+use crate::session::{Entry, Held, Session, SessionKey};
 use hearth_wire::BareJid;
+use hearth_wire::stanza::{StanzaKind, StanzaType};
 use hearth_wire::to_core::{Resume, SmEnable};
 use hearth_wire::to_edge::{Close, ResumeFailed, Resumed, SmEnabled, ToEdge};
 use hearth_wire::{StanzaCondition, StreamCondition};
@@ -161,8 +162,21 @@ fn token_of(previd: &str) -> Option<Token> {
     Some(token)
 }
 
-/// The session ends: should its client still ask for it, it hears how much of what it sent was handled.
+/// The session ends: should its client still ask for it, it hears how much of what it sent was handled. Not where
+/// the error that answers a message is lost with the session: then it had better send that again.
 pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
+    let outbound = &session.outbound;
+    let kept = outbound.entries.iter().filter_map(|entry| match entry {
+        Entry::Kept(held) => Some(held),
+        Entry::Logged(_) | Entry::Gone => None,
+    });
+    let refuses = |held: &Held| {
+        let view = held.stanza.view();
+        view.kind == StanzaKind::Message && view.ty == StanzaType::Error
+    };
+    if outbound.detached || kept.chain(&outbound.held).any(refuses) {
+        return;
+    }
     let Some((token, number)) = session.sm.as_ref().and_then(|sm| Some((sm.token?, sm.number))) else { return };
     // Modulo 2^32 (§4).
     let h = u32::try_from(session.inbound.settled().saturating_sub(number) & u64::from(u32::MAX)).unwrap_or(0);

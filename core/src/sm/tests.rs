@@ -260,3 +260,15 @@ fn of_ended_sessions_the_oldest_are_forgotten() {
     assert_eq!((handled(0), handled(1), handled(limits::ENDED_MAX)), (None, Some(7), Some(7)));
     assert_eq!((ended.handled.len(), ended.order.len()), (limits::ENDED_MAX, limits::ENDED_MAX));
 }
+
+#[test]
+fn a_message_whose_refusal_is_lost_is_not_said_to_be_handled() {
+    let (mut core, ada, _, token) = managed();
+    core.writing = false;
+    core.send(ada, "<message to='nobody@elsewhere.example' id='1' type='chat'><body>b</body></message>");
+    core.close(ada, false);
+    core.advance(u64::from(limits::RESUME_S) * 1000);
+    let late = core.resume("ada@example.org", &token, 0);
+    let told = core.edge(late);
+    assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), None));
+}

@@ -196,6 +196,9 @@ impl World {
         self.settle()?;
         // Late news come, links come back, and moves that were held up by failures go on.
         self.wait(25, 1_000)?;
+        self.give_up_who_may_not_send();
+        self.settle()?;
+        self.wait(2, 1_000)?;
         self.check(true)?;
         self.all_answered()?;
         self.no_zombies()?;

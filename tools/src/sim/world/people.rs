@@ -92,6 +92,18 @@ impl World {
         }
     }
 
+    /// Whom an edge may not read, it hears nothing of, be it an acknowledgement: after `ack_timeout_s` the socket is
+    /// given up. So two clients end that wait for each other: each for what the other has yet to acknowledge.
+    pub(super) fn give_up_who_may_not_send(&mut self) {
+        for index in 0..self.clients.len() {
+            let at = self.clients.get(index).filter(|client| client.life == Life::Bound).and_then(|client| client.at);
+            let session = at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
+            if session.is_some_and(|session| !session.has_credit()) {
+                self.cut_off(index, 0);
+            }
+        }
+    }
+
     pub(super) fn edge_sees_eof(&mut self, edge: usize, counter: u64) {
         if let Some(edge) = self.edges.get_mut(edge) {
             edge.vanish(counter);
