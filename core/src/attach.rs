@@ -210,7 +210,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         sm: None,
         capsule_due: false,
         on_record: true,
-        earlier: Some(Box::new(earlier(&returned, contents.log))),
+        earlier: Some(Box::new(earlier(&returned, &contents))),
         presence: None,
         priority: 0,
         visibility: Visibility::Visible,
@@ -243,12 +243,12 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
 }
 
 /// What the edge says of that, and the log ids of which it knows nothing: it counts from the last resumption.
-fn earlier(returned: &Returned, log: LogId) -> Earlier {
+fn earlier(returned: &Returned, contents: &Contents<'_>) -> Earlier {
     let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
     Earlier {
-        log: returned.log.max(log),
+        log: returned.log.max(contents.log),
         unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).collect(),
         told_from: LogId(first.copied().unwrap_or(0)),
-        again_until: returned.number,
+        again_until: returned.number.max(contents.again_until),
     }
 }

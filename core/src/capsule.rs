@@ -45,6 +45,9 @@ pub struct Contents<'a> {
     sm: Option<SmContents>,
     /// The greatest log id among what it was sent before: the edge of a socket that resumed it has counted none of it.
     pub log: LogId,
+    /// Stanzas of its client up to this one may have been handled by an earlier core, whatever the edge of a socket
+    /// that resumed it has counted.
+    pub again_until: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,6 +91,7 @@ impl<'a> Contents<'a> {
                 entry: sm.entry,
             }),
             log: session.outbound.log,
+            again_until: session.earlier.as_ref().map_or(0, |earlier| earlier.again_until),
         }
     }
 
@@ -217,6 +221,7 @@ mod tests {
             directed: vec!["grace@example.org"],
             sm: Some(SmContents { token: Some([1; 16]), max_s: 300, number: 5, entry: 6 }),
             log: LogId(7),
+            again_until: 3,
         }
     }
 

@@ -166,15 +166,17 @@ fn token_of(previd: &str) -> Option<Token> {
 /// the error that answers a message is lost with the session: then it had better send that again.
 pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
     let outbound = &session.outbound;
-    let kept = outbound.entries.iter().filter_map(|entry| match entry {
-        Entry::Kept(held) => Some(held),
-        Entry::Logged(_) | Entry::Gone => None,
-    });
     let refuses = |held: &Held| {
         let view = held.stanza.view();
         view.kind == StanzaKind::Message && view.ty == StanzaType::Error
     };
-    if outbound.detached || kept.chain(&outbound.held).any(refuses) {
+    let lost = outbound.entries.iter().any(|entry| match entry {
+        Entry::Kept(held) => refuses(held),
+        Entry::Logged(_) => false,
+        // An earlier core knew what it was.
+        Entry::Gone => true,
+    });
+    if outbound.detached || lost || outbound.held.iter().any(refuses) {
         return;
     }
     let Some((token, number)) = session.sm.as_ref().and_then(|sm| Some((sm.token?, sm.number))) else { return };

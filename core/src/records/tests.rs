@@ -174,3 +174,30 @@ fn of_a_session_that_nobody_returns_no_h_is_told() {
     let told = core.edge(late);
     assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), None));
 }
+
+/// A message that one core stored and did not settle comes again behind the next: still it is the same.
+#[test]
+fn what_came_before_two_crashes_comes_once() {
+    let (mut core, ada, grace, token) = on_record();
+    let h = counted(&core, ada);
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    core.close(ada, false);
+    // Its message and what it was when it lost its socket are durable; no answer came.
+    for _ in 0..2 {
+        core.store_one();
+    }
+    core.holding = false;
+    core.crash();
+    core.attach(&[grace]);
+    core.all_sent();
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+    core.crash();
+    core.attach(&[again, grace]);
+    core.all_sent();
+    core.send(again, &message("grace@example.org", 1));
+    assert_eq!(core.unsettled(again), 0);
+    assert_eq!(ids(&mut core, grace), ["1"]);
+}
