@@ -29,6 +29,11 @@ fn seeds_that_found_something() {
     for seed in [206, 960, 823, 941, 1583, 5, 20, 70, 84, 22, 949, 3, 42] {
         run(seed, 4_000, Options::of_seed(seed)).unwrap_or_else(|failure| panic!("{failure}"));
     }
+    // Reads for sessions that were gone; marks that forgot what was written before older messages; a failed append
+    // told only behind what others read; a second crash; a refusal that nobody heard, said to be handled.
+    for seed in [972, 1519, 1469, 1605, 2171, 2252, 1435, 1997, 2472, 168, 250] {
+        run(seed, 20_000, Options::of_seed(seed)).unwrap_or_else(|failure| panic!("{failure}"));
+    }
 }
 
 /// Without fences a shard that has lost a slot writes on.
