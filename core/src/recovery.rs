@@ -55,6 +55,11 @@ impl Recovery {
         self.before.get(&stream).map(|(_, record)| record.generation)
     }
 
+    /// Sessions on record that nobody has returned yet.
+    pub fn expected(&self) -> usize {
+        self.before.len()
+    }
+
     /// An edge has the session.
     pub fn returned(&mut self, stream: StreamId) {
         self.before.remove(&stream);

@@ -1,9 +1,10 @@
 //! `hearthctl sessions`: connected clients.
 
-use super::{Call, Command, Did, Done, Field, Group, Kind, Parameter, Refused, RefusedKind, Run, Shape, Who};
+use super::{Call, Command, Did, Done, Field, Group, Kind, Look, Parameter, Refused, RefusedKind, Run, Shape, Who};
 use crate::cx::Cx;
 use crate::limits;
 use crate::session::{Session, SessionKey};
+use crate::sm;
 use hearth_wire::StreamCondition;
 use serde_json::{Map, Value as Json};
 
@@ -14,6 +15,8 @@ pub(super) const GROUP: Group = Group { name: "sessions", help: "Connected clien
 
 const FIELDS: &[Field] = &[
     Field::new("jid", "address"),
+    Field::new("state", "state"),
+    Field::new("until_ms", "until").look(Look::TimeIfAny),
     Field::new("priority", "priority"),
     Field::new("interested", "roster"),
     Field::new("edge", "edge"),
@@ -22,8 +25,9 @@ const FIELDS: &[Field] = &[
 
 const LIST: Command = Command {
     name: "sessions list",
-    help: "Who is connected.",
-    details: "Priority is - before initial presence. Roster is yes if the client asked for its contacts.",
+    help: "Who is connected, or may still come back.",
+    details: "State is connected, parked (it has no socket, and ends unless its client resumes it in time), or away (its \
+        edge has lost its link, and may return it). Priority is - before initial presence. Roster is yes if the client asked for its contacts.",
     parameters: &[
         Parameter::optional("account", Kind::Account, "only of this account"),
         Parameter::option("limit", Kind::Number { min: 1, max: limits::COMMAND_ROWS_MAX as u64 }, "at most so many"),
@@ -43,6 +47,8 @@ const SHOW: Command = Command {
     who: Who::DomainAdmin,
     result: Shape::Record(&[
         Field::new("jid", "address"),
+        Field::new("state", "state"),
+        Field::new("until_ms", "until").look(Look::TimeIfAny),
         Field::new("stream", "stream"),
         Field::new("edge", "edge"),
         Field::new("event_loop", "event loop"),
@@ -50,6 +56,9 @@ const SHOW: Command = Command {
         Field::new("interested", "roster"),
         Field::new("received", "stanzas received"),
         Field::new("settled", "of them settled"),
+        Field::new("unacknowledged", "sent to it, unacknowledged"),
+        Field::new("waiting", "waiting to be sent"),
+        Field::new("resumable", "may be resumed"),
     ]),
     run: Run::Owner("jid", show),
     ..Command::BASE
@@ -70,16 +79,29 @@ const KICK: Command = Command {
 fn list(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let account = call.arguments.owner_key("account");
     let limit = usize::try_from(call.arguments.number_or("limit", u64::MAX)).unwrap_or(usize::MAX);
-    let all = cx.shard.sessions.iter().map(|(_, session)| session);
-    let of = all.filter(|session| account.as_ref().is_none_or(|account| session.jid.bare_str() == account.as_str()));
-    let rows = of.take(limit.min(limits::COMMAND_ROWS_MAX)).map(|session| row(cx, session)).collect();
+    let all = cx.shard.sessions.iter();
+    let of =
+        all.filter(|(_, session)| account.as_ref().is_none_or(|account| session.jid.bare_str() == account.as_str()));
+    let rows = of
+        .take(limit.min(limits::COMMAND_ROWS_MAX))
+        .map(|(index, session)| row(cx, SessionKey(index), session))
+        .collect();
     Ok(Some(Done::rows(rows)))
 }
 
-fn row(cx: &Cx<'_>, session: &Session) -> Map<String, Json> {
+fn row(cx: &Cx<'_>, key: SessionKey, session: &Session) -> Map<String, Json> {
+    let until_ms = cx.shard.parked.until_ms(key);
+    let state = match cx.shard.links.get(&session.link) {
+        _ if session.is_parked() => "parked",
+        Some(link) if link.up => "connected",
+        Some(_) | None => "away",
+    };
+    let until_ms = until_ms.map(|until_ms| cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)));
     let edge = cx.shard.links.get(&session.link).map(|link| link.edge.to_string()).unwrap_or_default();
     Map::from_iter([
         ("jid".to_owned(), Json::from(session.jid.as_str())),
+        ("state".to_owned(), Json::from(state)),
+        ("until_ms".to_owned(), Json::from(until_ms)),
         ("priority".to_owned(), Json::from(session.available().then_some(session.priority))),
         ("interested".to_owned(), Json::from(session.interested)),
         ("edge".to_owned(), Json::from(edge)),
@@ -99,13 +121,16 @@ fn no_session(jid: &str) -> Refused {
 
 fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let jid = call.arguments.jid("jid")?;
-    let found = cx.shard.sessions.iter().map(|(_, session)| session).find(|s| s.jid.as_str() == jid.as_str());
-    let session = found.ok_or_else(|| no_session(jid.as_str()))?;
-    let mut record = row(cx, session);
+    let found = cx.shard.sessions.iter().find(|(_, session)| session.jid.as_str() == jid.as_str());
+    let (index, session) = found.ok_or_else(|| no_session(jid.as_str()))?;
+    let mut record = row(cx, SessionKey(index), session);
     let event_loop = cx.shard.links.get(&session.link).map(|link| link.event_loop);
     record.insert("event_loop".to_owned(), Json::from(event_loop));
     record.insert("received".to_owned(), Json::from(session.inbound.received()));
     record.insert("settled".to_owned(), Json::from(session.inbound.settled()));
+    record.insert("unacknowledged".to_owned(), Json::from(session.outbound.entries.len()));
+    record.insert("waiting".to_owned(), Json::from(session.outbound.held.len()));
+    record.insert("resumable".to_owned(), Json::from(sm::may_park(session)));
     Ok(Some(Done::Record(record)))
 }
 
@@ -122,4 +147,44 @@ fn kick(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     };
     let details = Map::from_iter([("kicked".to_owned(), Json::from(keys.len()))]);
     Ok(Some(Done::Did(Did { subject: jid.as_str().to_owned(), what, details, next: Vec::new(), file: None })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::Reply;
+    use crate::testing::Core;
+
+    /// A row by its address: state, whether it says until when.
+    fn listed(core: &mut Core) -> Vec<(String, String, bool)> {
+        core.replies.clear();
+        core.command(0, "sessions list", &[]);
+        let Some((_, Reply::Ok(Done::Rows(rows)))) = core.replies.pop() else { panic!("{:?}", core.replies) };
+        let of = |row: &Map<String, Json>, field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let mut rows: Vec<_> =
+            rows.rows.iter().map(|row| (of(row, "jid"), of(row, "state"), row["until_ms"].is_u64())).collect();
+        rows.sort();
+        rows
+    }
+
+    fn row(jid: &str, state: &str, until: bool) -> (String, String, bool) {
+        (jid.to_owned(), state.to_owned(), until)
+    }
+
+    #[test]
+    fn who_may_come_back_is_listed_with_the_time() {
+        let mut core = Core::new(1);
+        let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/lab"));
+        core.enable(ada, None);
+        let connected = row("grace@example.org/lab", "connected", false);
+        assert_eq!(listed(&mut core), [row("ada@example.org/desk", "connected", false), connected.clone()]);
+        core.close(ada, false);
+        assert_eq!(listed(&mut core), [row("ada@example.org/desk", "parked", true), connected.clone()]);
+        core.command(0, "sessions show", &[("jid", "ada@example.org/desk")]);
+        let Some((_, Reply::Ok(Done::Record(shown)))) = core.replies.pop() else { panic!("{:?}", core.replies) };
+        assert_eq!((&shown["state"], &shown["resumable"]), (&Json::from("parked"), &Json::from(true)));
+        core.command(0, "sessions kick", &[("jid", "ada@example.org")]);
+        assert_eq!(listed(&mut core), [connected]);
+        assert!(core.session(grace).is_some());
+    }
 }

@@ -17,6 +17,9 @@ const STATUS: Command = Command {
         Field::new("uptime_s", "up for").look(Look::Duration),
         Field::new("domains", "domains"),
         Field::new("sessions", "sessions").add(Add::Sum),
+        Field::new("sessions_parked", "of them parked").add(Add::Sum),
+        // A core that has just started: their edges are expected to return them.
+        Field::new("sessions_expected", "more expected back").add(Add::Sum),
         Field::new("accounts_loaded", "accounts in use").add(Add::Sum),
         Field::new("shards", "shards"),
         Field::new("edges", "edges").add(Add::Union),
@@ -53,6 +56,8 @@ fn status(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
         "domains": domains(|_| true),
         "log_off": domains(|record| LOG_OFF.is_on(record)),
         "sessions": shard.sessions.len(),
+        "sessions_parked": shard.parked.len(),
+        "sessions_expected": shard.recovery.as_ref().map_or(0, |recovery| recovery.expected()),
         "accounts_loaded": shard.accounts.len(),
         "shards": shard.settings.shards,
         "edges": edges,
