@@ -174,6 +174,10 @@ fn full_disk_refuses_messages_and_recovers_by_itself() {
         assert!(done.status.success(), "{word}: {done:?}");
     }
     dave.receive_until_closed().expect("his session ends");
+    let mut web = hearth.login("carol", "web");
+    let done = hearth.ctl(&["sessions", "kick", "carol@example.org/web"], "");
+    assert!(done.status.success(), "{done:?}");
+    web.receive_until_closed().expect("her session ends");
 
     disk.free();
     eventually("it is well again", || (status(&hearth)["storage"] == "ok").then_some(()));
