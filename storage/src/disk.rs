@@ -61,6 +61,15 @@ impl Disk {
         Ok(DiskFile { file, path: path.to_owned(), disk: self.clone() })
     }
 
+    /// Bytes that the device under a folder has room for.
+    pub(crate) fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        if let Some(space) = self.faults.as_ref().and_then(|faults| faults.lock().space) {
+            return Ok(space);
+        }
+        let device = rustix::fs::statvfs(dir)?;
+        Ok(device.f_bavail.saturating_mul(device.f_frsize))
+    }
+
     /// Whether the device takes anything: writes a file of [`limits::PROBE_BYTES`] and removes it.
     pub(crate) fn probe(&self, path: &Path) -> Result<(), StoreError> {
         let attempt = || {

@@ -202,7 +202,7 @@ impl Storage {
     pub(crate) fn probe(&self) -> Result<(), StoreError> {
         self.small.probe()?;
         self.log.probe()?;
-        self.reserve.as_ref().map_or(Ok(()), Reserve::keep)
+        self.reserve.as_ref().map_or(Ok(()), Reserve::keep_again)
     }
 
     /// Answers a question that changes nothing.

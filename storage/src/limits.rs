@@ -122,6 +122,9 @@ pub const PROBE_SLACK: u32 = 10;
 /// failed commit left: some hundred changes. Messages get nothing of it.
 pub const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Bytes that must be free beside the reserve before it is made again on a device that was full.
+pub const RESERVE_SPARE_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Milliseconds between attempts to open a `hearth.redb` that fails to open.
 pub const REOPEN_PAUSE_MS: u64 = 100;
 

@@ -34,6 +34,19 @@ impl Reserve {
         })
     }
 
+    /// As [`Reserve::keep`] where the device was full. Not before there is more than it takes: the room that it gave
+    /// back is for others, and must not be gone even while it is tried out.
+    pub(crate) fn keep_again(&self) -> Result<(), StoreError> {
+        if std::fs::metadata(&self.path).is_err() {
+            let dir = self.path.parent().unwrap_or(&self.path);
+            let free = self.disk.free_bytes(dir).map_err(|error| io_error("looking for room", &error))?;
+            if free < self.bytes.saturating_add(limits::RESERVE_SPARE_BYTES) {
+                return Err(StoreError::Full);
+            }
+        }
+        self.keep()
+    }
+
     fn make(&self) -> io::Result<()> {
         let file = self.disk.open(&self.path)?;
         file.set_len(0)?;
@@ -86,8 +99,16 @@ mod tests {
         faults.set_space(Some(bytes));
         assert_eq!((reserve.keep(), len()), (Ok(()), Some(bytes)));
         assert_eq!(reserve.keep(), Ok(()), "without writing anything");
+        assert_eq!(reserve.keep_again(), Ok(()));
         reserve.release();
         assert_eq!(len(), None);
+        reserve.release();
+        // The room it gave back is not taken to see whether it fits.
+        for (room, wanted) in [(bytes, Err(StoreError::Full)), (bytes + limits::RESERVE_SPARE_BYTES, Ok(()))] {
+            faults.set_space(Some(room));
+            assert_eq!(reserve.keep_again(), wanted);
+            assert_eq!(len().is_some(), wanted.is_ok());
+        }
         reserve.release();
         // Cut by a crash while it was made.
         std::fs::write(dir.path().join("hearth.reserve"), b"begun").unwrap();
