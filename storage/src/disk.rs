@@ -134,7 +134,7 @@ impl DiskFile {
 /// Keeps other processes out of a data directory, for as long as it lives.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
 }
 
 impl DirLock {
@@ -144,10 +144,17 @@ impl DirLock {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|error| io_error("opening the lock file", &error))?;
         match file.try_lock() {
-            Ok(()) => Ok(DirLock { _file: file }),
+            Ok(()) => Ok(DirLock { file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: dir.display().to_string() }),
             Err(TryLockError::Error(error)) => Err(io_error("locking the data directory", &error)),
         }
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing alone leaves it to a child that is just being started, which has the file until it is another program.
+        let _closed_anyway = self.file.unlock();
     }
 }
 
