@@ -247,7 +247,7 @@ fn earlier(returned: &Returned, contents: &Contents<'_>) -> Earlier {
     let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
     Earlier {
         log: returned.log.max(contents.log),
-        unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).collect(),
+        unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).chain(contents.owed.clone()).collect(),
         told_from: LogId(first.copied().unwrap_or(0)),
         again_until: returned.number.max(contents.again_until),
     }

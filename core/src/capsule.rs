@@ -48,6 +48,8 @@ pub struct Contents<'a> {
     /// Stanzas of its client up to this one may have been handled by an earlier core, whatever the edge of a socket
     /// that resumed it has counted.
     pub again_until: u64,
+    /// Up to `log`, what it was sent at a socket that is lost and has not acknowledged.
+    pub owed: Vec<LogId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +94,7 @@ impl<'a> Contents<'a> {
             }),
             log: session.outbound.log,
             again_until: session.earlier.as_ref().map_or(0, |earlier| earlier.again_until),
+            owed: session.outbound.all_owed(),
         }
     }
 
@@ -222,6 +225,7 @@ mod tests {
             sm: Some(SmContents { token: Some([1; 16]), max_s: 300, number: 5, entry: 6 }),
             log: LogId(7),
             again_until: 3,
+            owed: vec![LogId(4)],
         }
     }
 

@@ -141,7 +141,12 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
     );
     let earlier = Earlier {
         log: parked.map_or(LogId(0), |parked| parked.log),
-        unwritten: parked.iter().flat_map(|parked| &parked.unwritten).map(|(_, id)| *id).collect(),
+        unwritten: parked
+            .iter()
+            .flat_map(|parked| &parked.unwritten)
+            .map(|(_, id)| *id)
+            .chain(contents.owed.iter().copied())
+            .collect(),
         told_from: LogId(0),
         // How much its client had sent is not on record.
         again_until: u64::MAX,

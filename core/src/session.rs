@@ -248,6 +248,9 @@ pub struct Outbound {
     pub credit_bytes: u64,
     /// The greatest log id among what was emitted.
     pub log: LogId,
+    /// Those up to it that a lost socket was sent and its client has not acknowledged; some may have been sent anew
+    /// since.
+    pub owed: Vec<LogId>,
     /// Emitted and not written, oldest first; their numbers end at `last`.
     pub entries: VecDeque<Entry>,
     /// Not yet emitted for want of credit, oldest first.
@@ -359,6 +362,7 @@ impl Outbound {
             sent_bytes: 0,
             credit_bytes,
             log: LogId(0),
+            owed: Vec::new(),
             entries: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -383,6 +387,15 @@ impl Outbound {
         let entries = written.saturating_add(1)..=entry;
         outbound.entries = entries.map(|entry| logged(entry).map_or(Entry::Gone, Entry::Logged)).collect();
         outbound
+    }
+
+    /// Up to `log`, what its client may not have had: the next core must not believe so.
+    pub fn all_owed(&self) -> Vec<LogId> {
+        let held = self.held.iter().filter_map(|held| held.log).filter(|id| *id <= self.log);
+        let mut owed: Vec<_> = self.owed.iter().copied().chain(held).collect();
+        owed.sort_unstable();
+        owed.dedup();
+        owed
     }
 
     /// Of what is not written, the entries that lie in the log.
@@ -430,6 +443,7 @@ impl Outbound {
         let lost = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let from = self.entries.len().saturating_sub(lost);
         let mut logged = Vec::new();
+        self.owed = self.entries.range(from..).filter_map(Entry::log).collect();
         for entry in self.entries.split_off(from).into_iter().rev() {
             match entry {
                 Entry::Kept(held) => {
@@ -498,7 +512,9 @@ mod tests {
             outbound.last += 1;
             outbound.entries.push_back(entry);
         }
+        outbound.log = LogId(9);
         assert_eq!(outbound.back_to(1), [LogId(3)]);
+        assert_eq!(outbound.all_owed(), [LogId(3)]);
         let ids: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap().to_owned()).collect();
         assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 4 5", 1, 1));
         assert_eq!(outbound.back_to(7), []);

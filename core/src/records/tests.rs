@@ -201,3 +201,34 @@ fn what_came_before_two_crashes_comes_once() {
     assert_eq!(core.unsettled(again), 0);
     assert_eq!(ids(&mut core, grace), ["1"]);
 }
+
+/// A session is resumed with messages that its client has not had, and before they are sent anew the core dies: they
+/// come from the next one, though the session had been sent later ones.
+#[test]
+fn what_a_resumed_session_is_owed_comes_from_the_next_core() {
+    for crash_first in [false, true] {
+        let (mut core, ada, grace, token) = on_record();
+        let h = counted(&core, ada);
+        core.writing = false;
+        for n in 1..=3 {
+            core.send(grace, &message("ada@example.org", n));
+        }
+        core.close(ada, false);
+        if crash_first {
+            core.crash();
+            core.attach(&[grace]);
+            core.all_sent();
+        }
+        core.forget();
+        // Nothing passes the new socket before the core is gone: its edge has no credit to give.
+        core.credit = 0;
+        let again = core.resume("ada@example.org", &token, h);
+        assert_eq!(core.jid(again), "ada@example.org/desk");
+        assert_eq!(ids(&mut core, again), [""; 0]);
+        core.crash();
+        (core.credit, core.writing) = (1 << 40, true);
+        core.attach(&[grace, again]);
+        core.all_sent();
+        assert_eq!(ids(&mut core, again), ["1", "2", "3"], "{crash_first}");
+    }
+}

@@ -10,7 +10,7 @@ fn three_hundred_seeds_of_twenty_thousand_steps() {
     });
     assert!(failed.is_empty(), "{} seeds failed: {}", failed.len(), failed.join("\n"));
     // Less would mean that the worlds stand still.
-    assert!(total.messages_acknowledged > 100_000, "{total}");
+    assert!(total.messages_acknowledged > 50_000, "{total}");
 }
 
 #[test]
