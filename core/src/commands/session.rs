@@ -26,8 +26,9 @@ const FIELDS: &[Field] = &[
 const LIST: Command = Command {
     name: "sessions list",
     help: "Who is connected, or may still come back.",
-    details: "State is connected, parked (it has no socket, and ends unless its client resumes it in time), or away (its \
-        edge has lost its link, and may return it). Priority is - before initial presence. Roster is yes if the client asked for its contacts.",
+    details: "State is connected, parked (without a socket: it ends unless its client resumes it in time), or away (its edge\n\
+        has lost its link, and may return it). Priority is - before initial presence. Roster is yes if the client asked\n\
+        for its contacts.",
     parameters: &[
         Parameter::optional("account", Kind::Account, "only of this account"),
         Parameter::option("limit", Kind::Number { min: 1, max: limits::COMMAND_ROWS_MAX as u64 }, "at most so many"),
