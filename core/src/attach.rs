@@ -206,7 +206,12 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         link: returned.link,
         counter: returned.counter,
         inbound: Inbound::adopted(returned.settled),
-        outbound: Outbound { sent_bytes: returned.delivered_bytes, credit_bytes: returned.credit, ..outbound },
+        outbound: Outbound {
+            sent_bytes: returned.delivered_bytes,
+            credit_bytes: returned.credit,
+            owed: contents.owed.clone(),
+            ..outbound
+        },
         sm: None,
         capsule_due: false,
         on_record: true,

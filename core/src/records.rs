@@ -176,6 +176,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         directed: None,
     };
     contents.restore(&mut session);
+    session.outbound.owed.clone_from(&contents.owed);
     if parked.is_none() {
         // It is here to end. What was handled of it is not on record, and nobody must hear a guess.
         session.sm = None;

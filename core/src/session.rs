@@ -408,7 +408,10 @@ impl Outbound {
     pub fn written(&mut self, entry: u64) -> Vec<LogId> {
         let unwritten = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let done = self.entries.len().saturating_sub(unwritten);
-        let ids = self.entries.drain(..done).filter_map(|entry| entry.log()).collect();
+        let ids: Vec<_> = self.entries.drain(..done).filter_map(|entry| entry.log()).collect();
+        if !self.owed.is_empty() {
+            self.owed.retain(|id| !ids.contains(id));
+        }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
@@ -443,7 +446,10 @@ impl Outbound {
         let lost = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let from = self.entries.len().saturating_sub(lost);
         let mut logged = Vec::new();
-        self.owed = self.entries.range(from..).filter_map(Entry::log).collect();
+        // What an earlier socket left is owed still.
+        self.owed.extend(self.entries.range(from..).filter_map(Entry::log));
+        self.owed.sort_unstable();
+        self.owed.dedup();
         for entry in self.entries.split_off(from).into_iter().rev() {
             match entry {
                 Entry::Kept(held) => {

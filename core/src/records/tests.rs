@@ -225,6 +225,17 @@ fn what_a_resumed_session_is_owed_comes_from_the_next_core() {
         let again = core.resume("ada@example.org", &token, h);
         assert_eq!(core.jid(again), "ada@example.org/desk");
         assert_eq!(ids(&mut core, again), [""; 0]);
+        // Nor before the core after it is.
+        core.crash();
+        core.holding = true;
+        core.forget();
+        core.attach(&[grace, again]);
+        core.all_sent();
+        while !core.edge(again).attached {
+            assert!(core.answer_one());
+        }
+        assert_eq!(ids(&mut core, again), [""; 0]);
+        core.holding = false;
         core.crash();
         (core.credit, core.writing) = (1 << 40, true);
         core.attach(&[grace, again]);
