@@ -34,6 +34,12 @@ pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
     message::advance(cx, account);
 }
 
+/// Whether something is being read for a session, in whichever attachment.
+pub fn is_reading(cx: &Cx<'_>, account: AccountKey, session: SessionKey) -> bool {
+    let is_its = |pending: &Pending| matches!(pending, Pending::Read { to: (other, _), .. } if *other == session);
+    cx.account(account).is_some_and(|account| account.log.pending.iter().any(is_its))
+}
+
 /// Nothing more is read for a session, but for what is asked for already.
 pub fn read_no_more(cx: &mut Cx<'_>, account: AccountKey, session: SessionKey) {
     let Some(account) = cx.account_mut(account) else { return };

@@ -383,7 +383,9 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
 pub fn back_again(cx: &mut Cx<'_>, key: SessionKey) {
     cx.release_held(key);
     let waits = cx.session_mut(key).is_some_and(|session| std::mem::take(&mut session.outbound.log_waits));
-    if waits && cx.session(key).is_some_and(Session::receives_bare) {
+    // What is being read for the attachment before is dropped: it is read anew.
+    let reads = cx.session(key).is_some_and(|session| offline::is_reading(cx, session.account, key));
+    if (waits || reads) && cx.session(key).is_some_and(Session::receives_bare) {
         offline::on_available(cx, key);
     }
 }

@@ -333,3 +333,22 @@ fn an_edge_that_has_not_heard_of_the_new_generation_attaches_by_the_old_one() {
         assert_eq!(ids(&mut core, grace), ["1"]);
     }
 }
+
+/// A link is lost while what waited is read for a session: on the next one it is read anew.
+#[test]
+fn what_was_being_read_comes_on_the_next_link() {
+    let mut core = Core::new(1);
+    core.account("ada@example.org");
+    let grace = core.login("grace@example.org/phone");
+    core.send(grace, "<message to='ada@example.org' id='1' type='chat'><body>b</body></message>");
+    let ada = core.login("ada@example.org/desk");
+    core.holding = true;
+    core.send(ada, "<presence/>");
+    core.relink();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    core.holding = false;
+    core.answer();
+    let came = core.take(ada).iter().filter(|stanza| stanza.contains("id='1'")).count();
+    assert_eq!(came, 1);
+}
