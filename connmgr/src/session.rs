@@ -17,6 +17,7 @@ mod attach;
 mod kept;
 mod logged;
 mod managed;
+mod open;
 
 use crate::limits::{SESSION_WINDOW_BYTES, WRITTEN_REPORT_BYTES, WRITTEN_REPORT_ENTRIES};
 use crate::render;
@@ -32,6 +33,7 @@ use hearth_wire::to_edge::{Bound, Resumed, Settled, Target};
 use hearth_wire::tree::{self, Element};
 use kept::Kept;
 use logged::Logged;
+use open::Open;
 
 /// What became of a stanza of the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +81,7 @@ struct More {
     /// The greatest log id among the entries.
     log: u64,
     kept: Kept,
+    open: Option<Box<Open>>,
     logged: Option<Box<Logged>>,
     sm: Option<Box<Sm>>,
     resend: u64,
@@ -92,8 +95,9 @@ pub(crate) const MORE_BYTES: usize = size_of::<More>();
 
 impl More {
     fn is_empty(&self) -> bool {
-        let More { capsule, log, kept, logged, sm, resend: _, pinging } = self;
-        capsule.is_none() && *log == 0 && kept.is_empty() && logged.is_none() && sm.is_none() && !pinging
+        let More { capsule, log, kept, open, logged, sm, resend: _, pinging } = self;
+        let nothing_waits = kept.is_empty() && open.is_none() && logged.is_none();
+        capsule.is_none() && *log == 0 && nothing_waits && sm.is_none() && !pinging
     }
 }
 
@@ -159,7 +163,8 @@ impl Session {
         let Resumed { counter, stream, generation, jid, credit, .. } = *resumed;
         let mut session = Session::new(&Bound { counter, stream, generation, jid, credit }, lang, true);
         (session.number, session.settled, session.entry) = (resumed.number, resumed.number, resumed.entry);
-        session.more().sm = Some(Box::new(Sm::resumed(resumed)));
+        let more = session.more();
+        (more.sm, more.open) = (Some(Box::new(Sm::resumed(resumed))), Some(Box::new(Open::partial())));
         session
     }
 
@@ -312,7 +317,8 @@ impl Session {
         let count = settled.saturating_sub(self.settled);
         self.settled = settled;
         if let Some(more) = self.more.as_mut().filter(|_| count > 0) {
-            more.kept.settle(count);
+            let More { kept, open, .. } = &mut **more;
+            kept.settle(count, |question| open.get_or_insert_default().push(question));
             self.tidy();
         }
     }
@@ -363,13 +369,18 @@ impl Session {
         })
     }
 
-    /// A question that is not settled has its answer: sent again, it must not be answered again.
+    /// A question has its answer: the next core must not answer it again.
     fn on_answer(&mut self, answer: &Stanza<'_>) {
         let Some(mut more) = self.more.take() else { return };
-        more.kept.answer(|question| {
-            let same = question.to == answer.from || (self.is_home(question.to) && self.is_home(answer.from));
-            question.id == answer.id && same
-        });
+        let is_answered = |id: Option<&str>, to: Option<&str>| {
+            id == answer.id && (to == answer.from || (self.is_home(to) && self.is_home(answer.from)))
+        };
+        // Those that are settled are older.
+        let was_open = more.open.as_mut().is_some_and(|open| open.answer(is_answered));
+        more.open = more.open.filter(|open| !open.is_empty());
+        if !was_open {
+            more.kept.answer(|question| is_answered(question.id, question.to));
+        }
         self.more = Some(more);
     }
 

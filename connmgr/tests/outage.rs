@@ -60,7 +60,7 @@ fn a_client_keeps_its_socket_through_a_restart_of_the_core() {
     peer.enable();
     core.send(&ToEdge::Capsule(Capsule { counter, generation: GENERATION, sealed: b"sealed" }));
     let ping = "<ping xmlns='urn:xmpp:ping'/>";
-    peer.send(&message("1"));
+    peer.send(&format!("<iq type='get' id='0' to='a@b.example'>{ping}</iq>"));
     peer.send(&format!("<iq type='get' id='2'>{ping}</iq><iq type='get' id='3' to='a@b.example'>{ping}</iq>"));
     wait_for_stanza(&core, 3);
     core.settle(jid, 1, 1 << 20);
@@ -80,13 +80,16 @@ fn a_client_keeps_its_socket_through_a_restart_of_the_core() {
     core.forget();
     core.come_back();
     let seen = attached(&core);
-    let Seen::Attach { generation, sealed, settled, number, entry, written, log, unwritten, recent, closed, .. } = seen
+    let Seen::Attach {
+        generation, sealed, settled, number, entry, written, log, unwritten, recent, closed, open, ..
+    } = seen
     else {
         unreachable!()
     };
     assert_eq!((generation, sealed.as_slice()), (GENERATION, &b"sealed"[..]));
     assert_eq!((settled, number, entry, written, log, closed), (1, 4, 4, 2, 80, None));
     assert_eq!((unwritten, recent), (vec![LoggedEntry { entry: 3, log: 80 }], vec![70]));
+    assert_eq!(open, [("0".to_owned(), Some("a@b.example".to_owned()))], "settled, and not answered");
     core.wait("AllSent", |seen| *seen == Seen::AllSent { shard: 0 });
     assert_eq!(again(&core, 4), [(2, true), (3, false), (4, false)]);
 

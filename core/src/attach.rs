@@ -17,6 +17,7 @@ use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::offline;
 use crate::outputs::Event;
+use crate::questions;
 use crate::recovery;
 use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
@@ -46,6 +47,8 @@ struct Returned {
     log: LogId,
     unwritten: Vec<LoggedEntry>,
     recent: Vec<u64>,
+    open: Vec<(Box<str>, Option<Box<str>>)>,
+    open_whole: bool,
 }
 
 /// An edge has a session of a link that was lost.
@@ -146,6 +149,8 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         log: LogId(frame.log),
         unwritten: frame.unwritten.clone(),
         recent: frame.recent.clone(),
+        open: questions::owned(&frame.open),
+        open_whole: frame.open_whole,
     };
     if let Some(recovery) = &mut cx.shard.recovery {
         recovery.adopting = recovery.adopting.saturating_add(1);
@@ -223,6 +228,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         interested: false,
         blocklist_asked: false,
         directed: None,
+        questions: None,
     };
     contents.restore(&mut session);
     let key = SessionKey(cx.shard.sessions.insert(session));
@@ -232,6 +238,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         returned.recent.iter().for_each(|id| account.log.found_delivered(LogId(*id)));
     }
     cx.track_unwritten(key, &unwritten);
+    questions::on_adopted(cx, key, returned.open, returned.open_whole);
     let (counter, before, settled) = (returned.counter, returned.generation, returned.settled);
     let credit = cx.shard.settings.limits.session_window_bytes;
     let attached = Attached { counter, before, generation, received: settled, settled, credit };
@@ -255,5 +262,6 @@ fn earlier(returned: &Returned, contents: &Contents<'_>) -> Earlier {
         unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).chain(contents.owed.clone()).collect(),
         told_from: LogId(first.copied().unwrap_or(0)),
         again_until: returned.number.max(contents.again_until),
+        missed_presence: false,
     }
 }

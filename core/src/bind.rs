@@ -97,6 +97,7 @@ fn bind(
         interested: false,
         blocklist_asked: false,
         directed: None,
+        questions: None,
     };
     let (stream, in_credit) = (session.stream, session.inbound.credit(cx.shard.settings.limits.session_window_bytes));
     let key = SessionKey(cx.shard.sessions.insert(session));

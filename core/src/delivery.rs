@@ -7,6 +7,7 @@ use crate::fate;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
+use crate::questions;
 use crate::records;
 use crate::session::{Entry, Held, KeptOverlay, Session, SessionKey};
 use crate::sm;
@@ -21,6 +22,9 @@ impl Cx<'_> {
     /// Sends one stanza to one session: at once within its credit, else held back in order.
     /// `log` names its record in the account's log, if it has one.
     pub fn deliver(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
+        if log.is_none() && !questions::passes(self, key, stanza) {
+            return;
+        }
         if let Some(id) = log {
             self.track_inflight(key, id);
         }
@@ -166,9 +170,13 @@ impl Cx<'_> {
             if held.log.is_none() {
                 // Who comes back must not believe to have had all.
                 self.close_later(key, StreamCondition::ResourceConstraint, "more came than is held while it was away");
+                questions::on_refused(self, key, &held.stanza.view());
             }
             fate::meet(self, account, held);
             return;
+        }
+        if session.is_parked() && questions::is_answer(&held.stanza.view()) {
+            self.shard.records_due.insert(key);
         }
         session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
         session.outbound.held.push_back(held);
@@ -299,16 +307,21 @@ impl Cx<'_> {
         }
         let account = session.account;
         self.event(Event::SessionEnded { jid: session.jid.as_str().to_owned(), reason });
+        let mut questions = session.questions.unwrap_or_default();
         for entry in session.outbound.entries {
             match entry {
+                Entry::Kept(held) if questions.has_answered(&held.stanza.view()) => {}
                 Entry::Kept(held) => fate::meet(self, account, held),
                 Entry::Logged(id) => fate::give_back(self, account, id, false),
                 Entry::Gone => {}
             }
         }
         for held in session.outbound.held {
-            fate::meet(self, account, held);
+            if !questions.has_answered(&held.stanza.view()) {
+                fate::meet(self, account, held);
+            }
         }
+        questions.give_up(self, session.jid.as_str());
         // What only this session was sent need not wait for a login where another one is there.
         if self.account(account).is_some_and(|account| account.undelivered() > 0)
             && let Some(other) = fate::another(self, account)

@@ -4,6 +4,7 @@ use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::features::{self, Scope};
 use crate::presence::fanout::sight;
+use crate::questions;
 use crate::reply;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
@@ -114,6 +115,11 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
     let Some(scope) = scope else {
         // Answers, too, are on the client's credit.
         let origin = cx.defer();
+        if stanza.is_request() {
+            questions::on_asked(cx, key, stanza, origin.is_some_and(|origin| origin.again));
+        } else {
+            questions::on_answer(cx, key, stanza);
+        }
         cx.route(SharedStanza::new(stanza), origin);
         return;
     };
@@ -133,7 +139,13 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
         }
         let session = cx.session_of(account, to);
         match session.filter(|session| !view.is_request() || may_ask(cx, account, *session, &view)) {
+            Some(session) if origin.is_some_and(|origin| origin.again) && questions::had_answer(cx, session, &view) => {
+                cx.settle(origin);
+            }
             Some(session) => {
+                if view.is_request() {
+                    questions::on_delivered(cx, session, &view);
+                }
                 cx.deliver(session, &stanza, &Overlay::default(), None);
                 cx.settle(origin);
             }

@@ -53,6 +53,7 @@ pub mod presence;
 pub mod private_storage;
 pub mod process;
 pub mod provision;
+pub mod questions;
 pub mod random;
 pub mod records;
 pub mod recovery;

@@ -117,6 +117,14 @@ pub const LINK_DEAD_MS: u64 = 3_000;
 /// for the edges on record, milliseconds of its own running time. Longer: the sessions are parked or end.
 pub const LINK_GRACE_MS: u64 = 10_000;
 
+/// Milliseconds for which a question that a lost core left open may still be answered: half a minute is longer than
+/// clients and bots take; an answer that comes later is dropped.
+pub const OPEN_QUESTION_MS: u64 = 30_000;
+
+/// Questions of one session that are remembered to want its answer, or to have been asked before a core was lost. Of more
+/// the oldest are forgotten: their answers are their askers' patience.
+pub const QUESTIONS_MAX: usize = 64;
+
 /// How long a session without a socket waits for its client (XEP-0198 §5), seconds, unless the client asks
 /// for less. Longer: it ends, and what its client did not acknowledge is the account's again.
 pub const RESUME_S: u32 = 600;

@@ -323,6 +323,21 @@ fn answer_probe(cx: &mut Cx<'_>, key: AccountKey, probe: &Stanza<'_>) {
     fanout::answer(cx, asker, from, found);
 }
 
+/// A session has missed what its contacts said: each is probed, and who is not there any more is shown to be gone
+/// (§4.3). Of a contact that is still there by another resource only that one is heard of.
+pub fn ask_anew(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(session) = cx.session(key).filter(|session| session.receives_presence()) else { return };
+    let (jid, Some(account)) = (session.jid.clone(), cx.account(session.account)) else { return };
+    let seen = account.roster.iter().filter(|contact| contact.seen_by_us() && !account.blocks(contact.address()));
+    let probes: Vec<_> = seen
+        .map(|contact| {
+            let (from, to) = (Some(jid.as_str()), Some(contact.address()));
+            SharedStanza::new(&Stanza { from, to, ..Stanza::new(StanzaKind::Presence, StanzaType::Probe) })
+        })
+        .collect();
+    probes.into_iter().for_each(|probe| cx.route(probe, None));
+}
+
 /// What a probe of an account that does not exist is answered (§4.3.2 rule 1). Not of a full JID: with a request
 /// under way that would tell which accounts there are.
 pub fn answer_for_nobody(cx: &mut Cx<'_>, probe: &Stanza<'_>) {

@@ -51,13 +51,16 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         stream: session.stream,
         generation: session.since,
         contents: capsule::contents(cx, session),
-        parked: cx.shard.parked.until_ms(key).map(|until_ms| ParkedRecord {
-            until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
-            settled: session.inbound.settled(),
-            entry: session.outbound.last,
-            written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
-            unwritten: session.outbound.unwritten(),
-            log: session.outbound.log,
+        // Answers that wait for its client are lost with this core: it must not take for complete what is not.
+        parked: cx.shard.parked.until_ms(key).filter(|_| !session.outbound.holds_answers()).map(|until_ms| {
+            ParkedRecord {
+                until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
+                settled: session.inbound.settled(),
+                entry: session.outbound.last,
+                written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
+                unwritten: session.outbound.unwritten(),
+                log: session.outbound.log,
+            }
         }),
     };
     if let Some(session) = cx.session_mut(key) {
@@ -150,6 +153,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         told_from: LogId(0),
         // How much its client had sent is not on record.
         again_until: u64::MAX,
+        missed_presence: true,
     };
     let mut session = Session {
         account,
@@ -174,6 +178,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         interested: false,
         blocklist_asked: false,
         directed: None,
+        questions: None,
     };
     contents.restore(&mut session);
     session.outbound.owed.clone_from(&contents.owed);

@@ -2,6 +2,7 @@
 
 use crate::account::AccountKey;
 use crate::link::LinkId;
+use crate::questions::{self, Questions};
 use crate::route::bare;
 use crate::sm::Sm;
 use hearth_storage::LogId;
@@ -67,6 +68,8 @@ pub struct Session {
     pub blocklist_asked: bool,
     /// Where directed presence went (RFC 6121 §4.6.4), bare and full addresses.
     pub directed: Option<Box<BTreeSet<Box<str>>>>,
+    /// Questions between clients that want an answer; `None` for most.
+    pub questions: Option<Box<Questions>>,
 }
 
 impl Session {
@@ -133,6 +136,8 @@ pub struct Earlier {
     pub told_from: LogId,
     /// Stanzas of its client up to this one may have been handled.
     pub again_until: u64,
+    /// It had no socket: what it was to be told of its contacts is lost.
+    pub missed_presence: bool,
 }
 
 /// What a session's undirected presence does.
@@ -396,6 +401,11 @@ impl Outbound {
         owed.sort_unstable();
         owed.dedup();
         owed
+    }
+
+    /// Whether answers to questions of its client wait here.
+    pub fn holds_answers(&self) -> bool {
+        self.held.iter().any(|held| questions::is_answer(&held.stanza.view()))
     }
 
     /// Of what is not written, the entries that lie in the log.

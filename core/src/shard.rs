@@ -23,6 +23,7 @@ use crate::link::{Link, LinkId};
 use crate::login::{self, Login};
 use crate::outputs::{DerivationId, Outputs};
 use crate::presence::fanout::{self, Due};
+use crate::questions;
 use crate::random::Random;
 use crate::records::{self, Before};
 use crate::recovery::{self, Recovery};
@@ -164,6 +165,8 @@ pub struct Shard {
     pub ended: sm::Ended,
     /// Sessions whose resumption waits until their stanzas are settled.
     pub resuming: Vec<SessionKey>,
+    /// When questions of sessions are answered for, `Now::mono_ms`.
+    pub questions_due: BTreeSet<(u64, SessionKey)>,
     pub capsules_due: Vec<SessionKey>,
     /// Sessions of which storage knows too little, and those it need not know of any more.
     pub records_due: BTreeSet<SessionKey>,
@@ -239,6 +242,7 @@ impl Shard {
             parked: sm::Parked::default(),
             ended: sm::Ended::default(),
             resuming: Vec::new(),
+            questions_due: BTreeSet::new(),
             capsules_due: Vec::new(),
             records_due: BTreeSet::new(),
             records_gone: VecDeque::new(),
@@ -452,6 +456,7 @@ fn end_of_turn(cx: &mut Cx<'_>) {
     records::bury_some(cx);
     sm::advance(cx);
     sm::expire(cx);
+    questions::expire(cx);
     drain::tell_some(cx);
     fanout::send_due(cx);
     if cx.shard.slots.busy() {

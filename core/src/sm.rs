@@ -16,8 +16,9 @@ use crate::features::{Feature, Spec};
 use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
+use crate::presence;
 use crate::records;
-use crate::session::{Entry, Held, Session, SessionKey};
+use crate::session::{Earlier, Entry, Held, Session, SessionKey};
 use hearth_wire::BareJid;
 use hearth_wire::stanza::{StanzaKind, StanzaType};
 use hearth_wire::to_core::{Resume, SmEnable};
@@ -377,6 +378,10 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
     );
     capsule::changed(cx, key);
     back_again(cx, key);
+    let missed = |earlier: &mut Box<Earlier>| std::mem::take(&mut earlier.missed_presence);
+    if cx.session_mut(key).is_some_and(|session| session.earlier.as_mut().is_some_and(missed)) {
+        presence::ask_anew(cx, key);
+    }
 }
 
 /// A session has a socket again: what was held comes, then what waits in the log.

@@ -43,6 +43,13 @@ pub const UNWRITTEN_MAX: usize = 4096;
 /// the core may not have stored it. A frame with more does not decode.
 pub const RECENT_MAX: usize = 64;
 
+/// Questions of one client that an edge remembers as settled and not answered; of more the oldest are forgotten. Clients
+/// that wait for so many at once are rare. A frame with more does not decode.
+pub const OPEN_QUESTIONS_MAX: usize = 32;
+
+/// Bytes of a question's id, for it to be remembered so: with two addresses each they fill a tenth of a frame.
+pub const OPEN_QUESTION_ID_BYTES_MAX: usize = 256;
+
 /// Elements of a list that a frame may make its reader allocate room for before it has shown one: what a
 /// frame says of itself is not yet true.
 pub const ELEMENTS_UNSEEN_MAX: usize = 16;

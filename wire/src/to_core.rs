@@ -2,7 +2,7 @@
 
 use crate::codec::{bounded, frames};
 use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, StreamId};
-use crate::limits::{RECENT_MAX, UNWRITTEN_MAX};
+use crate::limits::{OPEN_QUESTIONS_MAX, RECENT_MAX, UNWRITTEN_MAX};
 use crate::stanza::StanzaFault;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
@@ -241,6 +241,22 @@ pub struct Attach<'a> {
     pub recent: Vec<u64>,
     /// The socket has ended since; whether by the client's closing tag (RFC 6120 §4.4).
     pub closed: Option<bool>,
+    /// Questions up to `settled` without an answer up to `entry`, oldest first; whether these are all.
+    #[serde(borrow, deserialize_with = "open_questions")]
+    pub open: Vec<OpenQuestion<'a>>,
+    pub open_whole: bool,
+}
+
+/// A question (RFC 6120 §8.2.3) whose answer its client waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenQuestion<'a> {
+    pub id: &'a str,
+    /// As it was sent; absent: the client's own account.
+    pub to: Option<&'a str>,
+}
+
+fn open_questions<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenQuestion<'a>>, D::Error> {
+    bounded::<OpenQuestion<'a>, D, OPEN_QUESTIONS_MAX>(deserializer)
 }
 
 /// An outbound entry that is a record of the account's log.

@@ -48,6 +48,7 @@ impl Session {
     pub fn attach(&mut self, counter: u64, closed: Option<bool>, link: &mut Vec<u8>) {
         let more = self.more.as_deref();
         let logged = more.and_then(|more| more.logged.as_deref());
+        let open = more.and_then(|more| more.open.as_deref());
         let attach = Attach {
             counter,
             stream: self.stream,
@@ -63,6 +64,8 @@ impl Session {
             unwritten: logged.map(|logged| logged.unwritten()).unwrap_or_default(),
             recent: logged.map(|logged| logged.recent()).unwrap_or_default(),
             closed,
+            open: open.map(|open| open.list()).unwrap_or_default(),
+            open_whole: open.is_none_or(|open| open.is_whole()),
         };
         ToCore::Attach(attach).encode(link);
         self.unreported = super::Span::default();

@@ -67,14 +67,18 @@ impl Kept {
         Records { bytes: &self.bytes, at: self.start }
     }
 
-    /// Forgets the first `count`.
-    pub(super) fn settle(&mut self, count: u64) {
+    /// Forgets the first `count`, and hands over the questions among them that have no answer.
+    pub(super) fn settle(&mut self, count: u64, mut on_open: impl FnMut(&Stanza<'_>)) {
         let mut records = self.records();
-        let skipped = count.checked_sub(1).and_then(|last| records.nth(usize::try_from(last).unwrap_or(usize::MAX)));
-        if count > 0 {
-            // More than there are: then there are none.
-            self.start = if skipped.is_some() { records.at } else { self.bytes.len() };
+        for _ in 0..count {
+            let Some(record) = records.next() else { break };
+            if record.flags & (QUESTION | ANSWERED) == QUESTION
+                && let Ok(question) = Stanza::decode(record.stanza)
+            {
+                on_open(&question);
+            }
         }
+        self.start = records.at;
         if self.start >= self.bytes.len() {
             *self = Kept::default();
         } else if self.start > self.bytes.len() / 2 {
@@ -133,16 +137,16 @@ mod tests {
         for n in 0..10u8 {
             kept.push(None, false, &[n; 20]);
         }
-        kept.settle(0);
+        kept.settle(0, |_| ());
         assert_eq!(left(&kept).len(), 10);
-        kept.settle(3);
+        kept.settle(3, |_| ());
         assert_eq!(left(&kept).first().unwrap().0, [3; 20]);
-        kept.settle(4);
+        kept.settle(4, |_| ());
         assert_eq!(left(&kept).first().unwrap().0, [7; 20]);
         assert_eq!(kept.start, 0, "what is settled does not stay in memory");
         kept.push(Some(StanzaFault::BadRequest), false, &[10]);
         assert_eq!(left(&kept).last().unwrap(), &(vec![10], Some(StanzaFault::BadRequest)));
-        kept.settle(99);
+        kept.settle(99, |_| ());
         assert!(kept.is_empty() && kept.bytes.capacity() == 0);
     }
 

@@ -229,6 +229,8 @@ fn a_session_says_what_it_has_and_sends_what_the_core_has_not() {
         unwritten: vec![LoggedEntry { entry: 3, log: 50 }],
         recent: vec![90],
         closed: Some(true),
+        open: Vec::new(),
+        open_whole: true,
     };
     assert_eq!(frames(&link), [ToCore::Attach(attach)]);
 

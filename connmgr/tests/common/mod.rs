@@ -153,6 +153,7 @@ pub enum Seen {
         unwritten: Vec<LoggedEntry>,
         recent: Vec<u64>,
         closed: Option<bool>,
+        open: Vec<(String, Option<String>)>,
     },
     AllSent {
         shard: u16,
@@ -432,6 +433,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 unwritten: f.unwritten.clone(),
                 recent: f.recent.clone(),
                 closed: f.closed,
+                open: f.open.iter().map(|asked| (asked.id.to_owned(), asked.to.map(str::to_owned))).collect(),
             }
         }
         ToCore::AllSent(_) => Seen::AllSent { shard },

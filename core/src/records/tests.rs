@@ -13,7 +13,11 @@ fn ids(core: &mut Core, client: Client) -> Vec<String> {
 
 /// Ada with stream management, Grace, her friend, both on record; Ada's token.
 fn on_record() -> (Core, Client, Client, String) {
-    let mut core = Core::new(2);
+    on_record_with(2)
+}
+
+fn on_record_with(shards: u16) -> (Core, Client, Client, String) {
+    let mut core = Core::new(shards);
     core.friends("ada@example.org", "grace@example.org");
     let (ada, grace) = (core.login("ada@example.org/desk"), core.login("grace@example.org/phone"));
     let token = core.enable(ada, None);
@@ -56,6 +60,49 @@ fn who_was_parked_is_resumed_by_the_next_core() {
     assert_eq!(ids(&mut core, again), ["3", "4"]);
     core.send(again, "<presence><status>back</status></presence>");
     assert!(core.take(grace).concat().contains("back"));
+}
+
+/// What its contacts said meanwhile died with the core.
+#[test]
+fn who_was_parked_hears_of_contacts_what_is_true_now() {
+    for shards in [1, 3] {
+        let (mut core, ada, grace, token) = on_record_with(shards);
+        let h = counted(&core, ada);
+        core.close(ada, false);
+        core.send(grace, "<presence type='unavailable'/>");
+        core.forget();
+        core.crash();
+        core.attach(&[grace]);
+        core.all_sent();
+        let again = core.resume("ada@example.org", &token, h);
+        assert_eq!(core.jid(again), "ada@example.org/desk");
+        let [gone] = &core.take(again)[..] else { panic!("one presence") };
+        assert!(gone.starts_with("<presence type='unavailable' from='grace@example.org'"), "{gone}");
+        core.close(again, false);
+        let again = core.resume("ada@example.org", &token, h + 1);
+        assert_eq!(core.take(again), [""; 0], "once");
+    }
+}
+
+/// An answer that waits for a client without a socket is lost with the core: the client must ask anew.
+#[test]
+fn who_was_parked_and_owed_an_answer_is_not_resumed_without_it() {
+    for answered in [false, true] {
+        let (mut core, ada, grace, token) = on_record();
+        let h = counted(&core, ada);
+        core.send(ada, "<iq type='get' id='q' to='grace@example.org/phone'><ping xmlns='urn:xmpp:ping'/></iq>");
+        core.close(ada, false);
+        if answered {
+            core.send(grace, "<iq type='result' id='q' to='ada@example.org/desk'/>");
+            core.advance(limits::MARKS_STORE_MS);
+        }
+        core.forget();
+        core.crash();
+        core.attach(&[grace]);
+        core.all_sent();
+        let again = core.resume("ada@example.org", &token, h);
+        assert_eq!(core.edge(again).failed.is_some(), answered);
+    }
 }
 
 #[test]

@@ -123,6 +123,12 @@ impl Core {
         self.run();
     }
 
+    /// The edge has not heard that the client's last stanza is settled.
+    pub(crate) fn unsettle(&mut self, client: Client) {
+        let client = &mut self.clients[client.0];
+        client.settled = client.settled.min(client.sent - 1);
+    }
+
     /// The edge had no entries behind this one when the link was lost.
     pub(crate) fn entry_is(&mut self, client: Client, entry: u64) {
         self.clients[client.0].entry = entry;
@@ -168,6 +174,8 @@ impl Core {
             unwritten: kept.logged.iter().filter(|logged| logged.entry > written).copied().collect(),
             recent: kept.logged.iter().filter(|logged| logged.entry <= written).map(|logged| logged.log).collect(),
             closed: None,
+            open: Vec::new(),
+            open_whole: true,
         };
         change(&mut attach);
         let shard = state.shard;

@@ -8,7 +8,6 @@ mod streams;
 pub(super) use messages::Messages;
 pub(super) use presences::{Presences, Stamp};
 pub(super) use rosters::{Rosters, Value};
-use std::collections::BTreeSet;
 use std::fmt;
 pub(super) use streams::Streams;
 
@@ -85,6 +84,4 @@ pub(super) struct Checks {
     pub(super) presences: Presences,
     pub(super) rosters: Rosters,
     pub(super) streams: Streams,
-    /// Questions whose answers had to be held: such an answer is lost with its core, and the question is settled.
-    pub(super) held: BTreeSet<String>,
 }

@@ -163,10 +163,10 @@ impl Client {
         self.stanza(&format!("<iq type='get' id='{id}'{to}>{payload}</iq>"));
     }
 
-    /// Asks another client, which may leave without answering.
+    /// Asks another client.
     pub(super) fn wonder(&mut self, to: &str, payload: &str) {
         self.ask(to, payload);
-        self.resource.only_hope();
+        self.resource.relayed();
     }
 
     /// Gives the contact that all sessions of the account name another name.

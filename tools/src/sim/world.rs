@@ -195,7 +195,7 @@ impl World {
         }
         self.settle()?;
         // Late news come, links come back, and moves that were held up by failures go on.
-        self.wait(25, 1_000)?;
+        self.wait(35, 1_000)?;
         self.give_up_who_may_not_send();
         self.settle()?;
         self.wait(2, 1_000)?;

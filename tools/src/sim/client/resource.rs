@@ -22,10 +22,12 @@ pub(in crate::sim) struct Resource {
     pub(super) over: bool,
     /// Questions, and how often they were answered.
     waiting: BTreeMap<String, usize>,
-    /// Those of them whose answer is up to another client.
-    hopes: BTreeSet<String>,
+    /// Those of them that go to another client.
+    relayed: BTreeSet<String>,
     /// Those of them that were asked before `<enable/>`.
     before: BTreeSet<String>,
+    /// Those of them that nobody can tell of any more.
+    uncertain: BTreeSet<String>,
     /// Those of them that change something, and to what.
     values: BTreeMap<String, u64>,
     iqs: u64,
@@ -45,9 +47,9 @@ impl Resource {
         id
     }
 
-    /// The answer to the last question is not certain.
-    pub(super) fn only_hope(&mut self) {
-        self.hopes.insert(format!("q{}-{}", self.session, self.iqs));
+    /// The last question goes to another client.
+    pub(super) fn relayed(&mut self) {
+        self.relayed.insert(format!("q{}-{}", self.session, self.iqs));
     }
 
     /// Counting begins. Should the session be resumed, what was asked before may have been lost with its core.
@@ -55,8 +57,11 @@ impl Resource {
         self.before = self.waiting.keys().cloned().collect();
     }
 
+    /// Which questions to others were open is known to the edge of its last socket alone, which may be lost together
+    /// with the core.
     pub(super) fn resumed(&mut self) {
-        self.hopes.append(&mut self.before);
+        self.uncertain.append(&mut self.before);
+        self.uncertain.extend(self.relayed.iter().cloned());
     }
 
     /// What the question of this id writes.
@@ -77,8 +82,7 @@ impl Resource {
     pub(super) fn answered(&mut self, id: &str, client: &str) -> Result<bool, Rule> {
         let Some(count) = self.waiting.get_mut(id) else { return Ok(false) };
         *count += 1;
-        // A client that dies between its answer and the report of what it read is answered for.
-        if *count > 1 && !self.hopes.contains(id) {
+        if *count > 1 && !self.uncertain.contains(id) {
             return Err(Rule::Answers { client: client.to_owned(), id: id.to_owned(), count: *count });
         }
         Ok(true)
@@ -93,7 +97,7 @@ impl Resource {
 
     /// A question that needs an answer, but for `excused`, and does not have exactly one.
     pub(in crate::sim) fn unanswered(&self, excused: &BTreeSet<String>) -> Option<(&String, usize)> {
-        let uncertain = |id| self.hopes.contains(id) || excused.contains(id);
+        let uncertain = |id| self.uncertain.contains(id) || excused.contains(id);
         let mut wrong = self.waiting.iter().filter(|(id, count)| **count != 1 && !uncertain(*id));
         wrong.next().map(|(id, count)| (id, *count))
     }

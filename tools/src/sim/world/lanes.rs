@@ -227,10 +227,7 @@ impl World {
         for outbound in shard.sessions.iter().map(|(_, session)| &session.outbound) {
             for held in &outbound.held {
                 let view = held.stanza.view();
-                let answers = matches!(view.ty, StanzaType::Error | StanzaType::Result);
-                if let Some(id) = view.id.filter(|_| answers && view.kind == StanzaKind::Iq) {
-                    self.checks.held.insert(id.to_owned());
-                } else if let Some(id) = refused(&view) {
+                if let Some(id) = refused(&view) {
                     self.checks.messages.refused(id);
                 }
             }

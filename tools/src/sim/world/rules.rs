@@ -7,6 +7,7 @@ use hearth_core::link::LinkId;
 use hearth_core::route::bare;
 use hearth_wire::BareJid;
 use hearth_wire::ids::Slot;
+use std::collections::BTreeSet;
 
 impl World {
     /// After each step.
@@ -83,8 +84,12 @@ impl World {
 
     /// Each question has its answer, and nothing is unsettled.
     pub(super) fn all_answered(&self) -> Result<(), Rule> {
+        // While a session waits to be resumed, so do questions to it.
+        let sessions = self.shards.iter().flat_map(|shard| shard.sessions.iter()).map(|(_, session)| session);
+        let owing = sessions.filter(|session| session.is_parked()).filter_map(|session| session.questions.as_deref());
+        let owed: BTreeSet<String> = owing.flat_map(|questions| questions.owed()).map(str::to_owned).collect();
         for client in self.clients.iter().filter(|client| client.life == Life::Bound) {
-            if let Some((id, count)) = client.resource.unanswered(&self.checks.held) {
+            if let Some((id, count)) = client.resource.unanswered(&owed) {
                 return Err(Rule::Answers { client: client.name(), id: id.clone(), count });
             }
             let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));

@@ -1,0 +1,159 @@
+use crate::limits;
+use crate::testing::{Client, Core};
+use hearth_wire::to_core::OpenQuestion;
+
+const ADA: &str = "ada@example.org/desk";
+const GRACE: &str = "grace@example.org/phone";
+
+/// Ada and Grace, friends, both here.
+fn friends(shards: u16) -> (Core, Client, Client) {
+    let mut core = Core::new(shards);
+    core.friends("ada@example.org", "grace@example.org");
+    let (ada, grace) = (core.login(ADA), core.login(GRACE));
+    for client in [ada, grace] {
+        core.send(client, "<presence/>");
+    }
+    core.forget();
+    (core, ada, grace)
+}
+
+fn ask(core: &mut Core, client: Client, to: &str, id: &str) {
+    core.send(client, &format!("<iq type='get' id='{id}' to='{to}'><ping xmlns='urn:xmpp:ping'/></iq>"));
+}
+
+fn answer(core: &mut Core, client: Client, to: &str, id: &str) {
+    core.send(client, &format!("<iq type='result' id='{id}' to='{to}'/>"));
+}
+
+/// Types and ids of the iqs that a client got.
+fn iqs(core: &mut Core, client: Client) -> Vec<String> {
+    let stanzas = core.take_stanzas(client);
+    let iqs = stanzas.iter().map(|(stanza, _)| stanza.view()).filter(|view| view.kind == super::StanzaKind::Iq);
+    iqs.map(|view| format!("{:?} {}", view.ty, view.id.unwrap_or_default())).collect()
+}
+
+/// The core dies after it settled a question of Ada's to Grace, whose edge has it.
+fn crashed(shards: u16, open: bool) -> (Core, Client, Client) {
+    let (mut core, ada, grace) = friends(shards);
+    ask(&mut core, ada, GRACE, "q");
+    assert_eq!((iqs(&mut core, grace), core.unsettled(ada)), (vec!["Get q".to_owned()], 0));
+    core.crash();
+    let question = OpenQuestion { id: "q", to: Some(GRACE) };
+    core.attach_as(ada, |attach| attach.open.extend(Some(question).filter(|_| open)));
+    core.attach(&[grace]);
+    core.all_sent();
+    (core, ada, grace)
+}
+
+#[test]
+fn who_ends_without_an_answer_is_answered_for_once() {
+    for (shards, answered) in [(1, false), (2, false), (1, true), (3, true)] {
+        for read in [false, true] {
+            let (mut core, ada, grace) = friends(shards);
+            core.writing = read;
+            ask(&mut core, ada, GRACE, "q");
+            assert_eq!(iqs(&mut core, grace), ["Get q"]);
+            if answered {
+                answer(&mut core, grace, ADA, "q");
+            }
+            core.close(grace, false);
+            let expected = if answered { "Result q" } else { "Error q" };
+            assert_eq!(iqs(&mut core, ada), [expected], "{shards} shards, answered: {answered}, read: {read}");
+        }
+    }
+}
+
+#[test]
+fn of_many_questions_the_last_are_answered_for() {
+    let (mut core, ada, grace) = friends(1);
+    for n in 0..=limits::QUESTIONS_MAX {
+        ask(&mut core, ada, GRACE, &format!("q{n}"));
+    }
+    core.close(grace, false);
+    let errors = iqs(&mut core, ada);
+    assert_eq!((errors.len(), errors[0].as_str()), (limits::QUESTIONS_MAX, "Error q1"));
+}
+
+#[test]
+fn the_first_answer_after_a_crash_is_the_only_one() {
+    for shards in [1, 2] {
+        let (mut core, ada, grace) = crashed(shards, true);
+        answer(&mut core, grace, ADA, "q");
+        answer(&mut core, grace, ADA, "q");
+        assert_eq!(iqs(&mut core, ada), ["Result q"]);
+        core.advance(limits::OPEN_QUESTION_MS);
+        assert_eq!(iqs(&mut core, ada), [""; 0]);
+        // The same id again is another question.
+        ask(&mut core, ada, GRACE, "q");
+        answer(&mut core, grace, ADA, "q");
+        assert_eq!(iqs(&mut core, ada), ["Result q"]);
+    }
+}
+
+#[test]
+fn what_a_crash_left_open_is_answered_for_in_time() {
+    let (mut core, ada, grace) = crashed(2, true);
+    core.advance(limits::OPEN_QUESTION_MS - 1);
+    assert_eq!(iqs(&mut core, ada), [""; 0]);
+    core.advance(1);
+    let [error] = &core.take(ada)[..] else { panic!("one answer") };
+    let expected = "<iq type='error' id='q' from='grace@example.org/phone' to='ada@example.org/desk'>";
+    assert!(error.starts_with(expected) && error.contains("service-unavailable"), "{error}");
+    answer(&mut core, grace, ADA, "q");
+    assert_eq!(iqs(&mut core, ada), [""; 0], "too late");
+}
+
+#[test]
+fn what_the_server_had_answered_is_known_at_once_to_be_lost() {
+    let (mut core, ada, grace) = friends(1);
+    core.crash();
+    core.attach_as(ada, |attach| attach.open = vec![OpenQuestion { id: "q", to: None }]);
+    core.attach(&[grace]);
+    core.all_sent();
+    core.advance(1);
+    assert_eq!(iqs(&mut core, ada), ["Error q"]);
+}
+
+#[test]
+fn an_answer_that_went_through_before_the_crash_does_not_come_again() {
+    for (whole, came) in [(true, 0), (false, 1)] {
+        let (mut core, ada, grace) = friends(2);
+        ask(&mut core, ada, GRACE, "q");
+        answer(&mut core, grace, ADA, "q");
+        assert_eq!(iqs(&mut core, ada), ["Result q"]);
+        core.crash();
+        core.attach_as(ada, |attach| attach.open_whole = whole);
+        // Her edge had not heard that it was settled.
+        core.unsettle(grace);
+        core.attach(&[grace]);
+        core.all_sent();
+        assert_eq!((iqs(&mut core, ada).len(), core.unsettled(grace)), (came, 0), "whole: {whole}");
+    }
+}
+
+#[test]
+fn a_question_that_is_asked_again_has_one_answer() {
+    let (mut core, ada, grace) = friends(2);
+    ask(&mut core, ada, GRACE, "q");
+    core.crash();
+    core.unsettle(ada);
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(iqs(&mut core, grace), ["Get q", "Get q"]);
+    answer(&mut core, grace, ADA, "q");
+    answer(&mut core, grace, ADA, "q");
+    assert_eq!(iqs(&mut core, ada), ["Result q"]);
+}
+
+#[test]
+fn later_questions_of_who_was_adopted_are_answered_over_a_lost_link() {
+    let (mut core, ada, grace) = crashed(2, false);
+    ask(&mut core, ada, GRACE, "r");
+    assert_eq!(iqs(&mut core, grace), ["Get r"]);
+    core.relink();
+    core.attach(&[ada]);
+    core.put(grace, "<iq type='result' id='r' to='ada@example.org/desk'/>");
+    core.attach(&[grace]);
+    core.all_sent();
+    assert_eq!(iqs(&mut core, ada), ["Result r"]);
+}
