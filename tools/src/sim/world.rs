@@ -320,6 +320,7 @@ impl World {
         self.now.mono_ms += ms;
         self.now.utc_ms += ms;
         self.arrive();
+        self.tell_health();
         for shard in 0..self.shards.len() {
             self.feed(shard, Input::WakeUp);
             self.feed(shard, Input::EndOfTurn);

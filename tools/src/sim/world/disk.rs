@@ -5,9 +5,10 @@ use super::World;
 use super::lanes::{Carries, Item};
 use crate::sim::client::{address, friend};
 use hearth_core::sasl::crypto::{Hash, Secret};
+use hearth_core::shard::Input;
 use hearth_storage::{
-    Answer, Answered, Ask, Boot, Change, Credentials, Question, Refusal, RosterItem, Snapshot, Storage, StoreError,
-    Subscription,
+    Answer, Answered, Ask, Boot, Change, Condition, Credentials, Health, Question, Refusal, RosterItem, Snapshot,
+    Storage, StoreError, Subscription,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
@@ -64,6 +65,17 @@ impl Disk {
         self.slow_until_ms.get(thread).is_some_and(|until_ms| now_ms < *until_ms)
     }
 
+    /// What whoever watches it says of it.
+    fn condition(&self, now_ms: u64) -> Condition {
+        if now_ms < self.failing_until_ms {
+            Condition::Full
+        } else if (1..THREADS).any(|thread| self.is_slow(thread, now_ms)) {
+            Condition::Slow
+        } else {
+            Condition::Ok
+        }
+    }
+
     /// It cannot be read for a while.
     pub(super) fn be_unreadable(&mut self, until_ms: u64) {
         self.unreadable_until_ms = until_ms;
@@ -111,6 +123,21 @@ impl Disk {
 }
 
 impl World {
+    /// Shards hear how the disk does; that it does badly, not always.
+    pub(super) fn tell_health(&mut self) {
+        let condition = self.disk.condition(self.now.mono_ms);
+        let is_told = condition == Condition::Ok || self.now.mono_ms.is_multiple_of(2);
+        for shard in 0..self.shards.len() {
+            let Some(machine) = self.shards.get_mut(shard).filter(|s| is_told && s.storage.condition != condition)
+            else {
+                continue;
+            };
+            let health = Health { condition, since_ms: self.now.utc_ms, cause: String::new() };
+            machine.handle(Input::Storage(health), self.now, &mut self.out);
+            self.drain(shard);
+        }
+    }
+
     /// A shard asks storage.
     pub(super) fn question(&mut self, shard: usize, question: Question) {
         let thread = thread(&question.ask);

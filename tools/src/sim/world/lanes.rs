@@ -181,7 +181,7 @@ impl World {
     }
 
     /// Puts a shard's outputs into lanes.
-    fn drain(&mut self, shard: usize) {
+    pub(super) fn drain(&mut self, shard: usize) {
         let mut out = std::mem::take(&mut self.out);
         for (link, bytes) in (0u16..).zip(out.to_edges.iter_mut()) {
             if bytes.is_empty() {
