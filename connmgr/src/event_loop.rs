@@ -276,10 +276,7 @@ impl EventLoop {
         if self.poll.registry().register(&mut socket, token, interest).is_err() {
             return self.cx.door.leave(peer);
         }
-        // Everything pending goes out in one write, so waiting for more only delays it.
-        let _ = socket.set_nodelay(true);
-        let patience = Duration::from_secs(u64::from(self.cx.config.timeouts.tcp_user_timeout_s));
-        let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(patience));
+        set_up(&socket, self.cx.config.timeouts.tcp_user_timeout_s);
         self.sequence = self.sequence.saturating_add(1);
         let counter = counter(self.sequence, self.identity.event_loop, place);
         let direct = config.tls == ListenerTls::Direct;
@@ -535,9 +532,29 @@ fn fill_random(bytes: &mut [u8]) {
 
 const _: () = assert!(CONNECTIONS_PER_LOOP_MAX <= client::PLACES, "a handle counter has room for the place");
 
+/// What the kernel is told of a client's socket. Without it a client that has gone without a word and is sent something is
+/// only given up when the kernel stops to send it again, after a quarter of an hour.
+fn set_up(socket: &TcpStream, tcp_user_timeout_s: u32) {
+    // Everything pending goes out in one write, so waiting for more only delays it.
+    let _ = socket.set_nodelay(true);
+    let patience = Duration::from_secs(u64::from(tcp_user_timeout_s));
+    let _ = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(patience));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernel_gives_up_who_has_gone_without_a_word() {
+        let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (socket, _) = door.accept().unwrap();
+        let socket = TcpStream::from_std(socket);
+        set_up(&socket, 77);
+        let seen = socket2::SockRef::from(&socket).tcp_user_timeout().unwrap();
+        assert_eq!((seen, socket.nodelay().unwrap()), (Some(Duration::from_secs(77)), true));
+    }
 
     #[test]
     fn streams_end_at_a_bounded_pace_and_in_time() {

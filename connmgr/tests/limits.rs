@@ -243,6 +243,26 @@ fn stopping_says_so_to_clients_and_core() {
 }
 
 #[test]
+fn a_stopping_edge_names_another_to_who_has_not_logged_in_and_to_others_if_told_to() {
+    for after_login in [false, true] {
+        let (edge, _core) = Edge::with_core(Rules::default(), |config| {
+            config.drain.other_host = Some("edge2.test.example:5222".to_owned());
+            config.drain.other_host_after_login = after_login;
+        });
+        let (mut bound, mut stranger) = (Peer::bound(&edge, "here"), Peer::connect(edge.starttls));
+        stranger.send(HEADER);
+        stranger.expect("</stream:features>");
+        edge.stop();
+        let other =
+            "<see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>edge2.test.example:5222</see-other-host>";
+        for (peer, named) in [(&mut stranger, true), (&mut bound, after_login)] {
+            let rest = peer.rest();
+            assert_eq!((rest.contains(other), rest.contains("<system-shutdown ")), (named, !named), "{rest}");
+        }
+    }
+}
+
+#[test]
 fn broken_frames_and_silence_end_a_link() {
     let (edge, core) = Edge::with_core(Rules { version: 1, ..Rules::default() }, |_| {});
     let mut peer = Peer::bound(&edge, "one");
