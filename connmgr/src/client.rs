@@ -345,7 +345,8 @@ impl Client {
         cx: &mut Shared,
     ) {
         let Stream::Bound(session) = &mut self.stream else { return };
-        let sound = session.on_deliver(target, log, stanza, bytes, self.conn.output(&mut cx.pool));
+        let sound =
+            session.on_deliver(target, log, cx.directory.slot_key(), stanza, bytes, self.conn.output(&mut cx.pool));
         self.mark_dirty(cx);
         let condition = match sound {
             false => Some(StreamCondition::InternalServerError),

@@ -122,6 +122,11 @@ impl Directory {
         }
     }
 
+    /// The core's key, behind slots and the ids of what it logs.
+    pub fn slot_key(&self) -> &SlotKey {
+        &self.slot_key
+    }
+
     /// How many shards the core has; 0 while unknown.
     pub fn shards(&self) -> ShardIndex {
         self.shards

@@ -18,6 +18,7 @@ pub use stream::{
 use crate::xml::{CLIENT, XML};
 use hearth_wire::codec::WireError;
 use hearth_wire::date_time;
+use hearth_wire::jid;
 use hearth_wire::stanza::{Carbon, Delay, Overlay, Stanza, StanzaType};
 use hearth_wire::tree::{self, Element, Node, Nodes};
 use hearth_wire::xml::is_portable_name;
@@ -34,8 +35,8 @@ const DEPTH_MAX: usize = tree::DEPTH_MAX + 1;
 /// Writes a stanza for a client, with what differs for this recipient merged in. After an error, which only a broken
 /// payload causes, `out` is as long as before.
 ///
-/// `delay` and `stanza_id` follow the payload; a `<stanza-id/>` in the payload that claims the same `by` is left out, so
-/// that a client can trust the one it gets (XEP-0359 §6). A carbon is the whole stanza, `to` replaced, inside
+/// `delay` and `stanza_id` follow the payload; a `<stanza-id/>` in the payload that claims to be by the recipient's
+/// account is left out, so that a client can trust the one it gets (XEP-0359 §6). A carbon is the whole stanza, `to` replaced, inside
 /// `<forwarded/>`, where the delay then stands (XEP-0297 §3).
 pub fn stanza(stanza: &Stanza<'_>, overlay: &Overlay<'_>, out: &mut Vec<u8>) -> Result<(), WireError> {
     let start = out.len();
@@ -99,15 +100,13 @@ fn plain(
         return Ok(());
     }
     out.push(b'>');
-    match &overlay.stanza_id {
-        None => nodes(stanza.payload, CLIENT, out)?,
-        Some(ours) => {
-            let claims_ours = |element: &Element<'_>| {
-                element.is(STANZA_ID, "stanza-id") && element.attr("by").is_none_or(|by| by == ours.by)
-            };
-            write(tree::nodes(stanza.payload, CLIENT), CLIENT, claims_ours, out)?;
-        }
-    }
+    let account = overlay.stanza_id.map(|ours| ours.by).or(overlay.to.or(stanza.to));
+    let account = account.map(|to| to.split_once('/').map_or(to, |(bare, _)| bare));
+    let claims_ours = |element: &Element<'_>| {
+        let is_account = |by: &str| Some(by) == account || jid::prepare(by).is_ok_and(|by| Some(&*by) == account);
+        element.is(STANZA_ID, "stanza-id") && element.attr("by").is_none_or(is_account)
+    };
+    write(tree::nodes(stanza.payload, CLIENT), CLIENT, claims_ours, out)?;
     if let Some(stamp) = stamp {
         delay(stamp, out);
     }

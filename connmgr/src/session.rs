@@ -25,9 +25,9 @@ use crate::sm::Sm;
 use crate::xml;
 use hearth_wire::StreamCondition;
 use hearth_wire::codec::WireError;
-use hearth_wire::ids::{Generation, StreamId};
+use hearth_wire::ids::{Generation, SlotKey, StreamId};
 use hearth_wire::jid;
-use hearth_wire::stanza::{Stanza, StanzaFault, StanzaKind, StanzaType};
+use hearth_wire::stanza::{Overlay, Stanza, StanzaFault, StanzaIdOverlay, StanzaKind, StanzaType};
 use hearth_wire::to_core::{StanzaIn, ToCore, Written};
 use hearth_wire::to_edge::{Bound, Resumed, Settled, Target};
 use hearth_wire::tree::{self, Element};
@@ -323,13 +323,15 @@ impl Session {
         }
     }
 
-    /// Renders one entry behind `out`; `log`: it is that record of the account's log. Entries of another attachment,
+    /// Renders one entry behind `out`; `log`: it is that record of the account's log, which the client gets to know by
+    /// what `ids` makes of it (XEP-0359). Entries of another attachment,
     /// and entries already rendered, are dropped. False if the core overdrew the window or the stanza does not
     /// decode: the session must end.
     pub fn on_deliver(
         &mut self,
         target: &Target<'_>,
         log: Option<u64>,
+        ids: &SlotKey,
         stanza: &Stanza<'_>,
         bytes: usize,
         out: &mut Vec<u8>,
@@ -344,7 +346,11 @@ impl Session {
         self.entry = target.entry;
         self.delivered_bytes = self.delivered_bytes.saturating_add(bytes as u64);
         let before = out.len();
-        match render::stanza(stanza, &target.overlay, out) {
+        let id = log.map(|log| ids.stanza_id(log));
+        let ours = id.as_ref().and_then(|id| std::str::from_utf8(id).ok());
+        let ours = ours.map(|id| StanzaIdOverlay { id, by: self.bare() });
+        let overlay = Overlay { stanza_id: ours.or(target.overlay.stanza_id), ..target.overlay };
+        match render::stanza(stanza, &overlay, out) {
             Ok(()) => true,
             Err(WireError::TooLong { .. } | WireError::Empty | WireError::Malformed { .. })
             | Err(WireError::BadStanza | WireError::BadTree) => {

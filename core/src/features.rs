@@ -10,7 +10,7 @@ use crate::iq::Iq;
 use crate::session::SessionKey;
 use crate::{
     blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
-    register, result_sets, roster, search, server_info, sm, vcard, version,
+    register, result_sets, roster, search, server_info, sm, stanza_ids, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -38,6 +38,7 @@ pub const ALL: &[&Feature] = &[
     &search::FEATURE,
     &server_info::FEATURE,
     &sm::FEATURE,
+    &stanza_ids::FEATURE,
     &vcard::FEATURE,
     &version::FEATURE,
 ];

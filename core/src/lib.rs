@@ -71,6 +71,7 @@ pub mod shard;
 pub mod slab;
 pub mod slots;
 pub mod sm;
+pub mod stanza_ids;
 pub mod stream_features;
 pub mod subscription;
 pub mod tally;

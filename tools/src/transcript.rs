@@ -32,7 +32,7 @@
 //! **Matching.** Names and namespaces equal; in an attribute or text `*` stands for any text, an attribute
 //! `*='*'` for any further attributes, `<*/>` for any further children. `$word` alone in an attribute stands for
 //! whatever the first match found there, later for that text; `$name` is the full JID of that session. A `to` that
-//! is the session's own address need not be written. Children match in any order. `</stream:stream>` is the end of
+//! is the session's own address need not be written, nor a `<stanza-id/>`. Children match in any order. `</stream:stream>` is the end of
 //! the stream.
 
 mod matching;

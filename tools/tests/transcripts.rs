@@ -77,6 +77,7 @@ transcripts! {
     roster_get_and_set,
     roster_remove,
     search,
+    stanza_ids,
     subscription_approved,
     subscription_denied,
     subscription_ended,

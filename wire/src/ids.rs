@@ -43,6 +43,28 @@ impl SlotKey {
     pub fn hash(&self, entity: &str) -> u64 {
         siphash24(&self.0, entity.as_bytes())
     }
+
+    /// What clients know a record of an account's log by (XEP-0359 §3.1): 16 hexadecimal digits. The same for ever;
+    /// different for different records, as it is a permutation of their numbers (four Feistel rounds), which tells
+    /// nobody how much else there is in the log.
+    pub fn stanza_id(&self, log: u64) -> [u8; 16] {
+        let half = |word: u64| word & u64::from(u32::MAX);
+        let (mut left, mut right) = (log >> 32, half(log));
+        for round in 0..4u8 {
+            let mut input = [round; 9];
+            for (to, from) in input.iter_mut().zip(right.to_le_bytes()) {
+                *to = from;
+            }
+            (left, right) = (right, left ^ half(siphash24(&self.0, &input)));
+        }
+        let id = (left << 32) | right;
+        let mut text = [b'0'; 16];
+        for (at, digit) in (0u32..).zip(text.iter_mut()) {
+            let nibble = usize::try_from((id >> (60 - 4 * at)) & 15).unwrap_or(0);
+            *digit = b"0123456789abcdef".get(nibble).copied().unwrap_or(b'0');
+        }
+        text
+    }
 }
 
 /// SipHash-2-4 (Aumasson, Bernstein), fixed so that slots never move between releases or platforms.
@@ -147,6 +169,21 @@ mod tests {
         let data: Vec<u8> = (0..15).collect();
         assert_eq!(siphash24(&key, &data), 0xa129_ca61_49be_45e5);
         assert_eq!(siphash24(&key, &[]), 0x726f_db47_dd0e_0e31);
+    }
+
+    #[test]
+    fn ids_of_records_differ_tell_nothing_and_never_change() {
+        let key = SlotKey([7; 16]);
+        let text = |log| String::from_utf8(key.stanza_id(log).to_vec()).unwrap();
+        let ids: std::collections::HashSet<_> = (0..10_000).chain(u64::MAX - 10_000..=u64::MAX).map(text).collect();
+        assert_eq!(ids.len(), 20_001);
+        assert!(ids.iter().all(|id| id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit())));
+        // Neighbours have nothing in common but chance: one digit of sixteen.
+        let alike: usize =
+            (0..1000).map(|log| text(log).bytes().zip(text(log + 1).bytes()).filter(|(a, b)| a == b).count()).sum();
+        assert!((800..1200).contains(&alike), "{alike}");
+        assert_ne!(SlotKey([8; 16]).stanza_id(1), key.stanza_id(1));
+        assert_eq!((text(0).as_str(), text(1).as_str()), ("1cc4d26d8f4db9ed", "9866789e32e72bb5"));
     }
 
     #[test]

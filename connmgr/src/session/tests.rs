@@ -6,6 +6,7 @@ use hearth_wire::stanza::Overlay;
 use hearth_wire::to_core::{Attach, LoggedEntry};
 use hearth_wire::to_edge::{Attached, Capsule};
 
+const KEY: SlotKey = SlotKey([1; 16]);
 const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
 
 fn session(credit: u64, lang: Option<&str>) -> Session {
@@ -138,7 +139,7 @@ fn entries_are_rendered_once_and_reported_when_written() {
     let mut deliver = |session: &mut Session, generation, entry, bytes| {
         let before = out.len();
         let target = Target { counter: 7, generation, entry, overlay: Overlay::default() };
-        assert!(session.on_deliver(&target, None, &stanza, bytes, &mut out));
+        assert!(session.on_deliver(&target, None, &KEY, &stanza, bytes, &mut out));
         out.len() > before
     };
     let report = |session: &mut Session| {
@@ -178,13 +179,37 @@ fn a_stanza_that_does_not_decode_ends_the_session_without_a_trace() {
     let stanza = Stanza { payload: &[1, 200], ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
     let target = Target { counter: 7, generation: GENERATION, entry: 1, overlay: Overlay::default() };
     let mut out = b"before".to_vec();
-    assert!(!session.on_deliver(&target, None, &stanza, 2, &mut out));
+    assert!(!session.on_deliver(&target, None, &KEY, &stanza, 2, &mut out));
     assert_eq!(out, b"before");
 }
 
 fn rendered(session: &mut Session, entry: u64, log: Option<u64>) -> bool {
     let target = Target { counter: 7, generation: session.generation(), entry, overlay: Overlay::default() };
-    session.on_deliver(&target, log, &Stanza::new(StanzaKind::Message, StanzaType::Chat), 10, &mut Vec::new())
+    session.on_deliver(&target, log, &KEY, &Stanza::new(StanzaKind::Message, StanzaType::Chat), 10, &mut Vec::new())
+}
+
+/// XEP-0359: what the log has is known by it in every session, and nobody else says so.
+#[test]
+fn what_is_in_the_log_has_an_id() {
+    let mut payload = hearth_wire::tree::Builder::new();
+    payload.open(Some("urn:xmpp:sid:0"), "stanza-id").attr("id", "forged").attr("by", "Me@a.example").close();
+    let payload = payload.finish();
+    let stanza = Stanza { payload: &payload, ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
+    let mut session = session(1000, None);
+    let mut said = |entry, log| {
+        let mut out = Vec::new();
+        let overlay = Overlay { to: Some("me@a.example"), ..Overlay::default() };
+        let target = Target { counter: 7, generation: GENERATION, entry, overlay };
+        assert!(session.on_deliver(&target, log, &KEY, &stanza, 10, &mut out));
+        String::from_utf8(out).unwrap()
+    };
+    let id = String::from_utf8(KEY.stanza_id(70).to_vec()).unwrap();
+    let ours = format!("<stanza-id xmlns='urn:xmpp:sid:0' id='{id}' by='me@a.example'/>");
+    let to = "<message to='me@a.example' type='chat'>";
+    assert_eq!(said(1, Some(70)), format!("{to}{ours}</message>"));
+    assert_eq!(said(2, Some(70)), format!("{to}{ours}</message>"));
+    assert!(!said(3, Some(71)).contains(&ours));
+    assert_eq!(said(4, None), format!("{to}</message>"));
 }
 
 fn frames(mut link: &[u8]) -> Vec<ToCore<'_>> {
@@ -269,7 +294,7 @@ fn only_the_answer_of_who_was_asked_is_one() {
         send(&mut session, &format!("<iq type='get' id='1'{to}><q xmlns='u'/></iq>")).unwrap();
         let answer = Stanza { id: Some(id), from, ..Stanza::new(StanzaKind::Iq, StanzaType::Error) };
         let target = Target { counter: 7, generation: GENERATION, entry: 1, overlay: Overlay::default() };
-        assert!(session.on_deliver(&target, None, &answer, 1, &mut Vec::new()));
+        assert!(session.on_deliver(&target, None, &KEY, &answer, 1, &mut Vec::new()));
         session.more.unwrap().kept.records().next().unwrap().fault() == Some(StanzaFault::Answered)
     };
     for (to, from, id, want) in [

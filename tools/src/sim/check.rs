@@ -20,6 +20,8 @@ pub enum Rule {
     Twice { message: u64, session: String },
     /// What came is not what was sent under this id.
     Changed { message: u64, session: String },
+    /// The log's name for it is not what it was (XEP-0359).
+    Renamed { message: u64, session: String },
     /// Messages of one sending session reached a receiving session out of order (RFC 6120 §10.1).
     Order { session: String, before: u64, after: u64 },
     /// A question had no answer, or more than one (RFC 6120 §8.2.3).
@@ -56,6 +58,7 @@ impl fmt::Display for Rule {
             }
             Rule::Twice { message, session } => write!(f, "message {message} came twice to {session}"),
             Rule::Changed { message, session } => write!(f, "message {message} came to {session} as another"),
+            Rule::Renamed { message, session } => write!(f, "message {message} came to {session} by another stanza-id"),
             Rule::Order { session, before, after } => write!(f, "{session} got message {after} before {before}"),
             Rule::Answers { client, id, count } => write!(f, "iq {id} of {client} has {count} answers"),
             Rule::Unsettled { client, stanzas } => write!(f, "{client} has {stanzas} unsettled stanzas at rest"),

@@ -442,7 +442,9 @@ impl Client {
                 let Some(id) = id else { return Ok(()) };
                 let text = stanza.children().find(|child| child.name() == "body").map(|body| body.text());
                 let (session, text) = (self.resource.session, text.unwrap_or_default());
-                checks.messages.delivered(id, session, &self.name(), live, &text)
+                let name = stanza.children().find(|child| child.name() == "stanza-id");
+                let name = name.and_then(|name| name.attr("id"));
+                checks.messages.delivered(id, session, &self.name(), live, &text, (&address(self.user), name))
             }
             "presence" => {
                 self.on_presence(stanza, checks);

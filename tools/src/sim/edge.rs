@@ -586,7 +586,7 @@ impl EdgeLoop {
             self.refused.extend(view.id.and_then(|id| id.strip_prefix('m')).and_then(|id| id.parse::<u64>().ok()));
         }
         let _: Overlay<'_> = target.overlay;
-        if !session.on_deliver(target, log, &view, stanza.len(), &mut conn.output) {
+        if !session.on_deliver(target, log, self.directory.slot_key(), &view, stanza.len(), &mut conn.output) {
             conn.ended = true;
         }
         self.end_of_turn(target.counter);

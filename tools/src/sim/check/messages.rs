@@ -25,12 +25,22 @@ struct Sent {
     /// It was refused, by a core that may not have lived to say so.
     late: bool,
     deliveries: usize,
+    /// What its readers know it by (XEP-0359), by account.
+    known_by: BTreeMap<String, Option<String>>,
 }
 
 impl Messages {
     /// A client sent message `id`; ids grow.
     pub(in crate::sim) fn sent(&mut self, id: u64, to: &str, by: u64) {
-        let sent = Sent { to: to.to_owned(), by, acknowledged: false, refused: false, late: false, deliveries: 0 };
+        let sent = Sent {
+            to: to.to_owned(),
+            by,
+            acknowledged: false,
+            refused: false,
+            late: false,
+            deliveries: 0,
+            known_by: BTreeMap::new(),
+        };
         self.sent.insert(id, sent);
     }
 
@@ -55,7 +65,7 @@ impl Messages {
         }
     }
 
-    /// A client read it. `live`: without a delay stamp; `text`: what it said.
+    /// A client read it. `live`: without a delay stamp; `text`: what it said; for its account the log calls it so.
     pub(in crate::sim) fn delivered(
         &mut self,
         id: u64,
@@ -63,10 +73,15 @@ impl Messages {
         name: &str,
         live: bool,
         text: &str,
+        (account, stanza_id): (&str, Option<&str>),
     ) -> Result<(), Rule> {
         let Some(sent) = self.sent.get_mut(&id).filter(|_| text == body(id)) else {
             return Err(Rule::Changed { message: id, session: name.to_owned() });
         };
+        let before = sent.known_by.entry(account.to_owned()).or_insert_with(|| stanza_id.map(str::to_owned));
+        if before.as_deref() != stanza_id {
+            return Err(Rule::Renamed { message: id, session: name.to_owned() });
+        }
         sent.deliveries += 1;
         self.delivered += 1;
         self.repeated += u64::from(sent.deliveries == 2);
