@@ -622,6 +622,10 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            StoreError::UnknownVersion { found, known } if found < known => write!(
+                f,
+                "the store has schema version {found}, this build knows {known}: start a release that knows both first, it brings the store on"
+            ),
             StoreError::UnknownVersion { found, known } => write!(
                 f,
                 "the store has schema version {found}, this build knows {known}: install the release that wrote it, or a later one"

@@ -92,7 +92,7 @@ impl RedbSmall {
             writing: Mutex::default(),
         };
         store.reopen(0)?;
-        // Checked before anything is written: a later release's file stays as it is.
+        // Checked before anything of ours is written: what another release stored stays as it is.
         let exists = store.read(tables::schema_exists)?;
         let mut writing = store.writing();
         writing.commits = store.read(tables::commits)?;

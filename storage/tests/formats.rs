@@ -14,6 +14,8 @@
 //! promises that its version can be read.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "formats/refused.rs"]
+mod refused;
 #[path = "formats/store.rs"]
 mod store;
 #[path = "formats/text.rs"]
