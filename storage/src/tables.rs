@@ -554,22 +554,32 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         edge_runs.push(record::decode::<EdgeRun>("edge run", value)?);
         Ok(true)
     })?;
-    let sessions = sessions(tables)?;
+    let sessions = take_sessions(tables)?;
     *fences = Fences { boot: epoch, taken: Default::default() };
     let (slot_key, secret) = (SlotKey(store.slot_key), store.secret);
     Ok(Boot { slot_key, secret, epoch, restored, domains, edges, edge_runs, sessions })
 }
 
-/// All sessions on record.
-fn sessions(tables: &mut impl Tables) -> Result<Vec<(BareJid, SessionRecord)>, StoreError> {
-    let mut sessions = Vec::new();
+/// All sessions on record. Those without an account are forgotten: a build from before there were any deletes accounts
+/// and leaves them, and no later change could name them.
+fn take_sessions(tables: &mut impl TablesMut) -> Result<Vec<(BareJid, SessionRecord)>, StoreError> {
+    let mut found = Vec::new();
     tables.scan(Table::Sessions, &[], &[0xff; 3], &mut |key, value| {
         let account = key.get(2..).and_then(|rest| rest.split(|byte| *byte == 0).next()).unwrap_or_default();
         let corrupt = |_| StoreError::Corrupt { what: "session key".to_owned() };
         let account = BareJid::parse(&text("session", account)?).map_err(corrupt)?;
-        sessions.push((account, record::decode::<SessionRecord>("session", value)?));
+        found.push((key.to_vec(), account, record::decode::<SessionRecord>("session", value)?));
         Ok(true)
     })?;
+    let mut sessions = Vec::with_capacity(found.len());
+    for (key, account, session) in found {
+        let slot = key.get(..2).unwrap_or_default();
+        let account_key = [slot, account.as_str().as_bytes(), &[0, SECTION_ACCOUNT]].concat();
+        match tables.get(Table::Accounts, &account_key)? {
+            Some(_) => sessions.push((account, session)),
+            None => tables.remove(Table::Sessions, &key)?,
+        }
+    }
     Ok(sessions)
 }
 

@@ -182,6 +182,24 @@ fn stores_of_earlier_builds_are_read_and_gone_on_with() {
     }
 }
 
+/// A build from before sessions were on record knows nothing of their table.
+#[test]
+fn sessions_of_accounts_that_an_earlier_build_deleted_are_forgotten() {
+    let dir = copy(&fixtures().join("880064b"));
+    let of_ada = [&store::slot(ADA).index().to_be_bytes()[..], ADA.as_bytes(), &[0]].concat();
+    let delete = |key: &[u8], value: &[u8]| (!key.starts_with(&of_ada)).then(|| value.to_vec());
+    refused::change(dir.path(), "accounts", delete);
+    let (store, boot) = open(dir.path()).unwrap();
+    assert_eq!(boot.sessions, []);
+    close(store);
+    let mut left = 0;
+    refused::change(dir.path(), "sessions", |_, value| {
+        left += 1;
+        Some(value.to_vec())
+    });
+    assert_eq!(left, 0);
+}
+
 #[test]
 fn every_fixture_is_in_the_list() {
     let folders = fs::read_dir(fixtures()).unwrap().map(Result::unwrap);
