@@ -259,4 +259,83 @@ mod tests {
         let contents = Contents { directed: vec![&long], ..contents() };
         assert_eq!(seal(&[3; 32], [9; 12], &PLACE, &contents), None);
     }
+
+    /// `<presence xml:lang='en'><show>away</show><status>À bientôt</status></presence>`.
+    const PRESENCE: &str = "01040000000102656e210109000001330002046177617901100000013400020bc380206269656e74c3b474";
+
+    /// Version 1 as the first release writes it. Stays for as long as that version is to be read.
+    const FULL: &str = "0114616461406578616d706c652e6f72672f6465736b05050505050505050505050505050505020804012b0104\
+        0000000102656e210109000001330002046177617901100000013400020bc380206269656e74c3b474ff020100\
+        01116772616365406578616d706c652e6f7267010101010101010101010101010101010101ac02050607030104";
+
+    /// The same of a session that has nothing but its name.
+    const PLAIN: &str =
+        "0114616461406578616d706c652e6f72672f6465736b0505050505050505050505050505050502080400000000000000000000";
+
+    /// [`FULL`] at [`PLACE`], sealed for the secret that is all 3.
+    const SEALED: &str = "01090909090909090909090909e0a2b76f0a2827bdef435c8ec3f4ca87f22cff75545dffad1607bc475de61754\
+        1165b9d95c7b27e651853c2d827036073cdfdf0f3c6492059d7e99295772c7130bf76c381d06bd4bbcfca4bcf4\
+        a1b95d9275b647f38ecc94b15ac5adbe1269d0a94d4cdbced513c65e052e843a2b2960e635f2cf46883cdb2bda\
+        8ea6e59411220370f0fa54c9cbb42171060dacd5cf8cf3ad5e994b7f";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    fn plain() -> Contents<'static> {
+        Contents {
+            presence: None,
+            priority: 0,
+            visibility: 0,
+            interested: false,
+            directed: vec![],
+            sm: None,
+            log: LogId(0),
+            again_until: 0,
+            owed: vec![],
+            ..contents()
+        }
+    }
+
+    #[test]
+    fn records_of_version_1_stay_readable() {
+        let presence = bytes(PRESENCE);
+        let full = Contents { presence: Some(&presence), ..contents() };
+        for (hex, expected) in [(FULL, full), (PLAIN, plain())] {
+            let record = bytes(hex);
+            assert_eq!(Contents::of_record(&record), Some(expected));
+            let longer = [&record[..], b"what a later build appends"].concat();
+            assert_eq!(Contents::of_record(&longer), Contents::of_record(&record));
+            for short in 0..record.len() {
+                assert_eq!(Contents::of_record(&record[..short]), None, "{short}");
+            }
+            let later = [&[VERSION + 1], &record[1..]].concat();
+            assert_eq!(Contents::of_record(&later), None);
+        }
+        let presence = SharedStanza::from_bytes(&presence).unwrap();
+        let texts = hearth_wire::tree::children(presence.view().payload).map(|element| element.text());
+        assert_eq!(
+            (presence.view().lang, texts.collect::<Vec<_>>()),
+            (Some("en"), vec!["away".into(), "À bientôt".into()])
+        );
+    }
+
+    #[test]
+    fn capsules_of_version_1_stay_readable() {
+        let text = open(&[3; 32], &PLACE, &bytes(SEALED)).unwrap();
+        let record = bytes(FULL);
+        assert_eq!(Contents::read(&text), Contents::of_record(&record));
+        assert_eq!(text, record[1..]);
+    }
+
+    #[test]
+    fn what_is_written_is_version_1() {
+        let presence = bytes(PRESENCE);
+        let full = Contents { presence: Some(&presence), ..contents() };
+        let record = |contents: &Contents<'_>| postcard::to_extend(contents, vec![VERSION]).unwrap();
+        assert_eq!(record(&full), bytes(FULL), "the shape has changed: that needs a new version");
+        assert_eq!(record(&plain()), bytes(PLAIN), "the shape has changed: that needs a new version");
+        assert_eq!(seal(&[3; 32], [9; 12], &PLACE, &full), Some(bytes(SEALED)));
+    }
 }
