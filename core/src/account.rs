@@ -296,6 +296,7 @@ impl Account {
             disabled,
             last_seen,
             blocked,
+            executed: _,
             log_above_mark,
         } = snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();

@@ -181,6 +181,17 @@ pub enum Change {
         account: BareJid,
         jid: Box<str>,
     },
+    /// Stanzas of a session that changed the account, this change among them; takes the place of what was kept of
+    /// the session.
+    PutExecuted {
+        account: BareJid,
+        executed: Executed,
+    },
+    /// The session is no more. [`Change::RemoveSession`] does the same.
+    RemoveExecuted {
+        account: BareJid,
+        stream: StreamId,
+    },
     /// `None` removes it.
     PutBlob {
         account: BareJid,
@@ -231,6 +242,8 @@ impl Change {
             | Change::PutDisabled { account, .. }
             | Change::PutBlocked { account, .. }
             | Change::RemoveBlocked { account, .. }
+            | Change::PutExecuted { account, .. }
+            | Change::RemoveExecuted { account, .. }
             | Change::PutBlob { account, .. }
             | Change::PutListing { account, .. } => Some(account),
             Change::PutDomain { .. }
@@ -252,6 +265,8 @@ impl Change {
             | Change::PutLastSeen { .. }
             | Change::PutSession { .. }
             | Change::RemoveSession { .. }
+            | Change::PutExecuted { .. }
+            | Change::RemoveExecuted { .. }
             | Change::RemoveDomain { .. }
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
@@ -332,6 +347,8 @@ pub struct Snapshot {
     pub last_seen: Option<LastSeen>,
     /// Addresses the account wants nothing of (XEP-0191), sorted.
     pub blocked: Vec<Box<str>>,
+    /// Of sessions that changed the account of late: what of it their edges may send again.
+    pub executed: Vec<Executed>,
     /// Whether the log holds any record of the account above `marks.low_water`.
     pub log_above_mark: bool,
 }
@@ -484,6 +501,26 @@ impl DomainRecord {
     pub fn switch(&self, name: &str) -> Option<bool> {
         self.switches.iter().find(|(known, _)| known == name).map(|(_, on)| *on)
     }
+}
+
+/// Stanzas of one session that changed its account: sent again, they are not executed again. In the commit of the
+/// change, so that they are known if and only if it was made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Executed {
+    pub stream: StreamId,
+    /// Generation of the credentials that the session itself gave the account: it goes on under them, unlike others.
+    pub credentials: Option<u64>,
+    /// In order, at most [`limits::EXECUTED_MAX`].
+    pub stanzas: Vec<ExecutedStanza>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ExecutedStanza {
+    /// The edge's count of what its client sent.
+    pub number: u64,
+    /// Of the stanza: a client that resumes a session may send another under this number.
+    pub hash: [u8; 4],
 }
 
 /// An edge that may link over TLS.

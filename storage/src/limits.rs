@@ -88,6 +88,9 @@ pub const REASON_BYTES_MAX: usize = 4 * 1024;
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
 
+/// Stanzas of one session kept as executed; the shard's own limit is lower. More fail with `TooLarge`.
+pub const EXECUTED_MAX: usize = 1_024;
+
 /// From this size of `hearth.redb` on, commits save the allocator's state. Below, opening after a
 /// crash walks the file, at about a second per gigabyte.
 pub const QUICK_REPAIR_FROM_BYTES: u64 = 64 * 1024 * 1024;

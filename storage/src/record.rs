@@ -7,7 +7,8 @@
 //!  └─────────┴──────────────────────────┘
 //! ```
 
-use crate::{BareJidText, RosterItem, StoreError, StoredRequest, Subscription};
+use crate::{BareJidText, Executed, ExecutedStanza, RosterItem, StoreError, StoredRequest, Subscription};
+use hearth_wire::ids::StreamId;
 use serde::{Deserialize, Serialize};
 
 /// The version this build writes, of every kind of record.
@@ -61,6 +62,23 @@ impl RequestRecord {
 
     pub(crate) fn with(self, contact: BareJidText) -> StoredRequest {
         StoredRequest { contact, stanza: self.stanza, received_ms: self.received_ms }
+    }
+}
+
+/// [`Executed`] without its stream, which is in the key.
+#[derive(PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct ExecutedRecord {
+    credentials: Option<u64>,
+    stanzas: Vec<ExecutedStanza>,
+}
+
+impl ExecutedRecord {
+    pub(crate) fn of(executed: &Executed) -> ExecutedRecord {
+        ExecutedRecord { credentials: executed.credentials, stanzas: executed.stanzas.clone() }
+    }
+
+    pub(crate) fn with(self, stream: StreamId) -> Executed {
+        Executed { stream, credentials: self.credentials, stanzas: self.stanzas }
     }
 }
 
@@ -154,6 +172,11 @@ mod tests {
         check(&LastSeen { at_ms: 300, status: Some("Bye".into()) }, "01ac020103427965");
         check(&RosterItemRecord::of(&item), "01010341646102017802797a020100");
         check(&RequestRecord::of(&request), "01ac02020908");
+        let stanzas = vec![ExecutedStanza { number: 300, hash: [1, 2, 3, 4] }];
+        let mut executed = Executed { stream: StreamId([9; 16]), credentials: None, stanzas };
+        check(&ExecutedRecord::of(&executed), "010001ac0201020304");
+        executed.credentials = Some(300);
+        check(&ExecutedRecord::of(&executed), "0101ac0201ac0201020304");
         check(&BlobRecord { bytes: vec![1, 2, 3] }, "0103010203");
         let listing = Listing { first: Some("a".into()), nick: Some("bc".into()), ..Listing::default() };
         check(&listing, "01010161000102626300");
@@ -207,6 +230,7 @@ mod tests {
                 let _ = decode::<Disabled>("test", &bytes);
                 let _ = decode::<RosterItemRecord>("test", &bytes);
                 let _ = decode::<RequestRecord>("test", &bytes);
+                let _ = decode::<ExecutedRecord>("test", &bytes);
                 let _ = decode::<BlobRecord>("test", &bytes);
                 let _ = decode::<StoreRecord>("test", &bytes);
                 let _ = decode::<DomainRecord>("test", &bytes);

@@ -14,7 +14,8 @@ use crate::engine::{Storage, Wanted};
 use crate::health::{Condition, Health, Lane, Monitor};
 use crate::reserve::Reserve;
 use crate::store::{Append, ChangeSet};
-use crate::{Answer, Answered, Ask, Change, ListedField, LogId, Question, QuestionId, StoreError, limits};
+use crate::{Answer, Answered, Ask, Change, ExecutedStanza, ListedField, LogId};
+use crate::{Question, QuestionId, StoreError, limits};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use hearth_wire::ids::ShardIndex;
 use std::collections::VecDeque;
@@ -294,6 +295,7 @@ fn change_weight(change: &Change) -> usize {
         Change::PutListing { listing: Some(listing), .. } => listing.longest().saturating_mul(ListedField::ALL.len()),
         Change::PutRequest { request, .. } => request.stanza.len(),
         Change::PutSession { session, .. } => session.contents.len(),
+        Change::PutExecuted { executed, .. } => executed.stanzas.len().saturating_mul(size_of::<ExecutedStanza>()),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
         Change::PutDisabled { disabled: Some(disabled), .. } => disabled.reason.as_deref().map_or(0, str::len),
@@ -307,6 +309,7 @@ fn change_weight(change: &Change) -> usize {
         | Change::RemoveRequest { .. }
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
+        | Change::RemoveExecuted { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }

@@ -26,13 +26,14 @@
 //!  7 last seen           LastSeen
 //!  8 disabled            Disabled: the account may not be used if this is there
 //!  9 blocked   address   nothing
+//! 10 executed  stream    ExecutedRecord: stanzas of a session that changed the account and may be sent again
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
 //! for it. A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
 use crate::listing;
-use crate::record::{self, AccountRecord, BlobRecord, RequestRecord, RosterItemRecord, StoreRecord};
+use crate::record::{self, AccountRecord, BlobRecord, ExecutedRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
     Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, LogId, LogMarks, Refusal,
@@ -53,6 +54,7 @@ const SECTION_REQUEST: u8 = 6;
 const SECTION_LAST_SEEN: u8 = 7;
 const SECTION_DISABLED: u8 = 8;
 const SECTION_BLOCKED: u8 = 9;
+const SECTION_EXECUTED: u8 = 10;
 
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
@@ -124,6 +126,12 @@ fn section_key(slot: Slot, account: &BareJid, section: u8, subkey: &str) -> Vec<
     key
 }
 
+fn executed_key(slot: Slot, account: &BareJid, stream: StreamId) -> Vec<u8> {
+    let mut key = section_key(slot, account, SECTION_EXECUTED, "");
+    key.extend_from_slice(&stream.0);
+    key
+}
+
 fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
     let mut key = account_prefix(slot, account);
     key.push(match blob {
@@ -169,6 +177,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     let (mut born_at, mut credentials) = (None, None);
     let (mut roster_version, mut marks, mut disabled, mut last_seen) = (0, LogMarks::default(), None, None);
     let (mut roster, mut requests, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
+    let mut executed = Vec::new();
     tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
         let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
             return Err(StoreError::Corrupt { what: "account key".to_owned() });
@@ -188,6 +197,11 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
             }
             SECTION_DISABLED => disabled = Some(record::decode::<Disabled>("disabled", value)?),
             SECTION_BLOCKED => blocked.push(text("blocked address", subkey)?),
+            SECTION_EXECUTED => {
+                let stream = <[u8; 16]>::try_from(subkey);
+                let stream = stream.map_err(|_| StoreError::Corrupt { what: "executed key".to_owned() })?;
+                executed.push(record::decode::<ExecutedRecord>("executed", value)?.with(StreamId(stream)));
+            }
             SECTION_LAST_SEEN => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
             other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
         }
@@ -210,6 +224,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
         disabled,
         last_seen,
         blocked,
+        executed,
         log_above_mark,
     }))
 }
@@ -331,6 +346,9 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
             within("subscription request", request.stanza.len(), limits::STANZA_BYTES_MAX)
         }
         Change::PutSession { session, .. } => within("session", session.contents.len(), limits::SESSION_BYTES_MAX),
+        Change::PutExecuted { executed, .. } => {
+            within("list of executed stanzas", executed.stanzas.len(), limits::EXECUTED_MAX)
+        }
         Change::PutMarks { marks, .. } => {
             within("list of undelivered messages", marks.undelivered.len(), limits::UNDELIVERED_MAX)
         }
@@ -350,6 +368,7 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::RemoveRequest { .. }
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
+        | Change::RemoveExecuted { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
@@ -419,9 +438,16 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::PutSession { account, session } => {
             tables.put(Table::Sessions, &session_key(slot, account, session.stream), &record::encode(session))
         }
+        // Nobody sends its stanzas again.
         Change::RemoveSession { account, stream } => {
+            tables.remove(Accounts, &executed_key(slot, account, *stream))?;
             tables.remove(Table::Sessions, &session_key(slot, account, *stream))
         }
+        Change::PutExecuted { account, executed } => {
+            let key = executed_key(slot, account, executed.stream);
+            tables.put(Accounts, &key, &record::encode(&ExecutedRecord::of(executed)))
+        }
+        Change::RemoveExecuted { account, stream } => tables.remove(Accounts, &executed_key(slot, account, *stream)),
         Change::PutLastSeen { account, seen } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
         }
@@ -599,6 +625,8 @@ mod tests {
         assert_eq!(section_key(slot, &account, SECTION_REQUEST, "c@d"), b"\x02\x03a@b\x00\x06c@d");
         assert_eq!(section_key(slot, &account, SECTION_LAST_SEEN, ""), b"\x02\x03a@b\x00\x07");
         assert_eq!(section_key(slot, &account, SECTION_BLOCKED, "c@d/e"), b"\x02\x03a@b\x00\x09c@d/e");
+        let executed = executed_key(slot, &account, StreamId([7; 16]));
+        assert_eq!(executed, [&b"\x02\x03a@b\x00\x0a"[..], &[7; 16]].concat());
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");

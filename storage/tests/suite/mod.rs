@@ -1,9 +1,9 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, EdgeRun, LastSeen, ListedField,
-    Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal, RosterItem, ScramKeys, Search, SessionRecord,
-    SmallStore, StoreError, StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, EdgeRun, Executed, ExecutedStanza,
+    LastSeen, ListedField, Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal, RosterItem, ScramKeys,
+    Search, SessionRecord, SmallStore, StoreError, StoredRequest, Subscription, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, IngestId, Slot, StreamId};
@@ -46,6 +46,12 @@ pub(crate) fn item(contact: &str) -> RosterItem {
         ask: false,
         approved: true,
     }
+}
+
+/// That a stream whose id is all `byte` changed the account with these stanzas.
+pub(crate) fn executed(byte: u8, numbers: &[u64]) -> Executed {
+    let stanzas = numbers.iter().map(|number| ExecutedStanza { number: *number, hash: [byte; 4] }).collect();
+    Executed { stream: StreamId([byte; 16]), credentials: numbers.first().copied(), stanzas }
 }
 
 /// A session on record, of a stream whose id is all `byte`.
@@ -107,6 +113,7 @@ const REFUSED_FENCED: Denied = Denied::Refused(Refusal::Fenced);
 pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
     let small_cases: &[fn(&mut dyn Home)] = &[
         snapshot_holds_all_that_was_put,
+        what_was_executed_is_kept_per_session,
         account_is_deleted_whole,
         preconditions_see_earlier_changes_of_their_set,
         bad_set_leaves_the_others_of_its_batch,
@@ -200,6 +207,43 @@ fn snapshot_holds_all_that_was_put(home: &mut dyn Home) {
     let snapshot = store.load(slot(1), &account).unwrap().unwrap();
     assert_eq!((snapshot.requests, snapshot.disabled), (vec![], None));
     assert_eq!(store.load_blob(slot(1), &account, Blob::VCard).unwrap(), None);
+}
+
+fn what_was_executed_is_kept_per_session(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let account = jid("ada@example.org");
+    let put = |byte, numbers: &[u64]| Change::PutExecuted {
+        account: jid("ada@example.org"),
+        executed: executed(byte, numbers),
+    };
+    let list = |store: &dyn SmallStore| store.load(slot(1), &account).unwrap().unwrap().executed;
+    assert_eq!(apply(&*store, vec![put(1, &[1])]), REFUSED_NO_ACCOUNT);
+    apply(&*store, vec![create("ada@example.org"), create("ad@example.org")]).unwrap();
+    assert_eq!(list(&*store), []);
+    // A stream id may be of any bytes.
+    apply(&*store, vec![put_item("ada@example.org", "b@c"), put(0, &[7]), put(255, &[8, 9]), put(3, &[1])]).unwrap();
+    apply(&*store, vec![put(0, &[7, 300]), put(1, &[])]).unwrap();
+    let session = Change::PutSession { account: account.clone(), session: session(3) };
+    apply(&*store, vec![session]).unwrap();
+    let all = [executed(0, &[7, 300]), executed(1, &[]), executed(3, &[1]), executed(255, &[8, 9])];
+    assert_eq!(list(&*store), all);
+    assert_eq!(store.load(slot(1), &jid("ad@example.org")).unwrap().unwrap().executed, []);
+    let most: Vec<u64> = (0..=limits::EXECUTED_MAX as u64).collect();
+    let too_many = apply(&*store, vec![put_item("ada@example.org", "d@e"), put(1, &most)]);
+    assert!(matches!(too_many, Err(Denied::Failed(StoreError::TooLarge { .. }))), "{too_many:?}");
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    assert_eq!(list(&*store), all);
+    // It goes with its session, on record or not, or alone.
+    let stream = |byte| StreamId([byte; 16]);
+    let gone = |byte| Change::RemoveSession { account: account.clone(), stream: stream(byte) };
+    apply(&*store, vec![gone(3), gone(255), Change::RemoveExecuted { account: account.clone(), stream: stream(1) }])
+        .unwrap();
+    assert_eq!(list(&*store), all[..1]);
+    apply(&*store, vec![Change::DeleteAccount { account: account.clone() }, create("ada@example.org")]).unwrap();
+    assert_eq!(list(&*store), []);
 }
 
 fn account_is_deleted_whole(home: &mut dyn Home) {

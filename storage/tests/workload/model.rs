@@ -1,7 +1,8 @@
 //! What must be in the store.
 
 use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, nick, slot_of};
-use hearth_storage::{Answer, Ask, Blob, Boot, ListedField, LogId, LogMarks, Question, Search, Storage};
+use crate::suite::executed;
+use hearth_storage::{Answer, Ask, Blob, Boot, Executed, ListedField, LogId, LogMarks, Question, Search, Storage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Small state.
@@ -17,6 +18,7 @@ pub(crate) struct Account {
     generation: u64,
     roster: BTreeSet<String>,
     version: u64,
+    executed: Vec<Executed>,
     marks: LogMarks,
     blob: Option<Vec<u8>>,
     /// By what it is found.
@@ -56,6 +58,7 @@ impl Small {
                     What::Fill => {
                         account.roster.extend([contact(value % 7), contact(value % 11)]);
                         account.version = value;
+                        account.executed = vec![executed(5, &[value])];
                     }
                     What::Unfill => {
                         account.roster.remove(&contact(value % 7));
@@ -90,6 +93,7 @@ impl Small {
                 generation: snapshot.credentials.generation,
                 roster: snapshot.roster.iter().map(|item| item.contact.to_string()).collect(),
                 version: snapshot.roster_version,
+                executed: snapshot.executed,
                 marks,
                 blob,
                 nicks: Vec::new(),

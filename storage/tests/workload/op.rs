@@ -1,6 +1,6 @@
 //! What the child asks, as a line of text between the processes.
 
-use crate::suite::{credentials, item, jid, message, slot};
+use crate::suite::{credentials, executed, item, jid, message, slot};
 use hearth_storage::{Answer, Ask, Blob, Change, DomainRecord, Listing, LogId, LogMarks, NewRecord, Question, Refusal};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, StreamId};
@@ -25,7 +25,7 @@ pub(crate) enum What {
     Create,
     Rekey,
     Delete,
-    /// Two contacts and the version, which never part.
+    /// Two contacts, the version, and whose stanza it was, which never part.
     Fill,
     Unfill,
     Marks,
@@ -124,7 +124,8 @@ impl Op {
             What::Fill => {
                 let put = |n| Change::PutRosterItem { account: account(), item: item(&contact(n)) };
                 let version = Change::PutRosterVersion { account: account(), version: value };
-                vec![put(value % 7), version, put(value % 11)]
+                let executed = Change::PutExecuted { account: account(), executed: executed(5, &[value]) };
+                vec![put(value % 7), version, executed, put(value % 11)]
             }
             What::Unfill => {
                 let remove = |n| Change::RemoveRosterItem { account: account(), contact: jid(&contact(n)) };
