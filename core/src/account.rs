@@ -12,6 +12,7 @@
 use crate::blocking::BlockList;
 use crate::contact::Contact;
 use crate::cx::Cx;
+use crate::executed;
 use crate::message::Fenced;
 use crate::session::{Earlier, Origin, SessionKey};
 use hearth_storage::{
@@ -59,6 +60,8 @@ pub struct Account {
     pub last_seen: Option<Box<LastSeen>>,
     /// Addresses it wants nothing of; `None` for most.
     pub blocked: Option<Box<BlockList>>,
+    /// Stanzas of its sessions that changed it and may be sent again; `None` for nearly all.
+    pub executed: Option<Box<executed::List>>,
     pub seen_dirty: bool,
     /// What may be stored late is being stored.
     pub storing_lazily: bool,
@@ -277,6 +280,7 @@ impl Account {
             disabled: None,
             last_seen: None,
             blocked: None,
+            executed: None,
             seen_dirty: false,
             storing_lazily: false,
             used_ms: 0,
@@ -286,7 +290,7 @@ impl Account {
     }
 
     /// Takes what storage had. Credentials are not kept: each login reads them anew.
-    pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey) {
+    pub fn install(&mut self, snapshot: Snapshot, slots: &SlotKey, now_ms: u64) {
         let Snapshot {
             credentials,
             roster,
@@ -296,7 +300,7 @@ impl Account {
             disabled,
             last_seen,
             blocked,
-            executed: _,
+            executed,
             log_above_mark,
         } = snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
@@ -309,6 +313,7 @@ impl Account {
         self.disabled = disabled.map(Box::new);
         self.last_seen = last_seen.map(Box::new);
         self.blocked = BlockList::new(blocked);
+        self.executed = executed::List::new(executed, now_ms);
         // Ready when it is known what lies there.
         self.state = if log_above_mark { State::Loading } else { State::Ready };
     }

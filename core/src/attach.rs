@@ -13,6 +13,7 @@
 use crate::account::{Absent, AccountKey};
 use crate::capsule::{self, Contents, Place};
 use crate::cx::Cx;
+use crate::executed;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::offline;
@@ -167,7 +168,11 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
 }
 
 fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Returned) -> Result<(), StreamCondition> {
-    let account = account.map_err(|_| StreamCondition::Reset)?;
+    let account = account.map_err(|why| match why {
+        // XEP-0077 §3.2: removed, by its owner or the operator.
+        Absent::NoAccount => StreamCondition::NotAuthorized,
+        Absent::Busy | Absent::Failed(_) => StreamCondition::Reset,
+    })?;
     let contents = Contents::read(&returned.contents).ok_or(StreamCondition::Reset)?;
     let jid = contents.full_jid().ok_or(StreamCondition::Reset)?;
     let known = cx.account(account).ok_or(StreamCondition::Reset)?;
@@ -176,7 +181,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         return Err(StreamCondition::Reset);
     }
     // Disabled or re-keyed since: whoever holds the socket proved something that does not hold any more.
-    if known.disabled.is_some() || known.credentials_generation != contents.credentials {
+    if known.disabled.is_some() || !executed::may_go_on(known, contents.stream, contents.credentials) {
         return Err(StreamCondition::NotAuthorized);
     }
     if !cx.shard.links.get(&returned.link).is_some_and(|link| link.up) {

@@ -27,14 +27,14 @@ use crate::route::bare;
 use crate::session::{Origin, SessionKey};
 use hearth_storage::{Answer, Change};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
-use hearth_wire::tree::Builder;
+use hearth_wire::tree::{Builder, Element};
 use hearth_wire::{Jid, StanzaCondition, jid};
 
 #[cfg(test)]
 mod tests;
 
 /// XEP-0191 §3.1.
-const NS: &str = "urn:xmpp:blocking";
+pub const NS: &str = "urn:xmpp:blocking";
 
 pub const FEATURE: Feature = Feature {
     spec: Spec::Xep(191, "1.3"),
@@ -159,11 +159,12 @@ fn element(name: &str, items: &[Box<str>]) -> Vec<u8> {
 
 /// The addresses a request names.
 fn items(iq: &Iq<'_>) -> Result<Vec<Box<str>>, StanzaCondition> {
-    if !iq.is_set() {
-        return Err(StanzaCondition::BadRequest);
-    }
+    if iq.is_set() { named(&iq.question) } else { Err(StanzaCondition::BadRequest) }
+}
+
+fn named(question: &Element<'_>) -> Result<Vec<Box<str>>, StanzaCondition> {
     let mut items = Vec::new();
-    for item in iq.question.children().filter(|child| child.is(NS, "item")) {
+    for item in question.children().filter(|child| child.is(NS, "item")) {
         let jid = item.attr("jid").ok_or(StanzaCondition::BadRequest)?;
         items.push(Jid::parse(jid).map_err(|_| StanzaCondition::JidMalformed)?.as_str().into());
     }
@@ -220,6 +221,26 @@ fn unblock(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
         show(cx, key, gone);
     });
     Ok(())
+}
+
+/// A change that is stored: its pushes may have been lost. They tell of what it named as that is now.
+pub fn set_again(cx: &mut Cx<'_>, key: AccountKey, question: &Element<'_>) {
+    let (Ok(items), Some(account)) = (named(question), cx.account(key)) else { return };
+    let list = account.blocked.as_deref();
+    let all = list.map(|list| list.0.clone()).unwrap_or_default();
+    if items.is_empty() {
+        push(cx, key, &element("unblock", &[]));
+        if !all.is_empty() {
+            push(cx, key, &element("block", &all));
+        }
+        return;
+    }
+    let (blocked, free): (Vec<_>, Vec<_>) = items.into_iter().partition(|item| all.binary_search(item).is_ok());
+    for (name, items) in [("block", blocked), ("unblock", free)] {
+        if !items.is_empty() {
+            push(cx, key, &element(name, &items));
+        }
+    }
 }
 
 /// Stores the changes, if there are any, answers, and goes on.

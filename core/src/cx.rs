@@ -5,6 +5,7 @@ use crate::Now;
 use crate::account::{Absent, Account, AccountKey, State, Then, Work};
 use crate::degraded;
 use crate::derive::Task;
+use crate::executed;
 use crate::limits;
 use crate::message;
 use crate::outputs::{Event, Outputs};
@@ -183,9 +184,9 @@ impl Cx<'_> {
         }
         match answer {
             Answer::Loaded(Some(snapshot)) => {
-                let slots = self.shard.settings.slot_key;
+                let (slots, now_ms) = (self.shard.settings.slot_key, self.now.mono_ms);
                 if let Some(account) = self.account_mut(key) {
-                    account.install(*snapshot, &slots);
+                    account.install(*snapshot, &slots, now_ms);
                 }
                 crate::offline::recover(self, key);
             }
@@ -323,11 +324,24 @@ impl Cx<'_> {
     }
 
     /// Changes the account's stored state. The account is busy until `then` ran with `Applied`,
-    /// `Refused` or `Failed`; only then may it change memory, answer, push.
+    /// `Refused` or `Failed`; only then may it change memory, answer, push. A stanza of the account's own that is
+    /// being executed is stored with it as done.
     pub fn write(
         &mut self,
         key: AccountKey,
         changes: Vec<Change>,
+        then: impl FnOnce(&mut Cx<'_>, Answer) + Send + 'static,
+    ) {
+        let by = executed::cause(self, key);
+        self.write_by(key, by, changes, then);
+    }
+
+    /// As [`Cx::write`], for a stanza whose execution has had to wait for something else.
+    pub fn write_by(
+        &mut self,
+        key: AccountKey,
+        by: Option<Origin>,
+        mut changes: Vec<Change>,
         then: impl FnOnce(&mut Cx<'_>, Answer) + Send + 'static,
     ) {
         let Some(account) = self.account_mut(key) else { return };
@@ -338,6 +352,7 @@ impl Cx<'_> {
         if let Some(error) = degraded::unstorable(self, &changes) {
             return then(self, Answer::Failed(error));
         }
+        let executed = executed::note(self, key, by, &mut changes);
         let Some(account) = self.account_mut(key) else { return };
         account.state = State::Writing;
         let slot = account.slot;
@@ -347,6 +362,9 @@ impl Cx<'_> {
             Box::new(move |cx, answer| {
                 if let Some(account) = cx.account_mut(key) {
                     account.state = State::Ready;
+                    if matches!(answer, Answer::Applied) && executed.is_some() {
+                        account.executed = executed;
+                    }
                 }
                 match &answer {
                     Answer::Failed(error) => {
@@ -377,6 +395,7 @@ impl Cx<'_> {
         debug_assert_eq!(account.state, State::Ready);
         account.state = State::Writing;
         let slot = account.slot;
+        let by = executed::cause(self, key);
         self.ask(
             slot,
             ask,
@@ -388,7 +407,9 @@ impl Cx<'_> {
                     let cause = error.to_string();
                     cx.event(Event::StorageFailed { doing: "read what is to be changed", cause });
                 }
+                cx.shard.executing = by;
                 then(cx, answer);
+                cx.shard.executing = None;
                 cx.drain(key);
             }),
         );

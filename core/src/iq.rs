@@ -64,6 +64,11 @@ impl Iq<'_> {
 }
 
 impl Waiting {
+    /// The client's stanza that it is.
+    pub fn origin(&self) -> Option<Origin> {
+        self.origin
+    }
+
     /// The question again.
     pub fn stanza(&self) -> Stanza<'_> {
         self.stanza.view()

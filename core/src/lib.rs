@@ -33,6 +33,7 @@ pub mod domain;
 pub mod drain;
 pub mod edges;
 pub mod entity_time;
+pub mod executed;
 pub mod fate;
 pub mod features;
 pub mod forms;

@@ -137,6 +137,15 @@ pub const ENDED_MAX: usize = 4_096;
 /// Longer: it fails with `resource-constraint`, and the client may try again.
 pub const RESUME_SETTLE_MS: u64 = 5_000;
 
+/// How long a stanza that changed its account is remembered after it is settled, milliseconds: until its edge must
+/// have heard that it is, or its link is known to be dead.
+pub const EXECUTED_KEPT_MS: u64 = LINK_GRACE_MS;
+
+/// Such stanzas remembered of one session: more than a client has under way but when it moves in with a whole roster.
+/// Reached: the oldest is forgotten; should the core die before the edge hears that it is settled, it is executed
+/// again. Each is some eight bytes of every change of the session's.
+pub const EXECUTED_MAX: usize = 64;
+
 /// Bytes of a capsule's contents: presence, and where directed presence went. A session with more is not
 /// adopted by the next core, its stream ends with `reset`.
 pub const CAPSULE_BYTES_MAX: usize = 64 * 1024;

@@ -10,15 +10,15 @@
 //! One change of credentials per account at a time, so that two of them end in the order they came.
 
 use crate::account::{Absent, AccountKey};
+use crate::capsule;
 use crate::cx::Cx;
 use crate::degraded;
 use crate::derive::{Derived, Task};
 use crate::login;
 use crate::outputs::Event;
 use crate::sasl::crypto::Secret;
-use crate::session::SessionKey;
+use crate::session::{Origin, SessionKey};
 use hearth_storage::{Answer, Ask, Change, Credentials, Disabled, Refusal};
-use hearth_wire::ids::Generation;
 use hearth_wire::stanza::{SharedStanza, Stanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StreamCondition};
 
@@ -66,15 +66,9 @@ pub fn create(cx: &mut Cx<'_>, jid: BareJid, password: Secret, then: Then) {
     });
 }
 
-/// Gives an account another password, prepared. All its streams end but `keep`: whoever holds them
-/// may have the old one.
-pub fn set_password(
-    cx: &mut Cx<'_>,
-    jid: BareJid,
-    password: Secret,
-    keep: Option<(SessionKey, Generation)>,
-    then: Then,
-) {
+/// Gives an account another password, prepared. All its streams end but the one whose stanza asks for it: whoever
+/// holds them may have the old one.
+pub fn set_password(cx: &mut Cx<'_>, jid: BareJid, password: Secret, by: Option<Origin>, then: Then) {
     with_keys(cx, jid, password, then, move |cx, jid, mut credentials, then| {
         cx.with_account_or_why(&jid.clone(), move |cx, key| {
             let key = match key {
@@ -85,14 +79,18 @@ pub fn set_password(
             credentials.generation = credentials.generation.max(before.saturating_add(1));
             let generation = credentials.generation;
             let change = Change::SetCredentials { account: jid.clone(), credentials };
-            cx.write(key, vec![change], move |cx, answer| {
+            cx.write_by(key, by, vec![change], move |cx, answer| {
                 let outcome = outcome(&answer);
                 if outcome == Outcome::Done {
                     if let Some(account) = cx.account_mut(key) {
                         account.credentials_generation = generation;
                     }
-                    let keep = keep.filter(|(session, at)| cx.session_at(*session, *at).is_some());
-                    close_streams(cx, key, keep.map(|(session, _)| session), "password changed");
+                    let keep = by.filter(|by| cx.session_of_origin(by).is_some()).map(|by| by.session);
+                    close_streams(cx, key, keep, "password changed");
+                    if let Some(session) = keep {
+                        // The next core lets nobody go on under the old ones.
+                        capsule::changed(cx, session);
+                    }
                     changed(cx, &jid, "password changed");
                 }
                 finish(cx, &jid, outcome, then);

@@ -13,6 +13,7 @@
 use crate::account::{Account, AccountKey};
 use crate::capsule::{self, Contents};
 use crate::cx::Cx;
+use crate::executed;
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
@@ -130,7 +131,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
     let contents = Contents::of_record(&record.contents)?;
     let jid = contents.full_jid()?;
     let known = cx.account(account)?;
-    let same = known.disabled.is_none() && known.credentials_generation == contents.credentials;
+    let same = known.disabled.is_none() && executed::may_go_on(known, record.stream, contents.credentials);
     let slot = known.slot;
     // Somebody has bound the resource since.
     if cx.session_of(account, jid.as_str()).is_some() {

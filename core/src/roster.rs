@@ -15,7 +15,8 @@ use crate::features::{Feature, IqHandler, Scope, Spec};
 use crate::iq::Iq;
 use crate::limits;
 use crate::session::SessionKey;
-use crate::subscription::Farewell;
+use crate::subscription::state::{Action, State};
+use crate::subscription::{self, Farewell};
 use hearth_storage::{Answer, Change, DomainRecord, RosterItem, StoredRequest, Subscription};
 use hearth_wire::ids::SlotKey;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
@@ -182,6 +183,23 @@ fn remove(cx: &mut Cx<'_>, iq: &Iq<'_>, key: AccountKey, contact: BareJid, old: 
             farewell.forget(cx);
         }
     });
+}
+
+/// A set that is stored: its push may have been lost, and of a removal what the contact was to be told. Which
+/// subscriptions there were is not known any more: it is told of both that they are over, if they are still, and
+/// ignores what it knows (Appendix A.3).
+pub fn set_again(cx: &mut Cx<'_>, key: AccountKey, question: &Element<'_>) {
+    let Some(account) = cx.account(key) else { return };
+    let own = account.jid.clone();
+    let Ok(Wish { contact, remove, .. }) = parse(question, &own) else { return };
+    let request = account.request(contact.as_str()).is_some();
+    let state = State::of_contact(account.contact(contact.as_str()), request);
+    push(cx, key, contact.as_str());
+    let over = [Action::Unsubscribe, Action::Unsubscribed].into_iter().filter(|action| remove && state.holds(*action));
+    for action in over {
+        let origin = cx.defer();
+        cx.route(subscription::bare_stanza(action, &own, contact.as_str(), None), origin);
+    }
 }
 
 /// The item of somebody who is not in the roster yet.

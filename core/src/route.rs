@@ -7,7 +7,7 @@ use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::slots::handover;
 use crate::subscription::state::Action;
-use crate::{blocking, iq, message, presence, reply};
+use crate::{blocking, executed, iq, message, presence, reply};
 use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
@@ -128,9 +128,14 @@ impl Cx<'_> {
             return;
         }
         self.shard.stats.stanzas_in = self.shard.stats.stanzas_in.wrapping_add(1);
-        let origin = Origin { shard: index, slot, session: key, generation, stream, number, again };
+        let decoded = Stanza::decode(encoded);
+        let hash = match (&decoded, self.session(key)) {
+            (Ok(stanza), Some(session)) => executed::hash(session.jid.bare_str(), stanza, encoded),
+            _ => [0; 4],
+        };
+        let origin = Origin { shard: index, slot, session: key, generation, stream, number, again, hash };
         self.shard.current = Some(Current { origin, parts: 0 });
-        match Stanza::decode(encoded) {
+        match decoded {
             Ok(stanza) if stanza.validate().is_ok() => {
                 self.outbound(key, stanza, fault);
             }
@@ -163,7 +168,7 @@ impl Cx<'_> {
             self.refuse_to(key, &stanza, condition);
             return;
         }
-        if blocking::stops_outbound(self, key, &stanza) {
+        if blocking::stops_outbound(self, key, &stanza) || executed::again(self, key, &stanza) {
             return;
         }
         match stanza.kind {

@@ -27,6 +27,8 @@ pub struct Origin {
     pub number: u64,
     /// Sent again: what it does may have been done before.
     pub again: bool,
+    /// Tells it from another of this number: [`crate::executed::hash`].
+    pub hash: [u8; 4],
 }
 
 /// One session.

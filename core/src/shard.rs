@@ -30,7 +30,7 @@ use crate::recovery::{self, Recovery};
 use crate::register;
 use crate::route::{Current, PeerMessage, bare};
 use crate::sasl::attempts::Attempts;
-use crate::session::{Session, SessionKey};
+use crate::session::{Origin, Session, SessionKey};
 use crate::slab::Slab;
 use crate::slots::{Slots, handover};
 use crate::sm;
@@ -188,6 +188,8 @@ pub struct Shard {
     pub generations: u64,
     /// The client stanza being handled.
     pub current: Option<Current>,
+    /// The client stanza that goes on now that something was read for it.
+    pub executing: Option<Origin>,
     /// Sessions with a `Settled` due, links with a `LinkCredit` due.
     pub dirty_sessions: Vec<SessionKey>,
     pub dirty_links: Vec<LinkId>,
@@ -258,6 +260,7 @@ impl Shard {
             next_derivation: 1,
             generations: 0,
             current: None,
+            executing: None,
             dirty_sessions: Vec::new(),
             dirty_links: Vec::new(),
             outbox_bytes: vec![0; shards],

@@ -91,6 +91,29 @@ pub fn outbound(
     Ok(())
 }
 
+/// A subscription stanza whose change of the user's roster is stored. Its contact may not have got it: what holds
+/// still goes on, and is nothing new to who has it (Appendix A.3). What was taken back since, by another
+/// resource or by the contact, does not: it would undo what the contact was told or said after it.
+pub fn outbound_again(cx: &mut Cx<'_>, key: AccountKey, stanza: &Stanza<'_>, action: Action) {
+    let contact = stanza.to.map(bare).and_then(|to| BareJid::parse(to).ok());
+    let (Some(contact), Some(account)) = (contact, cx.account(key)) else { return };
+    let item = account.contact(contact.as_str());
+    let state = State::of_contact(item, account.request(contact.as_str()).is_some());
+    let (route, pushed) = (state.holds(action), item.is_some());
+    let sent = Sent {
+        account: key,
+        stanza: SharedStanza::new(stanza),
+        contact,
+        route,
+        pushed,
+        shown: route && action == Action::Subscribed,
+        // Whether it saw the user before is not known any more.
+        hidden: false,
+        origin: cx.defer(),
+    };
+    sent.go_on(cx);
+}
+
 /// The change of the roster item that a new state means; nothing if it looks the same, or if there is
 /// no item and nothing to say in one (§3.1.3: a request alone adds nobody).
 fn edit(old: Option<&RosterItem>, state: State, approved: Option<bool>, contact: &BareJid) -> Edit {

@@ -54,8 +54,8 @@ pub const FEATURE: Feature = Feature {
 };
 
 fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
-    let asker = iq.asker.and_then(|key| cx.session(key).map(|session| (key, session.generation, session.jid.bare())));
-    let Some((session, generation, own)) = asker else { return Err(StanzaCondition::NotAllowed) };
+    let asker = iq.asker.and_then(|key| cx.session(key).map(|session| session.jid.bare()));
+    let Some(own) = asker else { return Err(StanzaCondition::NotAllowed) };
     if iq.stanza.to.is_some_and(|to| bare(to) != own.as_str() && to != own.domainpart()) {
         // Another domain of this server has no account of the asker.
         iq.wait(cx).refuse_bare(cx, StanzaCondition::NotAllowed, None);
@@ -74,8 +74,9 @@ fn on_iq(cx: &mut Cx<'_>, iq: &Iq<'_>) -> Result<(), StanzaCondition> {
                 .and_then(|password| rules::check_password(&cx.shard.domains, &own, &password).map(|()| password));
             match checked {
                 Ok(password) => {
+                    let by = waiting.origin();
                     let then = Box::new(move |cx: &mut Cx<'_>, outcome| settle(cx, waiting, &outcome));
-                    provision::set_password(cx, own, password, Some((session, generation)), then);
+                    provision::set_password(cx, own, password, by, then);
                 }
                 Err(refusal) => waiting.refuse_bare(cx, refusal.condition, refusal.text.as_deref()),
             }

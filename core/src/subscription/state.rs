@@ -146,6 +146,16 @@ impl State {
         Outbound { state, route, approved }
     }
 
+    /// Whether what the user's own stanza says is so.
+    pub fn holds(self, action: Action) -> bool {
+        match action {
+            Action::Subscribe => self.to != Half::No,
+            Action::Unsubscribe => self.to == Half::No,
+            Action::Subscribed => self.from == Half::Yes,
+            Action::Unsubscribed => self.from == Half::No,
+        }
+    }
+
     /// Appendix A.3. `approved`: the user has approved this contact before it asked.
     pub fn inbound(self, action: Action, approved: bool) -> Inbound {
         let State { to, from } = self;

@@ -1,6 +1,6 @@
 //! The edge's part in what outlives links and cores: what it keeps, and what it says of it.
 
-use super::{Client, Core, SOCKETS};
+use super::{Client, Core, SOCKETS, xml};
 use crate::domain::Domains;
 use crate::outputs::Outputs;
 use crate::random::SeededRandom;
@@ -87,6 +87,13 @@ impl Core {
             let again = to_core::StanzaIn { counter, generation, number, fault: None, stanza };
             self.frame(shard, &ToCore::StanzaAgain(again));
         }
+    }
+
+    /// The client's last stanza is another when it is sent again.
+    pub(crate) fn said_instead(&mut self, client: Client, stanza: &str) {
+        let sent = &mut self.clients[client.0].kept.sent;
+        sent.pop();
+        sent.extend(xml::stanzas(stanza));
     }
 
     /// `<enable resume='true'/>`; the token.
