@@ -170,9 +170,11 @@ impl Client {
     }
 
     /// Gives the contact that all sessions of the account name another name.
-    pub(super) fn rename(&mut self) {
+    pub(super) fn rename(&mut self, checks: &mut Checks) {
         let id = self.resource.next_iq();
-        let name = self.resource.next_value(&id).text();
+        let value = self.resource.next_value(&id);
+        checks.rosters.written(value);
+        let name = value.text();
         self.stanza(&format!(
             "<iq type='set' id='{id}'><query xmlns='jabber:iq:roster'><item jid='{PAL}' name='{name}'/></query></iq>"
         ));

@@ -131,7 +131,6 @@ impl World {
         self.lanes.values_mut().for_each(|lane| lane.retain(|item| !of_core(item)));
         let links: Vec<(usize, usize)> = self.links.keys().copied().collect();
         self.links.clear();
-        self.checks.rosters.forget_pushes();
         let boot = self.disk.boot(self.lease.take());
         self.start_core(&boot);
         for (edge, shard) in links {

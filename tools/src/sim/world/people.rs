@@ -165,7 +165,7 @@ impl World {
             17 if other == friend(client.user) || other == client.user => {}
             17 => client.stanza(&format!("<presence to='{bare}/r{choice}'/>")),
             18 => client.stalled = !client.stalled && choice == 0,
-            19..=20 => client.rename(),
+            19..=20 => client.rename(&mut self.checks),
             21..=22 => client.request(),
             23 => client.acknowledge(),
             _ if choice == 0 => client.leave(),
