@@ -80,8 +80,10 @@ pub struct AccountLog {
     pub marks: LogMarks,
     /// `marks` differ from what is stored.
     pub dirty: bool,
-    /// Delivered to sessions, not yet written to any, in the log's order: what another resource gave back comes to
-    /// a session behind what is younger.
+    /// The youngest record that was dealt with: those behind it are on their way in.
+    pub heard: LogId,
+    /// Delivered to sessions and not written by all of them, in the log's order: what another resource gave back
+    /// comes to a session behind what is younger.
     pub inflight: VecDeque<Inflight>,
     /// Those of the undelivered of which is not known whether somebody had them before the last core ended, in
     /// order. A session that is adopted has had those that its edge had.
@@ -110,9 +112,6 @@ pub enum Pending {
         received_ms: u64,
         done: Option<Result<LogId, Fenced>>,
     },
-    /// The log is being read on from `after`, for an offline flush to a session. What follows waits until it
-    /// is read to its end.
-    Read { to: (SessionKey, Generation), after: LogId, asked: bool },
     /// Needs no log, but stands behind what does.
     Stanza { stanza: SharedStanza, origin: Option<Origin> },
 }
@@ -162,6 +161,7 @@ impl AccountLog {
     /// As [`AccountLog::undelivered`], of a record that was found above the mark.
     pub fn found(&mut self, id: LogId) {
         self.undelivered(id);
+        self.heard = self.heard.max(id);
         if let Err(at) = self.unknown.binary_search(&id) {
             self.unknown.insert(at, id);
         }
@@ -179,8 +179,7 @@ impl AccountLog {
 
     /// Whether a session of an earlier core has had it, or it was not for it.
     pub fn had(&self, id: LogId, earlier: &Earlier) -> bool {
-        let known = id < earlier.told_from || (id <= earlier.log && self.unknown.binary_search(&id).is_ok());
-        known && !earlier.unwritten.contains(&id)
+        id < earlier.told_from || (id <= earlier.log && self.unknown.binary_search(&id).is_ok())
     }
 
     /// A client has it.
@@ -191,12 +190,8 @@ impl AccountLog {
         self.raise_mark(id);
     }
 
-    /// The mark follows what is settled, but never past a message still on its way to a client.
+    /// The mark follows what is settled. It may pass what is on its way to a client: [`AccountLog::marks_to_store`].
     fn raise_mark(&mut self, id: LogId) {
-        let id = match self.inflight.front() {
-            Some(first) if first.id <= id => LogId(first.id.0.saturating_sub(1)),
-            Some(_) | None => id,
-        };
         self.marks.low_water = self.marks.low_water.max(id);
         self.dirty = true;
     }
@@ -214,47 +209,48 @@ impl AccountLog {
         marks
     }
 
-    /// A session is sent it.
+    /// A session is sent it, be it as the only one or as one that comes behind others.
     pub fn sent(&mut self, id: LogId) {
-        // Mostly it is the youngest.
-        let at = self.inflight.iter().rposition(|entry| entry.id <= id).map_or(0, |at| at.saturating_add(1));
-        match at.checked_sub(1).and_then(|at| self.inflight.get_mut(at)).filter(|entry| entry.id == id) {
-            Some(entry) => entry.sessions = entry.sessions.saturating_add(1),
-            None => self.inflight.insert(at, Inflight { id, sessions: 1, written: false }),
+        match self.inflight.binary_search_by_key(&id, |entry| entry.id) {
+            Ok(at) => {
+                if let Some(entry) = self.inflight.get_mut(at) {
+                    entry.sessions = entry.sessions.saturating_add(1);
+                }
+            }
+            Err(at) => {
+                // Others have had it: should this one not, it is nobody's loss but its own.
+                let written = id <= self.heard && self.marks.undelivered.binary_search(&id).is_err();
+                self.inflight.insert(at, Inflight { id, sessions: 1, written });
+            }
         }
     }
 
-    /// Some session was sent it, and it is not settled who has it.
-    pub fn was_sent(&self, id: LogId) -> bool {
-        self.inflight.iter().any(|entry| entry.id == id)
-    }
-
-    /// A session has it that has not written it yet.
-    pub fn is_inflight(&self, id: LogId) -> bool {
-        self.inflight.iter().any(|entry| entry.id == id && entry.sessions > 0)
+    /// Nobody has it, and no session is being sent it.
+    pub fn nobody_has(&self, id: LogId) -> bool {
+        let inflight = self.inflight.binary_search_by_key(&id, |entry| entry.id).is_ok();
+        !inflight && self.marks.undelivered.binary_search(&id).is_ok()
     }
 
     /// A session is done with a logged message: it was written there, or the session ended without.
     pub fn inflight_done(&mut self, id: LogId, written: bool) {
-        let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) else { return };
+        let Ok(at) = self.inflight.binary_search_by_key(&id, |entry| entry.id) else { return };
+        let Some(entry) = self.inflight.get_mut(at) else { return };
         entry.sessions = entry.sessions.saturating_sub(1);
         entry.written |= written;
-        // The mark waits for those before it; what is stored says that somebody has it.
+        let (over, had) = (entry.sessions == 0, entry.written);
+        // What is stored says that somebody has it.
         self.dirty |= written;
         if let Some(at) = self.marks.undelivered.binary_search(&id).ok().filter(|_| written) {
             self.marks.undelivered.remove(at);
         }
-        // Nor need whoever comes next.
-        if entry.sessions == 0 && !entry.written {
-            self.undelivered(id);
+        if !over {
+            return;
         }
-        while let Some(first) = self.inflight.front().filter(|first| first.sessions == 0).copied() {
-            self.inflight.pop_front();
-            if first.written {
-                self.delivered(first.id);
-            } else {
-                self.undelivered(first.id);
-            }
+        self.inflight.remove(at);
+        if had {
+            self.delivered(id);
+        } else {
+            self.undelivered(id);
         }
         if self.inflight.is_empty() {
             self.inflight = VecDeque::new();
@@ -309,6 +305,7 @@ impl Account {
         self.credentials_generation = credentials.generation;
         self.roster_version = roster_version;
         self.requests = requests;
+        self.log.heard = marks.undelivered.last().copied().unwrap_or_default().max(marks.low_water);
         self.log.marks = marks;
         self.disabled = disabled.map(Box::new);
         self.last_seen = last_seen.map(Box::new);
@@ -407,6 +404,7 @@ mod tests {
         for id in [LogId(5), LogId(1), LogId(2)] {
             log.sent(id);
         }
+        log.heard = LogId(5);
         log.inflight_done(LogId(5), true);
         let marks = log.marks_to_store();
         assert_eq!((marks.low_water, marks.undelivered), (LogId(5), vec![LogId(1), LogId(2)]));

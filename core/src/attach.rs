@@ -82,15 +82,14 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     session.inbound.count_bytes_anew();
     let (received, settled) = (session.inbound.received(), session.inbound.settled());
     let written = session.outbound.written(frame.written);
-    let gone = session.outbound.back_to(frame.entry);
-    session.outbound.log_waits |= !gone.is_empty();
+    let owed = session.outbound.back_to(frame.entry);
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
     cx.shard.by_socket.remove(&old);
     cx.shard.by_socket.insert((link, counter), key);
     if let Some(account) = cx.account_mut(account) {
         written.into_iter().for_each(|id| account.log.inflight_done(id, true));
-        gone.into_iter().for_each(|id| account.log.inflight_done(id, false));
     }
+    offline::owe_again(cx, key, &owed);
     let attached = Attached { counter, before, generation, received, settled, credit: window };
     cx.out.frame(link, &ToEdge::Attached(attached));
     capsule::changed(cx, key);
@@ -219,7 +218,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         outbound: Outbound {
             sent_bytes: returned.delivered_bytes,
             credit_bytes: returned.credit,
-            owed: contents.owed.clone(),
+            // What is owed goes ahead of what is younger: of what the socket got, that is not.
+            owed: contents.owed.iter().copied().filter(|id| *id > returned.log).collect(),
             ..outbound
         },
         sm: None,
@@ -253,9 +253,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         recovery.returned(contents.stream);
     }
     capsule::changed(cx, key);
-    if cx.session(key).is_some_and(Session::receives_bare) {
-        offline::on_available(cx, key);
-    }
+    offline::bring_back(cx, key, contents.from.max(contents.log).max(returned.log));
+    offline::read_on(cx, key);
     Ok(())
 }
 
@@ -264,7 +263,6 @@ fn earlier(returned: &Returned, contents: &Contents<'_>) -> Earlier {
     let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
     Earlier {
         log: returned.log.max(contents.log),
-        unwritten: returned.unwritten.iter().map(|logged| LogId(logged.log)).chain(contents.owed.clone()).collect(),
         told_from: LogId(first.copied().unwrap_or(0)),
         again_until: returned.number.max(contents.again_until),
         missed_presence: false,

@@ -8,6 +8,7 @@
 //!  sealed   version: u8 ‖ nonce: 12 bytes ‖ ciphertext and tag      additional data: edge, run, counter, generation
 //! ```
 
+use crate::account::Account;
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
@@ -48,8 +49,11 @@ pub struct Contents<'a> {
     /// Stanzas of its client up to this one may have been handled by an earlier core, whatever the edge of a socket
     /// that resumed it has counted.
     pub again_until: u64,
-    /// Up to `log`, what it was sent at a socket that is lost and has not acknowledged.
+    /// Records that it was to be sent, as a lost socket was, and is not yet.
     pub owed: Vec<LogId>,
+    /// But for these, it was sent all that was for it up to this record, if the account has one that nobody has, not
+    /// that. What comes behind is owed to it, whoever else has it: this is all that is known of a long backlog.
+    pub from: LogId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -70,7 +74,9 @@ pub struct Place<'a> {
 }
 
 impl<'a> Contents<'a> {
-    fn of(session: &'a Session, credentials: u64) -> Contents<'a> {
+    fn of(session: &'a Session, account: Option<&Account>) -> Contents<'a> {
+        let (credentials, heard) =
+            account.map_or((0, LogId(0)), |account| (account.credentials_generation, account.log.heard));
         Contents {
             jid: session.jid.as_str(),
             stream: session.stream,
@@ -95,6 +101,7 @@ impl<'a> Contents<'a> {
             log: session.outbound.log,
             again_until: session.earlier.as_ref().map_or(0, |earlier| earlier.again_until),
             owed: session.outbound.all_owed(),
+            from: session.outbound.had_all_to(heard),
         }
     }
 
@@ -148,9 +155,8 @@ pub fn changed(cx: &mut Cx<'_>, key: SessionKey) {
 
 /// The same for storage, not sealed.
 pub fn contents(cx: &Cx<'_>, session: &Session) -> Vec<u8> {
-    let credentials = cx.account(session.account).map_or(0, |account| account.credentials_generation);
     // Plain data into memory: nothing that fails.
-    postcard::to_extend(&Contents::of(session, credentials), vec![VERSION]).unwrap_or_default()
+    postcard::to_extend(&Contents::of(session, cx.account(session.account)), vec![VERSION]).unwrap_or_default()
 }
 
 /// End of a turn: sends what is due, on links that know what to do with it.
@@ -163,8 +169,7 @@ pub fn flush(cx: &mut Cx<'_>) {
         let Some(link) = cx.shard.links.get(&session.link).filter(|link| link.up && link.attaches()) else { continue };
         let (counter, generation) = (session.counter, session.generation);
         let place = Place { edge: &link.edge, incarnation: link.incarnation, counter, generation };
-        let credentials = cx.account(session.account).map_or(0, |account| account.credentials_generation);
-        let contents = Contents::of(session, credentials);
+        let contents = Contents::of(session, cx.account(session.account));
         // One that is too long, or cannot be made, is none: the session ends with its core.
         let sealed = seal(&cx.shard.settings.secret, nonce, &place, &contents).unwrap_or_default();
         let to: LinkId = session.link;
@@ -226,6 +231,7 @@ mod tests {
             log: LogId(7),
             again_until: 3,
             owed: vec![LogId(4)],
+            from: LogId(8),
         }
     }
 

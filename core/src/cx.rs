@@ -470,7 +470,7 @@ impl Cx<'_> {
         crate::login::sweep(self);
         crate::records::sweep(self);
         for key in std::mem::take(&mut self.shard.unread) {
-            crate::message::advance(self, key);
+            crate::offline::read_on(self, key);
         }
         for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
             self.store_lazily(key);

@@ -28,19 +28,55 @@ impl Cx<'_> {
         if let Some(id) = log {
             self.track_inflight(key, id);
         }
-        let entries = self.shard.settings.limits.entries;
-        let link_room = self.link_room(key, stanza.bytes().len());
-        let Some(session) = self.session_mut(key) else { return };
-        if !link_room
-            || !session.outbound.held.is_empty()
-            || !has_credit(session, stanza, entries)
-            || session.outbound.detached
-        {
+        if self.passes(key, stanza) {
+            self.emit(key, stanza, overlay, log);
+        } else if let Some(session) = self.session(key) {
             let held = kept(session, stanza, overlay, log);
-            self.hold(key, held);
-            return;
+            self.hold(key, held, None);
         }
-        self.emit(key, stanza, overlay, log);
+    }
+
+    /// The same for what somebody else sent and no log has: it comes behind the messages that wait for the session in
+    /// the log, some of which may be of the same sender (RFC 6120 §10.1).
+    pub fn deliver_in_turn(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>) {
+        let Some(session) = self.session(key) else { return };
+        let heard = self.account(session.account).map_or(LogId(0), |account| account.log.heard);
+        if session.outbound.behind.is_some() {
+            let held = kept(session, stanza, overlay, None);
+            self.hold(key, held, Some(heard));
+        } else {
+            self.deliver(key, stanza, overlay, None);
+        }
+    }
+
+    /// Whether a stanza would be sent to the session now.
+    fn passes(&self, key: SessionKey, stanza: &SharedStanza) -> bool {
+        let Some(session) = self.session(key) else { return false };
+        self.link_room(key, stanza.bytes().len())
+            && session.outbound.held.is_empty()
+            && has_credit(session, stanza, self.shard.settings.limits.entries)
+            && !session.outbound.detached
+    }
+
+    /// Whether a message from the log, live or read there, is sent to the session or held for it; if not it waits in
+    /// the log. It leaves half of the room to what cannot.
+    pub fn takes_logged(&self, key: SessionKey, stanza: &SharedStanza) -> bool {
+        let limits = &self.shard.settings.limits;
+        let Some(Session { outbound, .. }) = self.session(key) else { return false };
+        let room = outbound.held_bytes.saturating_add(stanza.bytes().len()) <= limits.held_bytes / 2
+            && outbound.held.len() < limits.entries / 2;
+        room || self.passes(key, stanza)
+    }
+
+    /// [`Cx::deliver_in_turn`] to many sessions.
+    pub fn multicast_in_turn(&mut self, keys: &[SessionKey], stanza: &SharedStanza, overlay: &Overlay<'_>) {
+        let is_behind = |key: &SessionKey| self.session(*key).is_some_and(|session| session.outbound.behind.is_some());
+        if !keys.iter().any(is_behind) {
+            return self.multicast(keys, stanza, overlay, None);
+        }
+        let (behind, ready): (Vec<_>, Vec<_>) = keys.iter().copied().partition(is_behind);
+        self.multicast(&ready, stanza, overlay, None);
+        behind.into_iter().for_each(|key| self.deliver_in_turn(key, stanza, overlay));
     }
 
     /// Sends one stanza to many sessions, one frame per link. `overlay` is the same for all.
@@ -52,11 +88,18 @@ impl Cx<'_> {
         self.send_all(keys.iter().map(|key| (*key, *overlay)), stanza, log);
     }
 
-    /// Sends one stanza to sessions of many accounts, one frame per link, each with its own `to`.
-    pub fn fan_out(&mut self, targets: &[(SessionKey, &str)], stanza: &SharedStanza) {
+    /// Sends one stanza to sessions of many accounts, one frame per link, each with its own `to`, and in turn.
+    pub fn fan_out(&mut self, mut targets: Vec<(SessionKey, &str)>, stanza: &SharedStanza) {
         let overlay = |to| Overlay { to: Some(to), ..Overlay::default() };
-        if let [(key, to)] = targets {
-            self.deliver(*key, stanza, &overlay(to), None);
+        targets.retain(|(key, to)| {
+            let behind = self.session(*key).is_some_and(|session| session.outbound.behind.is_some());
+            if behind {
+                self.deliver_in_turn(*key, stanza, &overlay(to));
+            }
+            !behind
+        });
+        if let [(key, to)] = targets[..] {
+            self.deliver(key, stanza, &overlay(to), None);
             return;
         }
         self.send_all(targets.iter().map(|(key, to)| (*key, overlay(to))), stanza, None);
@@ -70,17 +113,11 @@ impl Cx<'_> {
     ) {
         let mut batches: Vec<Batch<'_>> = Vec::new();
         for (key, overlay) in targets {
-            let entries = self.shard.settings.limits.entries;
-            let link_room = self.link_room(key, stanza.bytes().len());
-            let Some(session) = self.session_mut(key) else { continue };
-            if !link_room
-                || !session.outbound.held.is_empty()
-                || !has_credit(session, stanza, entries)
-                || session.outbound.detached
-            {
+            if !self.passes(key, stanza) {
                 self.deliver(key, stanza, &overlay, log);
                 continue;
             }
+            let Some(session) = self.session_mut(key) else { continue };
             let target = number(session, stanza, &overlay, log);
             let link = session.link;
             if let Some(id) = log {
@@ -150,41 +187,67 @@ impl Cx<'_> {
             .is_some_and(|link| link.up && link.sent_bytes.saturating_add(bytes as u64) <= link.credit_bytes)
     }
 
-    /// Keeps a stanza until credit comes; past the limit the session is detached. One that has no socket for
-    /// now is not, as long as what is beyond the limit can wait in the log.
-    fn hold(&mut self, key: SessionKey, held: Held) {
-        let bytes = held.stanza.bytes().len();
+    /// Keeps a stanza until credit comes, or until the log is read up to `turn`; past the limit the session is
+    /// detached, of one that has no socket for now no more is held.
+    fn hold(&mut self, key: SessionKey, held: Held, turn: Option<LogId>) {
+        let (bytes, logged) = (held.stanza.bytes().len(), held.log.is_some());
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
+        let away = self.is_away(key);
         let Some(session) = self.shard.sessions.get_mut(key.0) else { return };
-        let away = session.is_resuming() || !self.shard.links.get(&session.link).is_some_and(|link| link.up);
-        if away || session.outbound.is_behind(held_max) {
-            session.outbound.supersede_presence(&held.stanza);
+        let outbound = &mut session.outbound;
+        if away || turn.is_some() || outbound.held_bytes > held_max / 2 {
+            outbound.supersede_presence(&held.stanza);
         }
-        // What can wait in the log leaves half of the room to what cannot.
-        let (most, many) = if held.log.is_some() { (held_max / 2, entries_max / 2) } else { (held_max, entries_max) };
-        let full = session.outbound.held_bytes.saturating_add(bytes) > most || session.outbound.held.len() >= many;
-        let waits = held.log.is_some() && session.outbound.log_waits;
-        if session.outbound.detached || (away && (full || waits)) {
-            session.outbound.log_waits |= held.log.is_some();
+        let stanzas = outbound.held.len().saturating_add(outbound.later.len());
+        let full = outbound.held_bytes.saturating_add(bytes) > held_max || stanzas >= entries_max;
+        if outbound.detached || (away && full) {
             let account = session.account;
-            if held.log.is_none() {
-                // Who comes back must not believe to have had all.
-                self.close_later(key, StreamCondition::ResourceConstraint, "more came than is held while it was away");
-                questions::on_refused(self, key, &held.stanza.view());
-            }
+            // Who comes back must not believe to have had all.
+            self.close_later(key, StreamCondition::ResourceConstraint, "more came than is held while it was away");
+            questions::on_refused(self, key, &held.stanza.view());
             fate::meet(self, account, held);
             return;
         }
         if session.is_parked() && questions::is_answer(&held.stanza.view()) {
             self.shard.records_due.insert(key);
         }
-        session.outbound.held_bytes = session.outbound.held_bytes.saturating_add(bytes);
-        session.outbound.held.push_back(held);
-        let held_bytes = session.outbound.held_bytes;
-        if held_bytes > held_max || session.outbound.held.len() > entries_max {
+        if session.is_parked() && questions::is_answer(&held.stanza.view()) {
+            self.shard.records_due.insert(key);
+        }
+        let outbound = &mut session.outbound;
+        outbound.held_bytes = outbound.held_bytes.saturating_add(bytes);
+        match turn {
+            Some(turn) => outbound.later.push_back((turn, held)),
+            None => outbound.held.push_back(held),
+        }
+        let held_bytes = outbound.held_bytes;
+        if !logged && (held_bytes > held_max || stanzas >= entries_max) {
             self.detach(key, held_bytes);
-        } else {
+        } else if turn.is_none() {
             self.wait_for_link(key, bytes);
+        }
+    }
+
+    /// Whether the session has no socket that stanzas may go to for now.
+    pub fn is_away(&self, key: SessionKey) -> bool {
+        self.session(key).is_none_or(|session| {
+            session.is_resuming() || !self.shard.links.get(&session.link).is_some_and(|link| link.up)
+        })
+    }
+
+    /// What waits for its turn comes, but for what must come behind records from `before` on.
+    pub fn release_later(&mut self, key: SessionKey, before: Option<LogId>) {
+        loop {
+            let Some(session) = self.session_mut(key) else { return };
+            let is_due = |turn: LogId| before.is_none_or(|before| turn < before);
+            if session.outbound.later.front().is_none_or(|(turn, _)| !is_due(*turn)) {
+                return;
+            }
+            let Some((_, held)) = session.outbound.later.pop_front() else { return };
+            let bytes = held.stanza.bytes().len();
+            session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
+            let jid = session.jid.clone();
+            self.deliver(key, &held.stanza, &held.overlay.view(&jid), None);
         }
     }
 
@@ -225,10 +288,7 @@ impl Cx<'_> {
         loop {
             let Some(session) = self.session(key).filter(|session| !session.outbound.detached) else { return };
             let Some(bytes) = session.outbound.held.front().map(|held| held.stanza.bytes().len()) else {
-                if session.outbound.flush_waits {
-                    crate::message::advance(self, session.account);
-                }
-                return;
+                return crate::offline::read_on(self, key);
             };
             let entries = self.shard.settings.limits.entries;
             let credit = session.outbound.held.front().is_some_and(|held| has_credit(session, &held.stanza, entries));
@@ -256,15 +316,7 @@ impl Cx<'_> {
 
     /// A session of an earlier core was sent these records, which its client has not acknowledged.
     pub fn track_unwritten(&mut self, key: SessionKey, unwritten: &[(u64, LogId)]) {
-        let Some(account) = self.session(key).map(|session| session.account) else { return };
-        for (_, id) in unwritten {
-            let Some(log) = self.account(account).map(|account| &account.log) else { return };
-            let another_had = log.marks.undelivered.binary_search(id).is_err();
-            self.track_inflight(key, *id);
-            if let Some(account) = self.account_mut(account).filter(|_| another_had) {
-                account.log.found_delivered(*id);
-            }
-        }
+        unwritten.iter().for_each(|(_, id)| self.track_inflight(key, *id));
     }
 
     fn track_inflight(&mut self, key: SessionKey, id: LogId) {
@@ -316,21 +368,16 @@ impl Cx<'_> {
                 Entry::Gone => {}
             }
         }
-        for held in session.outbound.held {
+        for held in session.outbound.held.into_iter().chain(session.outbound.later.into_iter().map(|(_, held)| held)) {
             if !questions.has_answered(&held.stanza.view()) {
                 fate::meet(self, account, held);
             }
         }
         questions.give_up(self, session.jid.as_str());
-        // What only this session was sent need not wait for a login where another one is there.
-        if self.account(account).is_some_and(|account| account.undelivered() > 0)
-            && let Some(other) = fate::another(self, account)
-        {
-            crate::offline::on_available(self, other);
+        // What only this session was sent, or was to be sent, need not wait for a login where another one is there.
+        if let Some(other) = fate::another(self, account) {
+            crate::offline::read_again(self, other);
         }
-        // What was being read for this session stands in the way of what follows.
-        crate::offline::read_no_more(self, account, key);
-        crate::message::advance(self, account);
     }
 
     /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.

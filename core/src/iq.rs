@@ -151,7 +151,7 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
                 if view.is_request() {
                     questions::on_delivered(cx, session, &view);
                 }
-                cx.deliver(session, &stanza, &Overlay::default(), None);
+                cx.deliver_in_turn(session, &stanza, &Overlay::default());
                 cx.settle(origin);
             }
             // RFC 6121 §8.5.3.2.3, and the same to whom nothing is told (§8.5.3.1).

@@ -41,8 +41,8 @@ pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// that client until settlement restates the credit. Twice the largest stanza, so one always fits.
 pub const SESSION_WINDOW_BYTES: u64 = 1024 * 1024;
 
-/// Bytes held for a session whose client does not read, beyond what the edge took. Reached: the
-/// session is detached; its logged messages go back to the account.
+/// Bytes held for a session whose client does not read, beyond what the edge took. Logged messages take half of it,
+/// one may pass that; more wait in the log. Reached by what is not logged: the session is detached.
 pub const HELD_BYTES_MAX: usize = 512 * 1024;
 
 /// Entries a session may have sent but not written. Reached: as [`HELD_BYTES_MAX`].

@@ -67,7 +67,7 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
     if logged(&stanza) && (recipients.is_empty() || !log_off) {
         append(cx, account, stanza, origin);
     } else {
-        cx.multicast(&recipients, &stanza, &Overlay::default(), None);
+        cx.multicast_in_turn(&recipients, &stanza, &Overlay::default());
         cx.settle(origin);
     }
 }
@@ -184,7 +184,6 @@ fn note_appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, outcome: Appe
             let Some(Pending::Append { done, origin, .. }) = account.log.pending.get_mut(at) else { return };
             *done = Some(Ok(id));
             let origin = origin.take();
-            shelve(cx, key);
             cx.settle(origin);
         }
         // A moved account's are sent on in their order.
@@ -203,24 +202,6 @@ fn note_appended(cx: &mut Cx<'_>, key: AccountKey, id: QuestionId, outcome: Appe
     }
 }
 
-/// What is durable behind a flush that waits for the account's only client need not stay in memory: the
-/// flush will read it, too, in its order.
-pub fn shelve(cx: &mut Cx<'_>, key: AccountKey) {
-    let Some(account) = cx.account_mut(key) else { return };
-    let alone = matches!(
-        account.log.pending.front(),
-        Some(Pending::Read { to: (session, _), asked: false, .. }) if account.sessions == [*session]
-    );
-    while let Some(Pending::Append { done: Some(Ok(id)), origin: None, .. }) = account.log.pending.get(1) {
-        let id = *id;
-        if !alone {
-            return;
-        }
-        account.log.pending.remove(1);
-        account.log.undelivered(id);
-    }
-}
-
 /// Goes on with what the account is owed, in order, until something is not answered yet.
 pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
     if cx.account(key).is_some_and(|account| account.moved.is_some()) {
@@ -233,23 +214,7 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
                 account.log.pending = std::collections::VecDeque::new();
                 return;
             }
-            Some(Pending::Append { done: None, .. } | Pending::Read { asked: true, .. }) => return,
-            Some(Pending::Read { to, .. }) => {
-                let to = *to;
-                let waits = offline::must_wait(cx, to);
-                let Some(account) = cx.account_mut(key) else { return };
-                match (waits, account.log.pending.front_mut()) {
-                    (Some(true), _) => return,
-                    (Some(false), Some(Pending::Read { asked, .. })) => {
-                        *asked = true;
-                        return offline::read_on(cx, key);
-                    }
-                    _ => {
-                        account.log.pending.pop_front();
-                        continue;
-                    }
-                }
-            }
+            Some(Pending::Append { done: None, .. }) => return,
             Some(Pending::Append { .. } | Pending::Stanza { .. }) => {}
         }
         match account.log.pending.pop_front() {
@@ -258,32 +223,35 @@ pub fn advance(cx: &mut Cx<'_>, key: AccountKey) {
                 cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint)
             }
             Some(Pending::Stanza { stanza, origin }) => cx.dispatch(key, stanza, origin),
-            Some(Pending::Read { .. }) | None => return,
+            None => return,
         }
     }
 }
 
-/// The message is durable: to whoever is there now, or to the account's undelivered ones.
-fn deliver(cx: &mut Cx<'_>, account: AccountKey, stanza: &SharedStanza, origin: Option<Origin>, log: LogId) {
-    let recipients = recipients(cx, account, &stanza.view());
-    match recipients.as_slice() {
-        [] => {
-            if let Some(account) = cx.account_mut(account) {
-                account.log.undelivered(log);
-            }
+/// The message is durable: to whoever is there now, or to the account's undelivered ones. Who does not keep up finds
+/// it in the log, and keeps nobody else waiting.
+fn deliver(cx: &mut Cx<'_>, key: AccountKey, stanza: &SharedStanza, origin: Option<Origin>, log: LogId) {
+    let keeps_up = |cx: &Cx<'_>, key: SessionKey| {
+        cx.session(key).is_some_and(|session| session.outbound.behind.is_none()) && cx.takes_logged(key, stanza)
+    };
+    let (mut ready, mut slow) = (recipients(cx, key, &stanza.view()), Vec::new());
+    ready.retain(|session| {
+        keeps_up(cx, *session) || {
+            slow.push(*session);
+            false
         }
-        // It waits in the log, and comes when the client has read what it was sent.
-        [only]
-            if cx.session(*only).is_some_and(|session| {
-                session.receives_bare() && session.outbound.is_behind(cx.shard.settings.limits.held_bytes)
-            }) =>
-        {
-            if let Some(account) = cx.account_mut(account) {
-                account.log.undelivered(log);
-            }
-            offline::on_available(cx, *only);
+    });
+    cx.multicast(&ready, stanza, &Overlay::default(), Some(log));
+    let Some(account) = cx.account_mut(key) else { return };
+    if ready.is_empty() {
+        account.log.undelivered(log);
+    }
+    let before = std::mem::replace(&mut account.log.heard, log);
+    for session in slow {
+        if let Some(session) = cx.session_mut(session) {
+            session.outbound.fall_behind(before);
         }
-        _ => cx.multicast(&recipients, stanza, &Overlay::default(), Some(log)),
+        offline::read_on(cx, session);
     }
     cx.settle(origin);
 }

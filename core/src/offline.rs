@@ -2,14 +2,13 @@
 //! non-negative priority, delivered once with their delay stamps (XEP-0203), live ones behind them,
 //! at the pace at which the client reads.
 
-use crate::account::{Absent, Account, AccountKey, Pending, State};
+use crate::account::{Absent, Account, AccountKey, State};
 use crate::cx::Cx;
 use crate::limits::{self, Limits};
-use crate::message;
 use crate::outputs::Event;
-use crate::session::SessionKey;
+use crate::session::{Behind, Session, SessionKey};
 use hearth_storage::{Answer, Ask, LogId, LogRecord};
-use hearth_wire::ids::Generation;
+use hearth_wire::ids::StreamId;
 use hearth_wire::stanza::{Delay, Overlay};
 
 /// How many messages may wait for the account: no limit while someone is there to have them.
@@ -17,59 +16,46 @@ pub fn room(account: &Account, limits: &Limits) -> usize {
     if account.sessions.is_empty() { limits::OFFLINE_MESSAGES_MAX } else { limits::PENDING_MAX.max(limits.pending) }
 }
 
-/// A session became available with non-negative priority.
-pub fn on_available(cx: &mut Cx<'_>, session: SessionKey) {
-    let Some((account, generation)) = cx.session(session).map(|s| (s.account, s.generation)) else { return };
-    if is_away(cx, session) {
-        return;
+/// A session became available with non-negative priority, or there is something more that nobody has: it gets that,
+/// and what is owed to it. What others had before it came is not for it.
+pub fn read_again(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(heard) = heard(cx, key) else { return };
+    let Some(session) = cx.session(key) else { return };
+    let waiting = cx.account(session.account).and_then(|account| account.log.marks.undelivered.first());
+    let first = waiting.into_iter().chain(session.outbound.owed.first()).min().copied();
+    if let Some(first) = first
+        && let Some(session) = cx.session_mut(key)
+    {
+        session.outbound.go_back(LogId(first.0.saturating_sub(1)), heard);
     }
-    // It reads from the beginning: what else was to be read for it is part of that.
-    read_no_more(cx, account, session);
-    let Some(state) = cx.account_mut(account) else { return };
-    let Some(after) = state.log.marks.undelivered.first().map(|first| LogId(first.0.saturating_sub(1))) else { return };
-    let read = Pending::Read { to: (session, generation), after, asked: false };
-    // Before what is on its way in: that is younger. Reads under way keep their place.
-    let at = state.log.pending.iter().take_while(|pending| matches!(pending, Pending::Read { .. })).count();
-    state.log.pending.insert(at, read);
-    message::advance(cx, account);
+    read_on(cx, key);
 }
 
-/// Whether something is being read for a session, in whichever attachment.
-pub fn is_reading(cx: &Cx<'_>, account: AccountKey, session: SessionKey) -> bool {
-    let is_its = |pending: &Pending| matches!(pending, Pending::Read { to: (other, _), .. } if *other == session);
-    cx.account(account).is_some_and(|account| account.log.pending.iter().any(is_its))
-}
-
-/// Nothing more is read for a session, but for what is asked for already.
-pub fn read_no_more(cx: &mut Cx<'_>, account: AccountKey, session: SessionKey) {
-    let Some(account) = cx.account_mut(account) else { return };
-    account.log.pending.retain(|pending| match pending {
-        Pending::Read { to: (other, _), asked, .. } => *asked || *other != session,
-        Pending::Append { .. } | Pending::Stanza { .. } => true,
-    });
-}
-
-/// A session that has no socket for now is read for when it has one.
-fn is_away(cx: &mut Cx<'_>, key: SessionKey) -> bool {
-    let Some(session) = cx.session(key) else { return true };
-    let away = !cx.shard.links.get(&session.link).is_some_and(|link| link.up);
-    if away && let Some(session) = cx.session_mut(key) {
-        session.outbound.log_waits = true;
+/// The session has lost its socket with these records, which only the log has.
+pub fn owe_again(cx: &mut Cx<'_>, key: SessionKey, owed: &[LogId]) {
+    let (Some(heard), Some(first)) = (heard(cx, key), owed.iter().min()) else { return };
+    let Some(session) = cx.session_mut(key) else { return };
+    session.outbound.go_back(LogId(first.0.saturating_sub(1)), heard);
+    if let Some(account) = cx.session(key).map(|session| session.account).and_then(|account| cx.account_mut(account)) {
+        owed.iter().for_each(|id| account.log.inflight_done(*id, false));
     }
-    away
 }
 
-/// Whether the [`Pending::Read`] for this session must wait until its client has read more. `None`:
-/// the session is gone.
-pub fn must_wait(cx: &mut Cx<'_>, (key, generation): (SessionKey, Generation)) -> Option<bool> {
-    cx.session_at(key, generation)?;
-    if is_away(cx, key) {
-        return None;
+/// A session that comes from the core before this one is owed what the log has for it behind `from`.
+pub fn bring_back(cx: &mut Cx<'_>, key: SessionKey, from: LogId) {
+    let (Some(heard), Some(session)) = (heard(cx, key), cx.session(key)) else { return };
+    let waiting = cx.account(session.account).and_then(|account| account.log.marks.undelivered.first());
+    let first = waiting.into_iter().chain(session.outbound.owed.first()).min();
+    let after = first.map_or(from, |first| LogId(first.0.saturating_sub(1)).min(from));
+    if after < heard
+        && let Some(session) = cx.session_mut(key)
+    {
+        session.outbound.behind = Some(Behind { after, from, asked: false, anew: false });
     }
-    let session = cx.session_mut(key)?;
-    let outbound = &mut session.outbound;
-    outbound.flush_waits = !outbound.held.is_empty();
-    (!outbound.detached).then_some(outbound.flush_waits)
+}
+
+fn heard(cx: &Cx<'_>, key: SessionKey) -> Option<LogId> {
+    Some(cx.account(cx.session(key)?.account)?.log.heard)
 }
 
 /// After a crash the log may hold records above the stored mark: nobody was seen to have them, so they
@@ -108,85 +94,128 @@ fn recovered(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
     }
 }
 
-/// Reads the next page for the [`Pending::Read`] in front.
-pub fn read_on(cx: &mut Cx<'_>, key: AccountKey) {
-    let Some(account) = cx.account(key) else { return };
-    let Some(Pending::Read { after, .. }) = account.log.pending.front() else { return };
-    let ask = Ask::ReadLog { account: account.jid.clone(), after: *after, limit: cx.shard.settings.limits.flush_page };
+/// Goes on reading for a session that is behind, if its client has room; one that has been read all for is not
+/// behind any more.
+pub fn read_on(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(Session { account, stream, outbound, .. }) = cx.session(key) else { return };
+    let Some(behind) = outbound.behind.filter(|behind| !behind.asked) else { return };
+    if !outbound.held.is_empty() || outbound.detached || cx.is_away(key) {
+        return;
+    }
+    let (stream, account) = (*stream, *account);
+    let Some(account) = cx.account(account).filter(|account| account.moved.is_none()) else { return };
+    let heard = account.log.heard;
+    if behind.after >= heard {
+        return caught_up(cx, key);
+    }
+    let limit = cx.shard.settings.limits.flush_page;
+    let ask = Ask::ReadLog { account: account.jid.clone(), after: behind.after, limit };
     let slot = account.slot;
-    cx.ask(slot, ask, Box::new(move |cx, answer| page(cx, key, answer)));
+    if let Some(behind) = behind_mut(cx, key) {
+        behind.asked = true;
+    }
+    cx.ask(slot, ask, Box::new(move |cx, answer| page(cx, (key, stream), heard, answer)));
 }
 
-fn page(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
-    // What was shelved meanwhile is part of the page.
-    if let Some(Pending::Read { asked, .. }) = cx.account_mut(key).and_then(|account| account.log.pending.front_mut()) {
-        *asked = false;
-    }
-    let records = match answer {
-        Answer::Records(records) => records,
-        Answer::Failed(error) => {
-            cx.event(Event::StorageFailed { doing: "read waiting messages", cause: error.to_string() });
-            // What waits is the client's: it is asked for again with the next sweep, and what follows waits.
-            cx.shard.unread.push(key);
-            return;
-        }
-        _ => Vec::new(),
-    };
-    message::shelve(cx, key);
-    let Some(Pending::Read { to: (session, generation), after, .. }) =
-        cx.account(key).and_then(|account| account.log.pending.front())
-    else {
-        return;
-    };
-    let (session, generation, mut read_to, more) = (*session, *generation, *after, !records.is_empty());
-    for record in records {
-        if not_heard_of(cx, key, &record) {
-            break;
-        }
-        if cx.session_at(session, generation).is_some() {
-            deliver(cx, key, session, &record);
-        }
-        read_to = record.id;
-    }
-    let Some(account) = cx.account_mut(key) else { return };
-    match account.log.pending.front_mut() {
-        Some(Pending::Read { after, .. }) if more => *after = read_to,
-        _ => {
-            account.log.pending.pop_front();
-        }
-    }
-    message::advance(cx, key);
+fn behind_mut<'c>(cx: &'c mut Cx<'_>, key: SessionKey) -> Option<&'c mut Behind> {
+    cx.session_mut(key)?.outbound.behind.as_mut()
 }
 
-/// The log has it, but its append is not answered here yet: it is read again when it is, so that
-/// nothing younger comes before it.
-fn not_heard_of(cx: &Cx<'_>, key: AccountKey, record: &LogRecord) -> bool {
-    cx.account(key).is_some_and(|account| {
-        account.log.marks.undelivered.binary_search(&record.id).is_err()
-            && !account.log.was_sent(record.id)
-            && account.log.pending.iter().any(|pending| matches!(pending, Pending::Append { done: None, .. }))
-    })
+/// From here on live messages come as they come.
+fn caught_up(cx: &mut Cx<'_>, key: SessionKey) {
+    if let Some(session) = cx.session_mut(key) {
+        session.outbound.behind = None;
+        // Whatever of it was not found was dropped from the log.
+        session.outbound.owed = Vec::new();
+    }
+    cx.release_later(key, None);
 }
 
-fn deliver(cx: &mut Cx<'_>, key: AccountKey, session: SessionKey, record: &LogRecord) {
-    let earlier = cx.session(session).and_then(|session| session.earlier.clone());
-    let Some(account) = cx.account_mut(key) else { return };
-    // Delivered meanwhile, or on its way to a session: should that die, it comes again.
-    if account.log.marks.undelivered.binary_search(&record.id).is_err() || account.log.is_inflight(record.id) {
+/// A page that was asked for when the account had dealt with all up to `end`.
+fn page(cx: &mut Cx<'_>, (key, stream): (SessionKey, StreamId), end: LogId, answer: Answer) {
+    if cx.session(key).is_none_or(|session| session.stream != stream) {
         return;
     }
-    if earlier.is_some_and(|earlier| account.log.had(record.id, &earlier)) {
-        return;
+    let Some(behind) = behind_mut(cx, key) else { return };
+    behind.asked = false;
+    let anew = std::mem::take(&mut behind.anew);
+    match answer {
+        Answer::Records(_) if anew => {}
+        Answer::Records(records) => {
+            // A page may be short because its records are long: the end is where nothing is, or what is on its way in,
+            // and has its turn when it is dealt with.
+            let at_end = records.first().is_none_or(|first| first.id > end);
+            for record in records.iter().take_while(|record| record.id <= end) {
+                if !give(cx, key, record) {
+                    break;
+                }
+            }
+            if at_end && let Some(behind) = behind_mut(cx, key) {
+                behind.after = behind.after.max(end);
+            }
+        }
+        other => {
+            if let Answer::Failed(error) = other {
+                cx.event(Event::StorageFailed { doing: "read waiting messages", cause: error.to_string() });
+            }
+            // What waits is the client's: it is asked for again with the next sweep.
+            return cx.shard.unread.push(key);
+        }
+    }
+    read_on(cx, key);
+}
+
+/// Gives a record that was read to the session, if it is for it. False: there is no room for now.
+fn give(cx: &mut Cx<'_>, key: SessionKey, record: &LogRecord) -> bool {
+    if cx.is_away(key) {
+        return false;
+    }
+    if is_for(cx, key, record) {
+        cx.release_later(key, Some(record.id));
+        let nothing_held = cx.session(key).is_some_and(|session| session.outbound.held.is_empty());
+        if !nothing_held && !cx.takes_logged(key, &record.stanza) {
+            return false;
+        }
+        let Some(session) = cx.session_mut(key).filter(|session| !session.outbound.detached) else { return false };
+        session.outbound.owed.retain(|id| *id != record.id);
+        let domain = session.jid.domainpart().to_owned();
+        let delay = Some(Delay { from: &domain, stamp_ms: record.received_ms });
+        cx.deliver(key, &record.stanza, &Overlay { delay, ..Overlay::default() }, Some(record.id));
+    }
+    if let Some(behind) = behind_mut(cx, key) {
+        behind.after = record.id;
+    }
+    true
+}
+
+/// Whether a session that is behind gets this record: what it is owed, what came for it since, and what nobody has.
+fn is_for(cx: &mut Cx<'_>, key: SessionKey, record: &LogRecord) -> bool {
+    let view = record.stanza.view();
+    let (from, to) = (view.from.unwrap_or_default(), view.to.unwrap_or_default());
+    let Some(session) = cx.session(key) else { return false };
+    let Some(account) = cx.account(session.account) else { return false };
+    let (own, bare) = (to == session.jid.as_str(), !to.contains('/'));
+    let since = session.outbound.behind.is_some_and(|behind| record.id > behind.from);
+    let had = session.earlier.as_ref().is_some_and(|earlier| account.log.had(record.id, earlier));
+    // Of another resource that is there it is that resource's, however slow it is.
+    let others = !own && !bare && cx.session_of(session.account, to).is_some();
+    let waits = account.log.nobody_has(record.id) && !had && !others && (own || session.receives_bare());
+    let gets = session.outbound.owed.binary_search(&record.id).is_ok()
+        || (since && (own || (bare && session.receives_bare())))
+        || waits;
+    if !gets || !account.blocks(from) {
+        return gets;
     }
     // It came before its sender was blocked, and is not delivered any more (XEP-0191 §3.3).
-    if record.stanza.view().from.is_some_and(|from| account.blocks(from)) {
-        return account.log.delivered(record.id);
+    let (owner, id, nobody) = (session.account, record.id, account.log.nobody_has(record.id));
+    if let Some(account) = cx.account_mut(owner).filter(|_| nobody) {
+        account.log.delivered(id);
     }
-    let domain = account.jid.domainpart().to_owned();
-    let overlay = Overlay { delay: Some(Delay { from: &domain, stamp_ms: record.received_ms }), ..Overlay::default() };
-    cx.deliver(session, &record.stanza, &overlay, Some(record.id));
+    false
 }
 
+#[cfg(test)]
+mod slow;
 #[cfg(test)]
 mod tests {
     use crate::limits;

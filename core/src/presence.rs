@@ -99,7 +99,7 @@ fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result
         session.priority = priority;
         session.visibility = Visibility::Invisible;
         if !received && priority >= 0 {
-            offline::on_available(cx, key);
+            offline::read_again(cx, key);
         }
         return Ok(());
     }
@@ -115,7 +115,7 @@ fn on_available(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) -> Result
         subscription::deliver_requests(cx, key);
     }
     if !received && priority >= 0 {
-        offline::on_available(cx, key);
+        offline::read_again(cx, key);
     }
     Ok(())
 }
@@ -202,7 +202,7 @@ pub fn become_invisible(cx: &mut Cx<'_>, key: SessionKey, probe: bool) {
         fanout::probe_all(cx, key);
     }
     if !received && priority >= 0 {
-        offline::on_available(cx, key);
+        offline::read_again(cx, key);
     }
 }
 
@@ -289,7 +289,7 @@ fn deliver(cx: &mut Cx<'_>, key: AccountKey, stanza: &SharedStanza) {
     {
         sessions.iter().for_each(|session| fanout::forget_directed(cx, *session, from));
     }
-    cx.multicast(&sessions, stanza, &Overlay::default(), None);
+    cx.multicast_in_turn(&sessions, stanza, &Overlay::default());
 }
 
 /// A probe by a client (§4.3.2, §4.6.6); what a login asks about all contacts at once is answered in

@@ -16,6 +16,7 @@ use crate::cx::Cx;
 use crate::executed;
 use crate::limits;
 use crate::link::LinkId;
+use crate::offline;
 use crate::outputs::Event;
 use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
@@ -145,12 +146,6 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
     );
     let earlier = Earlier {
         log: parked.map_or(LogId(0), |parked| parked.log),
-        unwritten: parked
-            .iter()
-            .flat_map(|parked| &parked.unwritten)
-            .map(|(_, id)| *id)
-            .chain(contents.owed.iter().copied())
-            .collect(),
         told_from: LogId(0),
         // How much its client had sent is not on record.
         again_until: u64::MAX,
@@ -187,14 +182,14 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
         // It is here to end. What was handled of it is not on record, and nobody must hear a guess.
         session.sm = None;
     }
-    // What came while nobody was there to have it waits in the log.
-    session.outbound.log_waits = true;
     let key = SessionKey(cx.shard.sessions.insert(session));
     let left_ms = parked.map_or(0, |parked| parked.until_ms.saturating_sub(cx.now.utc_ms));
     sm::restore(cx, key, left_ms);
     cx.account_mut(account)?.sessions.push(key);
     if let Some(parked) = parked {
         cx.track_unwritten(key, &parked.unwritten);
+        // What came while nobody was there to have it waits in the log.
+        offline::bring_back(cx, key, contents.from.max(parked.log));
     }
     Some(())
 }

@@ -345,7 +345,7 @@ impl Cx<'_> {
     }
 }
 
-/// Needs nothing durable and no answer: accepted is settled, however long it waits for what its recipient reads.
+/// Needs nothing durable and no answer: accepted is settled, whatever it stands behind.
 fn nothing_is_kept_of(stanza: &Stanza<'_>) -> bool {
     match stanza.kind {
         StanzaKind::Message => true,

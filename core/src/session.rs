@@ -132,8 +132,6 @@ impl Session {
 pub struct Earlier {
     /// Records of the account's log up to this one were sent to it, or were not for it.
     pub log: LogId,
-    /// Those of them that its client had not acknowledged.
-    pub unwritten: Vec<LogId>,
     /// Its edge told which of them its client has had; of those before this one there were too many.
     pub told_from: LogId,
     /// Stanzas of its client up to this one may have been handled.
@@ -255,22 +253,38 @@ pub struct Outbound {
     pub credit_bytes: u64,
     /// The greatest log id among what was emitted.
     pub log: LogId,
-    /// Those up to it that a lost socket was sent and its client has not acknowledged; some may have been sent anew
-    /// since.
+    /// Records that a lost socket was sent, that its client has not acknowledged and that only the log has: to be sent
+    /// again, whoever else had them. In order.
     pub owed: Vec<LogId>,
     /// Emitted and not written, oldest first; their numbers end at `last`.
     pub entries: VecDeque<Entry>,
     /// Not yet emitted for want of credit, oldest first.
     pub held: VecDeque<Held>,
+    /// While it is behind, what is not logged and must not overtake: each comes behind the records up to its id.
+    pub later: VecDeque<(LogId, Held)>,
+    /// Of both.
     pub held_bytes: usize,
     /// In its link's list of those that wait for the link's credit.
     pub waits_for_link: bool,
     /// Its client does not read: its stream is being closed, nothing more is held for it.
     pub detached: bool,
-    /// Messages that waited for it go on when nothing is held any more.
-    pub flush_waits: bool,
-    /// It had no socket and no room: messages wait in the log until it has one.
-    pub log_waits: bool,
+    /// It does not keep up with its account's log; `None` for most.
+    pub behind: Option<Behind>,
+}
+
+/// Where a session that does not keep up stands in its account's log, which is read for it at its client's pace
+/// (`offline.rs`). Live messages wait there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Behind {
+    /// Records up to this one need not be read for it.
+    pub after: LogId,
+    /// What is addressed to it behind this record it gets, whoever else does. What came before it has had, or was
+    /// not for it, but for what it is owed and what nobody has.
+    pub from: LogId,
+    /// A page is being read.
+    pub asked: bool,
+    /// That page is of no use: reading begins elsewhere.
+    pub anew: bool,
 }
 
 /// What a client has not yet been seen to have.
@@ -372,12 +386,33 @@ impl Outbound {
             owed: Vec::new(),
             entries: VecDeque::new(),
             held: VecDeque::new(),
+            later: VecDeque::new(),
             held_bytes: 0,
             waits_for_link: false,
             detached: false,
-            flush_waits: false,
-            log_waits: false,
+            behind: None,
         }
+    }
+
+    /// What is behind record `heard`, the last one that the account has dealt with, waits in the log.
+    pub fn fall_behind(&mut self, heard: LogId) {
+        self.behind.get_or_insert(Behind { after: heard, from: heard, asked: false, anew: false });
+    }
+
+    /// The log is read for it from behind `after` on, if it is further; what it has had does not come again.
+    pub fn go_back(&mut self, after: LogId, heard: LogId) {
+        self.fall_behind(heard);
+        if let Some(behind) = &mut self.behind {
+            behind.from = behind.from.max(behind.after);
+            behind.after = behind.after.min(after);
+            behind.anew = behind.asked;
+        }
+    }
+
+    /// Of an account that has dealt with records up to `heard`: up to which one it was sent all that was for it, but
+    /// for what it is owed and what nobody has.
+    pub fn had_all_to(&self, heard: LogId) -> LogId {
+        self.behind.map_or(heard, |behind| behind.from.max(behind.after))
     }
 
     /// Its client reads so slowly that half of what may be held is: what can wait elsewhere does.
@@ -396,9 +431,9 @@ impl Outbound {
         outbound
     }
 
-    /// Up to `log`, what its client may not have had: the next core must not believe so.
+    /// Of what it was to be sent, all that it was not: the next core must not believe so.
     pub fn all_owed(&self) -> Vec<LogId> {
-        let held = self.held.iter().filter_map(|held| held.log).filter(|id| *id <= self.log);
+        let held = self.held.iter().filter_map(|held| held.log);
         let mut owed: Vec<_> = self.owed.iter().copied().chain(held).collect();
         owed.sort_unstable();
         owed.dedup();
@@ -407,7 +442,8 @@ impl Outbound {
 
     /// Whether answers to questions of its client wait here.
     pub fn holds_answers(&self) -> bool {
-        self.held.iter().any(|held| questions::is_answer(&held.stanza.view()))
+        let later = self.later.iter().map(|(_, held)| held);
+        self.held.iter().chain(later).any(|held| questions::is_answer(&held.stanza.view()))
     }
 
     /// Of what is not written, the entries that lie in the log.
@@ -421,9 +457,6 @@ impl Outbound {
         let unwritten = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let done = self.entries.len().saturating_sub(unwritten);
         let ids: Vec<_> = self.entries.drain(..done).filter_map(|entry| entry.log()).collect();
-        if !self.owed.is_empty() {
-            self.owed.retain(|id| !ids.contains(id));
-        }
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
@@ -441,7 +474,9 @@ impl Outbound {
             let view = held.stanza.view();
             view.kind == StanzaKind::Presence && view.from == new.from && state(&view)
         };
-        if let Some(held) = self.held.iter().position(older).and_then(|at| self.held.remove(at)) {
+        let later = self.later.iter().position(|(_, held)| older(held)).and_then(|at| self.later.remove(at));
+        let held = self.held.iter().position(older).and_then(|at| self.held.remove(at));
+        for held in later.map(|(_, held)| held).into_iter().chain(held) {
             self.held_bytes = self.held_bytes.saturating_sub(held.stanza.bytes().len());
         }
     }
@@ -453,28 +488,41 @@ impl Outbound {
     }
 
     /// The socket or link that entries behind `entry` were sent to is lost: they go back in front of what is
-    /// held, and numbers go on from there. Returns the records that only the log has.
+    /// held, and numbers go on from there. Where only the log has one of them, records that came behind it are
+    /// read there, too, so that they stay in order: those are owed from here on, and returned.
     pub fn back_to(&mut self, entry: u64) -> Vec<LogId> {
         let lost = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let from = self.entries.len().saturating_sub(lost);
-        let mut logged = Vec::new();
-        // What an earlier socket left is owed still.
-        self.owed.extend(self.entries.range(from..).filter_map(Entry::log));
-        self.owed.sort_unstable();
-        self.owed.dedup();
-        for entry in self.entries.split_off(from).into_iter().rev() {
-            match entry {
-                Entry::Kept(held) => {
-                    self.held_bytes = self.held_bytes.saturating_add(held.stanza.bytes().len());
-                    self.held.push_front(held);
+        let lost = self.entries.split_off(from);
+        self.last = self.last.min(entry);
+        let to_read = lost.iter().any(|entry| matches!(entry, Entry::Logged(_)));
+        let held = self.held.drain(..).map(Entry::Kept);
+        let all: Vec<Entry> = lost.into_iter().chain(held).collect();
+        let (mut later, mut owed, mut last) = (VecDeque::new(), Vec::new(), LogId(0));
+        self.held_bytes = self.later.iter().map(|(_, held)| held.stanza.bytes().len()).sum();
+        for entry in all {
+            match (entry.log().filter(|_| to_read), entry) {
+                (Some(id), _) => {
+                    last = last.max(id);
+                    owed.push(id);
                 }
-                Entry::Logged(id) => logged.push(id),
-                Entry::Gone => {}
+                (None, Entry::Kept(held)) => {
+                    self.held_bytes = self.held_bytes.saturating_add(held.stanza.bytes().len());
+                    if to_read {
+                        later.push_back((last, held));
+                    } else {
+                        self.held.push_back(held);
+                    }
+                }
+                (None, Entry::Logged(_) | Entry::Gone) => {}
             }
         }
-        self.last = self.last.min(entry);
-        logged.reverse();
-        logged
+        later.append(&mut self.later);
+        self.later = later;
+        self.owed.extend_from_slice(&owed);
+        self.owed.sort_unstable();
+        self.owed.dedup();
+        owed
     }
 }
 
@@ -530,11 +578,15 @@ mod tests {
             outbound.last += 1;
             outbound.entries.push_back(entry);
         }
-        outbound.log = LogId(9);
-        assert_eq!(outbound.back_to(1), [LogId(3)]);
-        assert_eq!(outbound.all_owed(), [LogId(3)]);
+        assert_eq!(outbound.back_to(2), [LogId(3)]);
+        assert_eq!((outbound.all_owed(), outbound.held.len()), (vec![LogId(3)], 0));
+        let later: Vec<_> = outbound.later.iter().map(|(id, held)| (id.0, held.stanza.view().id.unwrap())).collect();
+        assert_eq!(later, [(3, "4"), (3, "5")], "they do not overtake what is to be read");
+        assert_eq!(outbound.back_to(1), []);
         let ids: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap().to_owned()).collect();
-        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 4 5", 1, 1));
+        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2", 1, 1));
+        let bytes = outbound.held.iter().chain(outbound.later.iter().map(|(_, held)| held));
+        assert_eq!(outbound.held_bytes, bytes.map(|held| held.stanza.bytes().len()).sum::<usize>());
         assert_eq!(outbound.back_to(7), []);
         assert_eq!(outbound.last, 1);
     }

@@ -204,8 +204,8 @@ pub struct Shard {
     pub ending: VecDeque<(SessionKey, Generation, &'static str)>,
     /// Broadcasts that wait for room in another shard's outbox: the last one of each session.
     pub presence_due: BTreeMap<(ShardIndex, SessionKey), Due>,
-    /// Accounts whose waiting messages could not be read: tried again with the next sweep.
-    pub unread: Vec<AccountKey>,
+    /// Sessions for which the log could not be read: tried again with the next sweep.
+    pub unread: Vec<SessionKey>,
     /// How storage does, as this shard was told last.
     pub storage: Health,
     next_sweep_ms: u64,

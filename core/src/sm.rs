@@ -177,7 +177,8 @@ pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
         // An earlier core knew what it was.
         Entry::Gone => true,
     });
-    if outbound.detached || lost || outbound.held.iter().any(refuses) {
+    let later = outbound.later.iter().map(|(_, held)| held);
+    if outbound.detached || lost || outbound.held.iter().chain(later).any(refuses) {
         return;
     }
     let Some((token, number)) = session.sm.as_ref().and_then(|sm| Some((sm.token?, sm.number))) else { return };
@@ -275,15 +276,12 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     let Some(session) = cx.session_mut(key) else { return };
     // Nothing is sent until the answer is.
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (0, 0);
-    let logged = session.outbound.back_to(handled);
-    session.outbound.log_waits |= !logged.is_empty();
+    let owed = session.outbound.back_to(handled);
     let generation = session.generation;
     if let Some(sm) = &mut session.sm {
         sm.resuming = Some(Resuming { credit, until_ms, on_record: false });
     }
-    if let Some(account) = cx.account_mut(account) {
-        logged.into_iter().for_each(|id| account.log.inflight_done(id, false));
-    }
+    offline::owe_again(cx, key, &owed);
     cx.shard.resuming.push(key);
     cx.out.wake_at(until_ms);
     records::put(cx, key, move |cx, durable| {
@@ -387,12 +385,6 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
 /// A session has a socket again: what was held comes, then what waits in the log.
 pub fn back_again(cx: &mut Cx<'_>, key: SessionKey) {
     cx.release_held(key);
-    let waits = cx.session_mut(key).is_some_and(|session| std::mem::take(&mut session.outbound.log_waits));
-    // What is being read for the attachment before is dropped: it is read anew.
-    let reads = cx.session(key).is_some_and(|session| offline::is_reading(cx, session.account, key));
-    if (waits || reads) && cx.session(key).is_some_and(Session::receives_bare) {
-        offline::on_available(cx, key);
-    }
 }
 
 /// Sessions whose client did not come back in time end, as the other shards have room for what that means.

@@ -130,7 +130,10 @@ fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     record.insert("received".to_owned(), Json::from(session.inbound.received()));
     record.insert("settled".to_owned(), Json::from(session.inbound.settled()));
     record.insert("unacknowledged".to_owned(), Json::from(session.outbound.entries.len()));
-    record.insert("waiting".to_owned(), Json::from(session.outbound.held.len()));
+    record.insert(
+        "waiting".to_owned(),
+        Json::from(session.outbound.held.len().saturating_add(session.outbound.later.len())),
+    );
     record.insert("resumable".to_owned(), Json::from(sm::may_park(session)));
     Ok(Some(Done::Record(record)))
 }

@@ -346,7 +346,7 @@ pub fn receive(cx: &mut Cx<'_>, asker: ShardIndex, stanza: &SharedStanza, recipi
     if view.ty == StanzaType::Unavailable {
         targets.iter().for_each(|(session, _)| forget_directed(cx, *session, from));
     }
-    cx.fan_out(&targets, stanza);
+    cx.fan_out(targets, stanza);
     answer(cx, asker, from, found);
     for stranger in strangers {
         cx.route(bare_stanza(Action::Unsubscribed, &stranger, bare(from), None), None);
@@ -374,7 +374,7 @@ fn one_by_one(cx: &mut Cx<'_>, key: AccountKey, view: &Stanza<'_>, want: Want, t
             let then = move |cx: &mut Cx<'_>, account: Result<AccountKey, Absent>| {
                 let found = account.ok().zip(stanza.view().to).and_then(|(account, to)| hidden(cx, account, to));
                 if let Some(session) = found {
-                    cx.deliver(session, &stanza, &Overlay::default(), None);
+                    cx.deliver_in_turn(session, &stanza, &Overlay::default());
                 }
             };
             // A queue is gone on with when the account is ready again, so a ready one has none.
@@ -433,7 +433,7 @@ pub fn deliver_answers(cx: &mut Cx<'_>, to: &str, presences: &[SharedStanza]) {
         if presence.view().from.is_some_and(|from| cx.account(key).is_some_and(|account| account.blocks(from))) {
             continue;
         }
-        cx.multicast(&sessions, presence, &overlay, None);
+        cx.multicast_in_turn(&sessions, presence, &overlay);
     }
 }
 

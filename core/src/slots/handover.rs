@@ -226,7 +226,7 @@ pub fn advance_moved(cx: &mut Cx<'_>, key: AccountKey) {
         let (slot, epoch) = (account.slot, account.moved.unwrap_or_default());
         match account.log.pending.front() {
             None | Some(Pending::Append { done: None, .. }) => return,
-            Some(Pending::Append { .. } | Pending::Read { .. } | Pending::Stanza { .. }) => {}
+            Some(Pending::Append { .. } | Pending::Stanza { .. }) => {}
         }
         let (stanza, origin) = match account.log.pending.pop_front() {
             Some(Pending::Append { origin, done: Some(Ok(id)), .. }) => {
@@ -235,7 +235,7 @@ pub fn advance_moved(cx: &mut Cx<'_>, key: AccountKey) {
                 continue;
             }
             Some(Pending::Append { stanza, origin, .. } | Pending::Stanza { stanza, origin }) => (stanza, origin),
-            Some(Pending::Read { .. }) | None => continue,
+            None => return,
         };
         match cx.shard.slots.giving.get_mut(&(slot, epoch)) {
             Some(giving) => giving.first.push_back((stanza, origin, 0)),

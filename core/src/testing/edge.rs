@@ -8,6 +8,7 @@ use crate::shard::{Input, Shard};
 use hearth_storage::EdgeRun;
 use hearth_wire::StanzaCondition;
 use hearth_wire::ids::{Generation, StreamId};
+use hearth_wire::limits::RECENT_MAX;
 use hearth_wire::to_core::{self, Attach, LoggedEntry, ToCore};
 use hearth_wire::to_edge::{Target, ToEdge};
 
@@ -136,6 +137,16 @@ impl Core {
         client.settled = client.settled.min(client.sent - 1);
     }
 
+    /// A client has read all that it was sent, and its edge may be sent so many bytes in all.
+    pub(crate) fn reads(&mut self, client: Client, credit: u64) {
+        let state = self.state(client);
+        let (counter, generation, entry) = (state.counter, state.generation, state.entry);
+        let shard = state.shard;
+        self.clients[client.0].kept.written = entry;
+        self.frame(shard, &ToCore::Written(to_core::Written { counter, generation, entry, credit }));
+        self.run();
+    }
+
     /// The edge had no entries behind this one when the link was lost.
     pub(crate) fn entry_is(&mut self, client: Client, entry: u64) {
         self.clients[client.0].entry = entry;
@@ -165,7 +176,8 @@ impl Core {
         let (writing, credit) = (self.writing, self.credit);
         let state = self.state(client);
         let kept = state.kept.clone();
-        let written = if writing { state.entry } else { kept.written };
+        let written = if writing && !self.stalled.contains(&client) { state.entry } else { kept.written };
+        let had: Vec<u64> = kept.logged.iter().filter(|l| l.entry <= written).map(|logged| logged.log).collect();
         let mut attach = Attach {
             counter: state.counter,
             stream: kept.stream.unwrap(),
@@ -179,7 +191,7 @@ impl Core {
             credit,
             log: kept.logged.iter().map(|logged| logged.log).max().unwrap_or(0),
             unwritten: kept.logged.iter().filter(|logged| logged.entry > written).copied().collect(),
-            recent: kept.logged.iter().filter(|logged| logged.entry <= written).map(|logged| logged.log).collect(),
+            recent: had.get(had.len().saturating_sub(RECENT_MAX)..).unwrap_or_default().to_vec(),
             closed: None,
             open: Vec::new(),
             open_whole: true,

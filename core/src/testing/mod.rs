@@ -39,7 +39,7 @@ use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault};
 use hearth_wire::to_core::{self, ToCore};
 use hearth_wire::to_edge::{Bound, Close, Target, ToEdge};
 use hearth_wire::{BareJid, StreamCondition, codec};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The link every shard has.
 pub(crate) const LINK: LinkId = LinkId(0);
@@ -67,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) credit: u64,
     /// What the edge gets is written to the socket at once.
     pub(crate) writing: bool,
+    /// Whose sockets take nothing but what [`Core::reads`] says.
+    pub(crate) stalled: BTreeSet<Client>,
     pub(crate) events: Vec<Event>,
     pub(crate) replies: Vec<(ControlId, Reply)>,
     /// Messages between shards, `Room` left out.
@@ -83,7 +85,7 @@ pub(crate) struct Core {
 }
 
 /// One bound client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Client(usize);
 
 struct ClientState {
@@ -163,6 +165,7 @@ impl Core {
             unreadable: false,
             credit: PLENTY,
             writing: true,
+            stalled: BTreeSet::new(),
             events: Vec::new(),
             replies: Vec::new(),
             peer_messages: 0,
@@ -679,7 +682,8 @@ impl Core {
     }
 
     fn deliver(&mut self, shard: usize, target: &Target<'_>, stanza: &[u8]) {
-        let (writing, credit) = (self.writing, self.credit);
+        let (mut writing, credit) = (self.writing, self.credit);
+        writing &= !self.stalled.iter().any(|client| self.state(*client).counter == target.counter);
         let client = self.by_counter(target.counter);
         assert_eq!((client.shard, client.generation), (shard, target.generation), "sent to somebody else");
         assert_eq!(client.closed, None, "sent to a closed stream");

@@ -225,7 +225,7 @@ impl World {
     fn note_refused(&mut self, shard: usize) {
         let Some(shard) = self.shards.get(shard) else { return };
         for outbound in shard.sessions.iter().map(|(_, session)| &session.outbound) {
-            for held in &outbound.held {
+            for held in outbound.held.iter().chain(outbound.later.iter().map(|(_, held)| held)) {
                 let view = held.stanza.view();
                 if let Some(id) = refused(&view) {
                     self.checks.messages.refused(id);

@@ -29,15 +29,15 @@ impl World {
                 // pass the limit.
                 let back = limits.entries * 500;
                 check("held bytes", jid, out.held_bytes, limits.held_bytes + back + 1_000)?;
-                check("held stanzas", jid, out.held.len(), 2 * limits.entries + 1)?;
+                check("held stanzas", jid, out.held.len() + out.later.len(), 2 * limits.entries + 1)?;
+                let waits = usize::from(out.behind.is_some() && !session.is_parked());
+                check("a session that is read for at rest", jid, waits, usize::from(!at_rest))?;
                 check("entries", jid, out.entries.len(), limits.entries)?;
             }
             for account in shard.accounts.iter() {
                 let jid = account.jid.as_str();
                 check("work that waits", jid, account.queue.len(), limits.account_queue)?;
-                // A read for each session, and one under way of a session that is gone.
-                let in_order = limits.pending + account.sessions.len() + 1;
-                check("stanzas in order", jid, account.log.pending.len(), in_order)?;
+                check("stanzas in order", jid, account.log.pending.len(), limits.pending)?;
                 if at_rest {
                     check("work that nobody does", jid, account.queue.len(), 0)?;
                 }
