@@ -18,6 +18,8 @@ pub enum Rule {
     Lost { message: u64, to: String, by: u64 },
     /// One session, with all its resumptions, got one message twice.
     Twice { message: u64, session: String },
+    /// A session that was there for it did not get a message.
+    Withheld { message: u64, session: String },
     /// What came is not what was sent under this id.
     Changed { message: u64, session: String },
     /// The log's name for it is not what it was (XEP-0359).
@@ -57,6 +59,7 @@ impl fmt::Display for Rule {
                 write!(f, "message {message} of session {by} to {to} was acknowledged and never delivered")
             }
             Rule::Twice { message, session } => write!(f, "message {message} came twice to {session}"),
+            Rule::Withheld { message, session } => write!(f, "message {message} did not come to {session}"),
             Rule::Changed { message, session } => write!(f, "message {message} came to {session} as another"),
             Rule::Renamed { message, session } => write!(f, "message {message} came to {session} by another stanza-id"),
             Rule::Order { session, before, after } => write!(f, "{session} got message {after} before {before}"),

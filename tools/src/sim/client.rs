@@ -184,11 +184,13 @@ impl Client {
     pub(super) fn available(&mut self) {
         let (priority, stamp) = (self.resource.priority, self.resource.stamp().text());
         self.stanza(&format!("<presence><priority>{priority}</priority><status>{stamp}</status></presence>"));
+        self.resource.receives(priority >= 0);
     }
 
     pub(super) fn unavailable(&mut self) {
         self.resource.times += 1;
         self.stanza("<presence type='unavailable'/>");
+        self.resource.receives(false);
     }
 
     /// Asks how many of its stanzas are handled.

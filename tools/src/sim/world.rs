@@ -200,6 +200,7 @@ impl World {
         self.settle()?;
         self.wait(2, 1_000)?;
         self.check(true)?;
+        self.none_withheld()?;
         self.all_answered()?;
         self.no_zombies()?;
         self.nobody_said_gone()?;

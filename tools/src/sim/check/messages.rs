@@ -96,6 +96,23 @@ impl Messages {
         Ok(())
     }
 
+    /// At rest: nothing that came to the account since message `since` is missing from a session that was there for
+    /// it all the time, whether another one had it or not.
+    pub(in crate::sim) fn none_withheld(
+        &self,
+        session: u64,
+        since: u64,
+        account: &str,
+        name: &str,
+    ) -> Result<(), Rule> {
+        let got = |id: &u64| self.got.get(&session).is_some_and(|got| got.contains(id));
+        let due = |sent: &Sent| sent.to == account && sent.acknowledged && !sent.refused && !sent.late;
+        match self.sent.range(since..).find(|(id, sent)| due(sent) && !got(id)) {
+            Some((id, _)) => Err(Rule::Withheld { message: *id, session: name.to_owned() }),
+            None => Ok(()),
+        }
+    }
+
     /// At the very end: how many were acknowledged.
     pub(in crate::sim) fn none_lost(&self) -> Result<u64, Rule> {
         let lost = self.sent.iter().find(|(_, sent)| sent.acknowledged && !sent.refused && sent.deliveries == 0);

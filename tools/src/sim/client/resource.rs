@@ -13,8 +13,14 @@ pub(in crate::sim) struct Resource {
     pub(in crate::sim) priority: i8,
     /// How often it said that it is unavailable.
     pub(in crate::sim) times: u64,
+    /// The stanza by which it became available, as long as it never was less than that for messages to its bare JID.
+    pub(in crate::sim) available: Option<u64>,
+    /// The first message that comes to it whoever else gets it: it was sent when this was known.
+    pub(in crate::sim) since: Option<u64>,
     /// Messages by their stanza number, until settled.
     pub(in crate::sim) unsettled: BTreeMap<u64, u64>,
+    /// It has been available with a negative priority, or unavailable again.
+    was_below: bool,
     /// Stanzas sent since bind.
     pub(super) number: u64,
     pub(super) managed: Option<Managed>,
@@ -37,6 +43,15 @@ impl Resource {
     /// Of a session that is not bound yet.
     pub(super) fn new(session: u64, priority: i8) -> Resource {
         Resource { session, priority, ..Resource::default() }
+    }
+
+    /// It has said so, and is to get messages to its bare JID: or it is not, and those of some time will be missing.
+    pub(super) fn receives(&mut self, receives: bool) {
+        match self.available {
+            None if receives && self.times == 0 && !self.was_below => self.available = Some(self.number),
+            Some(_) if receives => {}
+            _ => (self.available, self.since, self.was_below) = (None, None, true),
+        }
     }
 
     /// The id of the next question, which is waited for.

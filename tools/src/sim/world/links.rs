@@ -163,6 +163,9 @@ impl World {
         for client in &mut self.clients {
             let session = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
             let Some(settled) = session.map(hearth_connmgr::session::Session::settled) else { continue };
+            if client.resource.since.is_none() && client.resource.available.is_some_and(|number| number <= settled) {
+                client.resource.since = Some(self.next_message);
+            }
             let unsettled = &mut client.resource.unsettled;
             while let Some(entry) = unsettled.first_entry().filter(|entry| *entry.key() <= settled) {
                 self.checks.messages.acknowledged(entry.remove());

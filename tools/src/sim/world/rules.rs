@@ -100,6 +100,17 @@ impl World {
         Ok(())
     }
 
+    /// Every session has all that was for it, however slowly it read.
+    pub(super) fn none_withheld(&self) -> Result<(), Rule> {
+        for client in self.clients.iter().filter(|client| client.life == Life::Bound) {
+            if let Some(since) = client.resource.since {
+                let (account, name) = (address(client.user), client.name());
+                self.checks.messages.none_withheld(client.resource.session, since, &account, &name)?;
+            }
+        }
+        Ok(())
+    }
+
     /// No session that only one side knows, none outside its slot's owner, no two owners.
     pub(super) fn no_zombies(&self) -> Result<(), Rule> {
         let zombie = |jid: &str, what| Err(Rule::Zombie { jid: jid.to_owned(), what });
