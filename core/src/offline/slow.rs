@@ -2,7 +2,7 @@
 
 use crate::limits;
 use crate::testing::{Client, Core};
-use hearth_wire::stanza::StanzaKind;
+use hearth_wire::stanza::{StanzaKind, StanzaType};
 
 /// Bytes of a body: some thirty are more than what is held for a session.
 const LONG: usize = 20 * 1024;
@@ -57,7 +57,8 @@ impl Account {
         loop {
             let came = ids(&mut self.core, self.phone);
             let session = self.core.session(self.phone).expect("it is not detached");
-            assert!(session.outbound.held_bytes <= limits::HELD_BYTES_MAX, "{}", session.outbound.held_bytes);
+            let held_bytes = session.outbound.held_bytes;
+            assert!(held_bytes <= limits::HELD_BYTES_MAX / 2 + 2 * LONG, "{held_bytes}");
             let nothing_waits = session.outbound.behind.is_none() && session.outbound.held.is_empty();
             if came.is_empty() && nothing_waits {
                 return got;
@@ -223,6 +224,8 @@ fn of_a_slow_session_that_ends_only_what_nobody_else_had_is_left() {
     let tablet = ada.core.login("ada@example.org/tablet");
     ada.core.send(tablet, "<presence/>");
     assert_eq!(ids(&mut ada.core, tablet), [0; 0], "it is the phone's, as long as that is there");
+    // It is read some that the desk has had, and does not acknowledge them.
+    ada.core.reads(ada.phone, 5 * LITTLE);
     ada.core.close(ada.phone, true);
     // One of those who are there has it.
     let (desk, tablet) = (ids(&mut ada.core, ada.desk), ids(&mut ada.core, tablet));
@@ -318,4 +321,98 @@ fn a_page_that_was_asked_for_before_a_resumption_comes_once() {
     ada.phone_is_resumed(counted);
     got.extend(ada.phone_reads());
     assert_eq!(got, all(0..60));
+}
+
+/// What a session that ends gives back is older than what the slow one has had: that does not come again.
+#[test]
+fn what_is_given_back_comes_once_and_nothing_twice() {
+    for page_under_way in [false, true] {
+        let mut ada = Account::new();
+        let tablet = ada.core.login("ada@example.org/tablet");
+        ada.core.stalled.insert(tablet);
+        ada.core.send(tablet, "<presence/>");
+        ada.core.send(ada.grace, &message("ada@example.org/tablet", 100));
+        ada.send(0..60);
+        ada.core.close(ada.desk, true);
+        let mut got = ids(&mut ada.core, ada.phone);
+        ada.core.holding = page_under_way;
+        // More than is held for it: the next page is asked for.
+        ada.core.reads(ada.phone, if page_under_way { 1 << 40 } else { 5 * LITTLE });
+        assert!(ada.is_behind());
+        ada.core.close(tablet, true);
+        ada.core.holding = false;
+        ada.core.answer();
+        got.extend(ada.phone_reads());
+        let at = got.iter().position(|id| *id == 100).unwrap();
+        got.remove(at);
+        assert_eq!(got, all(0..60), "{page_under_way}");
+    }
+}
+
+/// The same with one that has not fallen behind: it reads that record, and no other.
+#[test]
+fn what_is_given_back_comes_to_one_that_keeps_up() {
+    let mut ada = Account::new();
+    ada.core.send(ada.grace, &message("ada@example.org/phone", 100));
+    ada.send(0..3);
+    assert_eq!(ids(&mut ada.core, ada.desk), all(0..3));
+    ada.core.close(ada.phone, true);
+    ada.send(3..4);
+    assert_eq!(ids(&mut ada.core, ada.desk), [100, 3]);
+}
+
+#[test]
+fn what_was_owed_and_has_come_does_not_come_from_the_next_core() {
+    let mut ada = Account::new();
+    ada.send(0..3);
+    assert_eq!(ids(&mut ada.core, ada.phone), all(0..3));
+    ada.core.close(ada.phone, false);
+    // Its capsule says that it is owed all three: there was no credit when it was made.
+    ada.core.credit = 0;
+    ada.phone = ada.core.resume("ada@example.org", &ada.token, counted(&[]));
+    (ada.core.credit, ada.credit) = (1 << 40, LITTLE);
+    ada.core.stalled.insert(ada.phone);
+    assert_eq!(ids(&mut ada.core, ada.phone), [0; 0]);
+    ada.core.reads(ada.phone, LITTLE);
+    assert_eq!(ids(&mut ada.core, ada.phone), all(0..3));
+    ada.core.crash();
+    ada.core.attach(&[ada.grace, ada.desk, ada.phone]);
+    ada.core.all_sent();
+    assert_eq!(ids(&mut ada.core, ada.phone), [0; 0]);
+    ada.send(3..4);
+    assert_eq!(ids(&mut ada.core, ada.phone), [3]);
+}
+
+/// What is not logged is bounded, and detaches who does not read; what is read from the log never does.
+#[test]
+fn messages_from_the_log_detach_nobody() {
+    let mut ada = Account::new();
+    ada.send(0..40);
+    let held = |ada: &Account| ada.core.session(ada.phone).unwrap().outbound.held_bytes;
+    // All that is held passes, and nothing more would: the next page is asked for.
+    ada.core.holding = true;
+    let sent = ada.core.session(ada.phone).unwrap().outbound.sent_bytes;
+    ada.core.reads(ada.phone, sent + held(&ada) as u64);
+    assert_eq!(held(&ada), 0);
+    let headline = message("ada@example.org/phone", 0).replace("type='chat'", "type='headline'");
+    ada.core.send(ada.grace, &headline);
+    let (size, mut headlines) = (held(&ada), 1);
+    while held(&ada) + size <= limits::HELD_BYTES_MAX {
+        ada.core.send(ada.grace, &headline);
+        headlines += 1;
+    }
+    ada.core.holding = false;
+    ada.core.answer();
+    assert!(held(&ada) > limits::HELD_BYTES_MAX, "one record is held beyond that");
+    assert!(headlines > 5, "{headlines}");
+    let mut got = Vec::new();
+    for look in 1..100 {
+        got.extend(ada.core.take_stanzas(ada.phone));
+        ada.core.reads(ada.phone, sent + look * LITTLE);
+    }
+    assert_eq!(ada.core.closed(ada.phone), None);
+    let of = |headline: bool| {
+        got.iter().filter(move |(stanza, _)| headline == (stanza.view().ty == StanzaType::Headline)).count()
+    };
+    assert_eq!((of(true), of(false)), (headlines, 40));
 }
