@@ -1,6 +1,16 @@
 //! Messages that waited (XEP-0160): read from the log at the first available presence of
 //! non-negative priority, delivered once with their delay stamps (XEP-0203), live ones behind them,
-//! at the pace at which the client reads.
+//! at the pace at which the client reads. The same for a session that does not keep up with live ones.
+//!
+//! ```text
+//!  the account's log   1 2 3 4 5 6 7 8 9 │ 10      on its way in: dealt with when its append is answered
+//!                          ▲     ▲     ▲
+//!                      after   from   heard        Behind, of one session; AccountLog::heard
+//!
+//!  up to after    need not be read
+//!  up to from     what nobody has, and what is owed by name
+//!  up to heard    all that is for the session, whoever else has it
+//! ```
 
 use crate::account::{Absent, Account, AccountKey, State};
 use crate::cx::Cx;
