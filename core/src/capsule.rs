@@ -24,7 +24,8 @@ use hearth_wire::to_edge::{Capsule, ToEdge};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Of the contents below; a published version stays readable for one release.
+/// Of the contents below; a published version stays readable for one release. What is added comes behind what was
+/// there: the build before does not look at it, and where it is not there it has a value of its own.
 const VERSION: u8 = 1;
 
 /// What a capsule says; a shape of its own, so that sessions may change theirs.
@@ -52,7 +53,9 @@ pub struct Contents<'a> {
     /// Records that it was to be sent, as a lost socket was, and is not yet.
     pub owed: Vec<LogId>,
     /// But for these, it was sent all that was for it up to this record, if the account has one that nobody has, not
-    /// that. What comes behind is owed to it, whoever else has it: this is all that is known of a long backlog.
+    /// that. What comes behind is owed to it, whoever else has it: this is all that is known of a long backlog. Written
+    /// behind all else; 0 of a build that did not know it: then `log` is what is known.
+    #[serde(skip)]
     pub from: LogId,
 }
 
@@ -112,7 +115,16 @@ impl<'a> Contents<'a> {
 
     /// Reads what [`open`] gave.
     pub fn read(text: &[u8]) -> Option<Contents<'_>> {
-        postcard::take_from_bytes(text).ok().map(|(contents, _)| contents)
+        let (mut contents, rest) = postcard::take_from_bytes::<Contents<'_>>(text).ok()?;
+        if !rest.is_empty() {
+            (contents.from, _) = postcard::take_from_bytes(rest).ok()?;
+        }
+        Some(contents)
+    }
+
+    /// Behind what is in `bytes`.
+    fn write(&self, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+        postcard::to_extend(&self.from, postcard::to_extend(self, bytes)?)
     }
 
     /// Full JID of the session.
@@ -156,7 +168,7 @@ pub fn changed(cx: &mut Cx<'_>, key: SessionKey) {
 /// The same for storage, not sealed.
 pub fn contents(cx: &Cx<'_>, session: &Session) -> Vec<u8> {
     // Plain data into memory: nothing that fails.
-    postcard::to_extend(&Contents::of(session, cx.account(session.account)), vec![VERSION]).unwrap_or_default()
+    Contents::of(session, cx.account(session.account)).write(vec![VERSION]).unwrap_or_default()
 }
 
 /// End of a turn: sends what is due, on links that know what to do with it.
@@ -189,7 +201,7 @@ fn aad(place: &Place<'_>) -> Aad<Vec<u8>> {
 }
 
 fn seal(secret: &[u8; 32], nonce: [u8; NONCE_LEN], place: &Place<'_>, contents: &Contents<'_>) -> Option<Vec<u8>> {
-    let mut text = postcard::to_allocvec(contents).ok().filter(|text| text.len() <= limits::CAPSULE_BYTES_MAX)?;
+    let mut text = contents.write(Vec::new()).ok().filter(|text| text.len() <= limits::CAPSULE_BYTES_MAX)?;
     key(secret)?.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(place), &mut text).ok()?;
     Some([&[VERSION][..], &nonce, &text].concat())
 }
@@ -310,9 +322,12 @@ mod tests {
         let full = Contents { presence: Some(&presence), ..contents() };
         for (hex, expected) in [(FULL, full), (PLAIN, plain())] {
             let record = bytes(hex);
-            assert_eq!(Contents::of_record(&record), Some(expected));
-            let longer = [&record[..], b"what a later build appends"].concat();
-            assert_eq!(Contents::of_record(&longer), Contents::of_record(&record));
+            assert_eq!(Contents::of_record(&record), Some(Contents { from: LogId(0), ..expected }));
+            // As this build writes it, and a later one.
+            let known = [&record[..], &[9]].concat();
+            let longer = [&known[..], b"what a later build appends"].concat();
+            assert_eq!(Contents::of_record(&known).map(|contents| contents.from), Some(LogId(9)));
+            assert_eq!(Contents::of_record(&longer), Contents::of_record(&known));
             for short in 0..record.len() {
                 assert_eq!(Contents::of_record(&record[..short]), None, "{short}");
             }
@@ -339,9 +354,14 @@ mod tests {
     fn what_is_written_is_version_1() {
         let presence = bytes(PRESENCE);
         let full = Contents { presence: Some(&presence), ..contents() };
-        let record = |contents: &Contents<'_>| postcard::to_extend(contents, vec![VERSION]).unwrap();
-        assert_eq!(record(&full), bytes(FULL), "the shape has changed: that needs a new version");
-        assert_eq!(record(&plain()), bytes(PLAIN), "the shape has changed: that needs a new version");
-        assert_eq!(seal(&[3; 32], [9; 12], &PLACE, &full), Some(bytes(SEALED)));
+        let record = |contents: &Contents<'_>| contents.write(vec![VERSION]).unwrap();
+        for (contents, hex) in [(full, FULL), (plain(), PLAIN)] {
+            let expected = [&bytes(hex)[..], &[8]].concat();
+            assert_eq!(record(&contents), expected, "the shape has changed: that needs a new version");
+        }
+        assert_eq!(
+            Contents::of_record(&bytes(FULL)).unwrap().write(vec![VERSION]),
+            Ok([&bytes(FULL)[..], &[0]].concat())
+        );
     }
 }

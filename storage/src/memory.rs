@@ -82,13 +82,14 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, edges, listings, sessions, slots, meta] = &mut self.0;
+        let [accounts, blobs, directory, domains, edges, executed, listings, sessions, slots, meta] = &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,
+            Table::Executed => executed,
             Table::Listings => listings,
             Table::Sessions => sessions,
             Table::Slots => slots,

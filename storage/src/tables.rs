@@ -8,6 +8,8 @@
 //!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
 //!  domains     domain                                             DomainRecord
 //!  edges       name                                               EdgeRecord
+//!  executed    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  ExecutedRecord: stanzas of a session that changed
+//!                                                                the account and may be sent again
 //!  listings    domain ‖ 00 ‖ 00 ‖ account                         Listing: who lets herself be found
 //!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
 //!  sessions    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  SessionRecord
@@ -26,11 +28,11 @@
 //!  7 last seen           LastSeen
 //!  8 disabled            Disabled: the account may not be used if this is there
 //!  9 blocked   address   nothing
-//! 10 executed  stream    ExecutedRecord: stanzas of a session that changed the account and may be sent again
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
-//! for it. A prepared address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
+//! for it; what sessions executed has one, since a build from before reads no section that it does not know. A prepared
+//! address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
 use crate::listing;
 use crate::record::{self, AccountRecord, BlobRecord, ExecutedRecord, RequestRecord, RosterItemRecord, StoreRecord};
@@ -54,7 +56,6 @@ const SECTION_REQUEST: u8 = 6;
 const SECTION_LAST_SEEN: u8 = 7;
 const SECTION_DISABLED: u8 = 8;
 const SECTION_BLOCKED: u8 = 9;
-const SECTION_EXECUTED: u8 = 10;
 
 const META_SCHEMA: &[u8] = b"schema";
 const META_STORE: &[u8] = b"store";
@@ -71,6 +72,7 @@ pub(crate) enum Table {
     Directory,
     Domains,
     Edges,
+    Executed,
     Listings,
     Sessions,
     Slots,
@@ -78,13 +80,14 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 9;
+    pub(crate) const COUNT: usize = 10;
     pub(crate) const ALL: [Table; Table::COUNT] = [
         Table::Accounts,
         Table::Blobs,
         Table::Directory,
         Table::Domains,
         Table::Edges,
+        Table::Executed,
         Table::Listings,
         Table::Sessions,
         Table::Slots,
@@ -123,12 +126,6 @@ fn section_key(slot: Slot, account: &BareJid, section: u8, subkey: &str) -> Vec<
     let mut key = account_prefix(slot, account);
     key.push(section);
     key.extend_from_slice(subkey.as_bytes());
-    key
-}
-
-fn executed_key(slot: Slot, account: &BareJid, stream: StreamId) -> Vec<u8> {
-    let mut key = section_key(slot, account, SECTION_EXECUTED, "");
-    key.extend_from_slice(&stream.0);
     key
 }
 
@@ -171,13 +168,12 @@ fn text(what: &str, bytes: &[u8]) -> Result<Box<str>, StoreError> {
     }
 }
 
-/// All that is stored of an account, in one scan.
+/// All that is stored of an account, in one scan; and what sessions executed of late, mostly nothing.
 pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> Result<Option<Snapshot>, StoreError> {
     let prefix = account_prefix(slot, account);
     let (mut born_at, mut credentials) = (None, None);
     let (mut roster_version, mut marks, mut disabled, mut last_seen) = (0, LogMarks::default(), None, None);
     let (mut roster, mut requests, mut blocked) = (Vec::new(), Vec::new(), Vec::new());
-    let mut executed = Vec::new();
     tables.scan(Table::Accounts, &prefix, &range_end(&prefix), &mut |key, value| {
         let Some((section, subkey)) = key.get(prefix.len()..).and_then(<[u8]>::split_first) else {
             return Err(StoreError::Corrupt { what: "account key".to_owned() });
@@ -197,11 +193,6 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
             }
             SECTION_DISABLED => disabled = Some(record::decode::<Disabled>("disabled", value)?),
             SECTION_BLOCKED => blocked.push(text("blocked address", subkey)?),
-            SECTION_EXECUTED => {
-                let stream = <[u8; 16]>::try_from(subkey);
-                let stream = stream.map_err(|_| StoreError::Corrupt { what: "executed key".to_owned() })?;
-                executed.push(record::decode::<ExecutedRecord>("executed", value)?.with(StreamId(stream)));
-            }
             SECTION_LAST_SEEN => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
             other => return Err(StoreError::Corrupt { what: format!("account section {other}") }),
         }
@@ -214,6 +205,13 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     // Marks of an earlier account of this name went with it; this holds whatever a shard stored.
     marks.low_water = marks.low_water.max(born_at);
     marks.undelivered.retain(|id| *id > born_at);
+    let mut executed = Vec::new();
+    tables.scan(Table::Executed, &prefix, &range_end(&prefix), &mut |key, value| {
+        let stream = key.get(prefix.len()..).and_then(|stream| <[u8; 16]>::try_from(stream).ok());
+        let stream = stream.ok_or_else(|| StoreError::Corrupt { what: "executed key".to_owned() })?;
+        executed.push(record::decode::<ExecutedRecord>("executed", value)?.with(StreamId(stream)));
+        Ok(true)
+    })?;
     let log_above_mark = false;
     Ok(Some(Snapshot {
         credentials,
@@ -406,6 +404,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             remove_all(tables, Accounts, &account_prefix(slot, account))?;
             remove_all(tables, Blobs, &account_prefix(slot, account))?;
             remove_all(tables, Table::Sessions, &account_prefix(slot, account))?;
+            remove_all(tables, Table::Executed, &account_prefix(slot, account))?;
             listing::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
@@ -440,14 +439,16 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         }
         // Nobody sends its stanzas again.
         Change::RemoveSession { account, stream } => {
-            tables.remove(Accounts, &executed_key(slot, account, *stream))?;
+            tables.remove(Table::Executed, &session_key(slot, account, *stream))?;
             tables.remove(Table::Sessions, &session_key(slot, account, *stream))
         }
         Change::PutExecuted { account, executed } => {
-            let key = executed_key(slot, account, executed.stream);
-            tables.put(Accounts, &key, &record::encode(&ExecutedRecord::of(executed)))
+            let key = session_key(slot, account, executed.stream);
+            tables.put(Table::Executed, &key, &record::encode(&ExecutedRecord::of(executed)))
         }
-        Change::RemoveExecuted { account, stream } => tables.remove(Accounts, &executed_key(slot, account, *stream)),
+        Change::RemoveExecuted { account, stream } => {
+            tables.remove(Table::Executed, &session_key(slot, account, *stream))
+        }
         Change::PutLastSeen { account, seen } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
         }
@@ -544,12 +545,15 @@ pub(crate) fn restored(tables: &mut impl TablesMut, least: SlotEpoch) -> Result<
     tables.put(Table::Meta, META_EPOCH, &epoch)?;
     tables.put(Table::Meta, META_RESTORED, &epoch)?;
     remove_all(tables, Table::Meta, META_RUN)?;
-    let mut sessions = Vec::new();
-    tables.scan(Table::Sessions, &[], &[0xff; 3], &mut |key, _| {
-        sessions.push(key.to_vec());
-        Ok(true)
-    })?;
-    sessions.iter().try_for_each(|key| tables.remove(Table::Sessions, key))
+    for table in [Table::Executed, Table::Sessions] {
+        let mut keys = Vec::new();
+        tables.scan(table, &[], &[0xff; 3], &mut |key, _| {
+            keys.push(key.to_vec());
+            Ok(true)
+        })?;
+        keys.iter().try_for_each(|key| tables.remove(table, key))?;
+    }
+    Ok(())
 }
 
 /// Raises the epoch above every one stored, and reads what a core starts with.
@@ -625,8 +629,6 @@ mod tests {
         assert_eq!(section_key(slot, &account, SECTION_REQUEST, "c@d"), b"\x02\x03a@b\x00\x06c@d");
         assert_eq!(section_key(slot, &account, SECTION_LAST_SEEN, ""), b"\x02\x03a@b\x00\x07");
         assert_eq!(section_key(slot, &account, SECTION_BLOCKED, "c@d/e"), b"\x02\x03a@b\x00\x09c@d/e");
-        let executed = executed_key(slot, &account, StreamId([7; 16]));
-        assert_eq!(executed, [&b"\x02\x03a@b\x00\x0a"[..], &[7; 16]].concat());
         assert_eq!(blob_key(slot, &account, Blob::VCard), b"\x02\x03a@b\x00\x01");
         assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");

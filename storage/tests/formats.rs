@@ -91,6 +91,8 @@ fn go_on(store: &Asked, sent: &[LogId]) {
             Change::PutBlob { account: account(), blob: Blob::VCard, bytes: None },
             Change::PutListing { account: account(), listing: Some(store::listing("Augusta")) },
             Change::PutSession { account: account(), session: store::session(3, Some(sent[3])) },
+            Change::PutExecuted { account: account(), executed: store::executed(1) },
+            Change::PutExecuted { account: account(), executed: store::executed(3) },
             Change::RemoveSession { account: account(), stream: StreamId([1; 16]) },
         ],
     );
@@ -131,6 +133,7 @@ fn gone_on(state: &mut State, sent: &[LogId]) {
     ada.snapshot.requests = vec![];
     ada.snapshot.last_seen = Some(LastSeen { at_ms: 2, status: None });
     ada.snapshot.blocked = vec!["mallory@example.com".into(), "mallory@example.net".into()];
+    ada.snapshot.executed = vec![store::executed(3)];
     ada.vcard = None;
     ada.log.push(Logged::of(message(ADA, 5, true)));
 }

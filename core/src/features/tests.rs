@@ -8,6 +8,7 @@ use crate::testing::Core;
 const NO_HANDLER: &[(&str, &str)] = &[
     ("http://jabber.org/protocol/caps", "announced in the stream features"),
     ("http://jabber.org/protocol/rsm", "a part of other questions"),
+    ("urn:xmpp:sid:0", "edges write ids into messages"),
 ];
 
 /// Handled without being advertised, and why.

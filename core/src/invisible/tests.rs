@@ -48,7 +48,7 @@ fn an_invisible_session_hears_and_is_not_seen() {
         core.send(phone, "<presence><show>xa</show></presence>");
         let got = core.take(desk);
         assert_eq!(got.len(), 5, "{got:?}");
-        core.send(desk, "<iq type='result' to='grace@example.org/lab' id='i'/>");
+        core.send(desk, &format!("<iq type='result' to='{grace}/lab' id='i'/>"));
         // The phone is all there is to see.
         core.take(lab);
         core.send(lab, &format!("<presence type='probe' to='{ada}'/>"));

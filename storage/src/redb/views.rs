@@ -14,6 +14,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Directory => "directory",
         Table::Domains => "domains",
         Table::Edges => "edges",
+        Table::Executed => "executed",
         Table::Listings => "listings",
         Table::Sessions => "sessions",
         Table::Slots => "slots",
@@ -93,13 +94,14 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, edges, listings, sessions, slots, meta] = &mut self.open;
+        let [accounts, blobs, directory, domains, edges, executed, listings, sessions, slots, meta] = &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,
+            Table::Executed => executed,
             Table::Listings => listings,
             Table::Sessions => sessions,
             Table::Slots => slots,

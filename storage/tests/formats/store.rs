@@ -4,10 +4,10 @@ use super::text;
 use hearth_storage::log::SegmentLog;
 use hearth_storage::redb::{RedbConfig, RedbSmall};
 use hearth_storage::{
-    Answer, Ask, Blob, Boot, Change, Contacts, Credentials, Disabled, Disk, DomainRecord, EdgeRecord, EdgeRun, Fresh,
-    LastSeen, ListedField, Listing, LogConfig, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Question,
-    RegistrationRules, RosterItem, ScramKeys, Search, SessionRecord, SmallStore, Snapshot, Storage, StoredRequest,
-    Subscription,
+    Answer, Ask, Blob, Boot, Change, Contacts, Credentials, Disabled, Disk, DomainRecord, EdgeRecord, EdgeRun,
+    Executed, ExecutedStanza, Fresh, LastSeen, ListedField, Listing, LogConfig, LogId, LogMarks, LogStore, NewRecord,
+    ParkedRecord, Question, RegistrationRules, RosterItem, ScramKeys, Search, SessionRecord, SmallStore, Snapshot,
+    Storage, StoredRequest, Subscription,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, IngestId, Slot, SlotEpoch, SlotKey, StreamId};
@@ -344,10 +344,17 @@ fn expected_ada(sent: &[LogId]) -> Account {
         disabled: None,
         last_seen: Some(LastSeen { at_ms: NOON_MS, status: Some("À bientôt".into()) }),
         blocked: vec!["example.com".into(), "mallory@example.net".into()],
+        executed: vec![],
         log_above_mark: true,
     };
     let log = (1..=4).map(|number| Logged::of(message(ADA, number, number != 3))).collect();
     Account { jid: jid(ADA), snapshot, vcard: Some(VCARD.to_owned()), private: Some(PRIVATE.to_owned()), log }
+}
+
+/// What a session changed of late.
+pub(crate) fn executed(stream: u8) -> Executed {
+    let stanzas = vec![ExecutedStanza { number: 7, hash: [1, 2, 3, 4] }];
+    Executed { stream: StreamId([stream; 16]), credentials: Some(2), stanzas }
 }
 
 /// An account with nothing but its credentials, whose log begins at `low_water`.
@@ -361,6 +368,7 @@ pub(crate) fn plain(account: &str, low_water: LogId) -> Account {
         disabled: None,
         last_seen: None,
         blocked: vec![],
+        executed: vec![],
         log_above_mark: false,
     };
     Account { jid: jid(account), snapshot, vcard: None, private: None, log: vec![] }

@@ -139,7 +139,7 @@ fn check(dir: &Path, mut known: Known, later: &[Op], meant_for: &BTreeMap<u64, B
     let found = Small::read(&storage, &boot);
     let mut changes = later.iter().filter(|op| !op.is_append());
     let before = known.small.clone();
-    while !known.small.looks_like(&found) {
+    while !known.small.restored().looks_like(&found) {
         let op = changes.next().unwrap_or_else(|| panic!("round {round}:\n{before:#?}\nfound\n{found:#?}"));
         known.apply(op);
     }

@@ -26,6 +26,13 @@ pub(crate) struct Account {
 }
 
 impl Small {
+    /// As a restored store has it: sessions went on without it.
+    pub(crate) fn restored(&self) -> Small {
+        let mut restored = self.clone();
+        restored.accounts.values_mut().for_each(|account| account.executed = Vec::new());
+        restored
+    }
+
     /// Every slot is owned under the epoch of this start.
     pub(crate) fn boot(&mut self, epoch: u64) {
         assert!(self.fences.values().all(|taken| *taken < epoch), "an epoch came back: {epoch}");
