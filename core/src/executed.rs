@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
 use crate::subscription::state::Action;
-use crate::{blocking, reply, roster, subscription};
+use crate::{blocking, reply, roster, sm, subscription};
 use aws_lc_rs::digest;
 use hearth_storage::{Change, Executed, ExecutedStanza};
 use hearth_wire::ids::StreamId;
@@ -80,7 +80,8 @@ fn may_come_again(cx: &Cx<'_>, key: AccountKey, origin: &Origin) -> bool {
     let session = cx.session(origin.session).filter(|session| here && session.stream == origin.stream);
     session.is_some_and(|session| {
         let link = cx.shard.links.get(&session.link);
-        session.account == key && (session.is_parked() || link.is_some_and(Link::attaches))
+        // By its edge, or by its client when that resumes it.
+        session.account == key && (link.is_some_and(Link::attaches) || sm::may_park(session))
     })
 }
 

@@ -353,7 +353,8 @@ impl Shard {
     }
 
     fn check_invariants(&self) -> bool {
-        self.current.is_none() && self.by_socket.len().saturating_add(self.parked.len()) == self.sessions.len()
+        (self.current.is_none() && self.executing.is_none())
+            && self.by_socket.len().saturating_add(self.parked.len()) == self.sessions.len()
     }
 }
 

@@ -258,7 +258,9 @@ fn a_password_is_changed_once_by_who_goes_on() {
         let [desk, phone] = password(&mut core);
         assert!(core.derive_one());
         if settled {
+            let sealed = core.edge(desk).sealed.clone();
             core.answer();
+            assert_ne!(core.edge(desk).sealed, sealed, "its capsule is of the new credentials");
             assert_eq!(core.take(desk).last().map(String::as_str), Some(DONE));
         } else {
             core.store_one();
@@ -389,6 +391,10 @@ fn what_cannot_come_again_or_changed_nothing_is_not_noted() {
     let desk = old.login("ada@example.org/desk");
     old.send(desk, &named("X"));
     assert_eq!((item(&mut old).is_some(), executed(&mut old)), (true, vec![]));
+    // Its client may resume it.
+    old.enable(desk, None);
+    old.send(desk, &named("Y"));
+    assert_eq!(executed(&mut old), [1]);
     let mut core = Core::new(1);
     let [desk, _] = two(&mut core);
     core.send(desk, &format!("<presence type='unsubscribe' to='{GRACE}'/>"));
@@ -397,9 +403,24 @@ fn what_cannot_come_again_or_changed_nothing_is_not_noted() {
     core.send(desk, &named("X"));
     core.failing = false;
     assert_eq!((item(&mut core), executed(&mut core)), (None, vec![]));
-    // Another's account changes, not one's own.
-    core.account(GRACE);
-    core.send(desk, &format!("<presence type='subscribe' to='{GRACE}'/>"));
-    assert_eq!((core.stored(GRACE).requests.len(), core.stored(GRACE).executed.len()), (1, 0));
-    assert_eq!(executed(&mut core), [1]);
+}
+
+#[test]
+fn a_contacts_change_is_not_the_senders() {
+    for asked in [false, true] {
+        let mut core = Core::new(1);
+        core.contact(ADA, GRACE, Subscription::None);
+        if asked {
+            // Nothing changes of Ada's roster.
+            let [account, grace] = [ADA, GRACE].map(|jid| BareJid::parse(jid).unwrap());
+            let item = RosterItem { ask: true, ..crate::roster::new_item(&grace) };
+            let changes = vec![Change::PutRosterItem { account: account.clone(), item }];
+            assert!(matches!(core.ask_store(&account, Ask::Apply { changes }), Answer::Applied));
+        }
+        let [desk, _] = two(&mut core);
+        let grace = core.login("grace@example.org/tab");
+        core.send(desk, &format!("<presence type='subscribe' to='{GRACE}'/>"));
+        assert_eq!((core.stored(GRACE).requests.len(), core.stored(GRACE).executed.len()), (1, 0));
+        assert_eq!((executed(&mut core).len(), core.unsettled(grace)), (usize::from(!asked), 0));
+    }
 }
