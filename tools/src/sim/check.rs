@@ -42,6 +42,8 @@ pub enum Rule {
     SaidGone { jid: String, to: u64 },
     /// A change that was answered with a result is not there, or was undone by an older one.
     Undone { account: String, acknowledged: Value, found: Option<Value> },
+    /// One stanza changed its account twice.
+    Repeated { value: Value },
     /// A session that only one side knows, or that a shard serves without owning its slot.
     Zombie { jid: String, what: &'static str },
     /// A queue is longer than its limit, or waits for nothing.
@@ -75,6 +77,7 @@ impl fmt::Display for Rule {
             Rule::Undone { account, acknowledged, found } => {
                 write!(f, "{account} was acknowledged a change to {acknowledged:?}, and has {found:?}")
             }
+            Rule::Repeated { value } => write!(f, "a change to {value:?} was made twice"),
             Rule::Zombie { jid, what } => write!(f, "{jid}: {what}"),
             Rule::Queue { what, of, len } => write!(f, "{what} of {of}: {len}"),
             Rule::Owners { slot } => write!(f, "the shards do not agree who owns slot {slot}"),

@@ -3,7 +3,8 @@
 
 use super::World;
 use super::lanes::{Carries, Item};
-use crate::sim::client::{address, friend};
+use crate::sim::check::Value;
+use crate::sim::client::{PAL, address, friend};
 use hearth_core::sasl::crypto::{Hash, Secret};
 use hearth_core::shard::Input;
 use hearth_storage::{
@@ -12,6 +13,7 @@ use hearth_storage::{
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
+use std::collections::BTreeSet;
 
 /// Questions that wait for one thread of storage in a tight world; more are refused as busy.
 const QUESTIONS_TIGHT: usize = 2;
@@ -30,6 +32,9 @@ pub(super) struct Disk {
     /// Fences nobody.
     pub(super) unfenced: bool,
     pub(super) fenced: u64,
+    /// The values that were stored, and one that was stored twice.
+    values: BTreeSet<Value>,
+    pub(super) repeated: Option<Value>,
 }
 
 impl Disk {
@@ -44,6 +49,8 @@ impl Disk {
             slow_until_ms: [0; THREADS],
             unfenced: false,
             fenced: 0,
+            values: BTreeSet::new(),
+            repeated: None,
         };
         (disk, boot)
     }
@@ -105,7 +112,12 @@ impl Disk {
         let answered = if self.fails(&question.ask, now_ms) {
             Answered { id: question.id, answer: Answer::Failed(StoreError::Full) }
         } else {
-            self.storage.answer(question)
+            let values = values(&question.ask);
+            let answered = self.storage.answer(question);
+            for value in values.into_iter().filter(|_| matches!(answered.answer, Answer::Applied)) {
+                self.repeated = self.repeated.or((!self.values.insert(value)).then_some(value));
+            }
+            answered
         };
         self.fenced += u64::from(matches!(answered.answer, Answer::Refused(Refusal::Fenced)));
         answered
@@ -167,6 +179,16 @@ impl World {
             }
         }
     }
+}
+
+/// What clients write into their rosters.
+fn values(ask: &Ask) -> Vec<Value> {
+    let Ask::Apply { changes } = ask else { return Vec::new() };
+    let value = |change: &Change| match change {
+        Change::PutRosterItem { item, .. } if *item.contact == *PAL => item.name.as_deref().and_then(Value::parse),
+        _ => None,
+    };
+    changes.iter().filter_map(value).collect()
 }
 
 /// Which of storage's threads a question goes to.

@@ -147,8 +147,11 @@ impl World {
         Ok(())
     }
 
-    /// What was acknowledged of changes to rosters is in the store.
+    /// What was acknowledged of changes to rosters is in the store, and no change was made twice.
     pub(super) fn rosters_are_right(&self) -> Result<(), Rule> {
+        if let Some(value) = self.disk.repeated {
+            return Err(Rule::Repeated { value });
+        }
         for user in 0..self.options.users {
             let Ok(account) = BareJid::parse(&address(user)) else { continue };
             let roster = self.disk.account(self, &account).map(|snapshot| snapshot.roster).unwrap_or_default();
