@@ -538,9 +538,8 @@ pub(crate) fn newest_epoch(tables: &mut impl Tables) -> Result<(SlotEpoch, Vec<V
 }
 
 /// Makes the store one that goes on from an earlier point. The epoch of its next start is greater than `least`
-/// and than every one stored. Sessions of before are forgotten: they went on without it, and name records
-/// of the log that it does not have. What they executed stays until their account changes next: it names nobody who
-/// comes back.
+/// and than every one stored. Sessions of before are forgotten, with what they executed: they went on
+/// without it, and name records of the log that it does not have.
 pub(crate) fn restored(tables: &mut impl TablesMut, least: SlotEpoch) -> Result<(), StoreError> {
     let epoch = record::encode(&newest_epoch(tables)?.0.max(least));
     tables.put(Table::Meta, META_EPOCH, &epoch)?;
