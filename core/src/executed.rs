@@ -6,7 +6,8 @@
 //!  again ──▶ in the list: the result again, and what others may not have been told
 //! ```
 //! Whatever came between stays: another resource's change is not undone, a version is not raised twice. A number
-//! is in the list until its edge must have heard that it is settled; the list of a session goes with the session.
+//! is in the list until its edge must have heard that it is settled; the list of a session that has ended goes with a
+//! later change of the account.
 //! What changed nothing is not in the list: nobody has heard of it, and it may as well happen now.
 //!
 //! Messages are found in the log by the same names (`message.rs`).
@@ -101,11 +102,12 @@ pub fn note(cx: &mut Cx<'_>, key: AccountKey, by: Option<Origin>, changes: &mut 
     let account = cx.account(key)?;
     let mut list = account.executed.clone().unwrap_or_default();
     let owner = || account.jid.clone();
-    // Of sessions that an earlier core had, and that no edge returned in time.
+    // Those that have ended, too: an edge that has not heard of it may return one to the next core.
     let all_here = cx.shard.recovery.is_none() && cx.shard.not_returned.is_empty();
     let lives = |stream| account.sessions.iter().any(|key| cx.session(*key).is_some_and(|s| s.stream == stream));
     list.0.retain(|of| {
-        let stays = !all_here || lives(of.stream);
+        let last_ms = of.stanzas.iter().map(|(_, noted_ms)| *noted_ms).max().unwrap_or(0);
+        let stays = !all_here || lives(of.stream) || now_ms.saturating_sub(last_ms) < limits::EXECUTED_ENDED_MS;
         if !stays {
             changes.push(Change::RemoveExecuted { account: owner(), stream: of.stream });
         }
@@ -125,8 +127,6 @@ pub fn note(cx: &mut Cx<'_>, key: AccountKey, by: Option<Origin>, changes: &mut 
     let stanzas = of.stanzas.iter().map(|(stanza, _)| *stanza).collect();
     let executed = Executed { stream: of.stream, credentials: of.credentials, stanzas };
     changes.push(Change::PutExecuted { account: owner(), executed });
-    // It goes when the session's record does.
-    cx.session_mut(by.session)?.on_record = true;
     Some(list)
 }
 

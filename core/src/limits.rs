@@ -141,6 +141,11 @@ pub const RESUME_SETTLE_MS: u64 = 5_000;
 /// have heard that it is, or its link is known to be dead.
 pub const EXECUTED_KEPT_MS: u64 = LINK_GRACE_MS;
 
+/// How long the stanzas of a session that has ended are remembered, milliseconds from the last of them, or from when
+/// its account was loaded: longer than an edge keeps sessions of a core that it cannot reach. After that they go with
+/// the account's next change.
+pub const EXECUTED_ENDED_MS: u64 = 10 * 60 * 1000;
+
 /// Such stanzas remembered of one session: more than a client has under way but when it moves in with a whole roster.
 /// Reached: the oldest is forgotten; should the core die before the edge hears that it is settled, it is executed
 /// again. Each is some eight bytes of every change of the session's.

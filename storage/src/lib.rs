@@ -187,7 +187,8 @@ pub enum Change {
         account: BareJid,
         executed: Executed,
     },
-    /// The session is no more. [`Change::RemoveSession`] does the same.
+    /// Nobody sends stanzas of the session again. Not when it ends: an edge that has not heard may return it to the
+    /// next core.
     RemoveExecuted {
         account: BareJid,
         stream: StreamId,

@@ -437,9 +437,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::PutSession { account, session } => {
             tables.put(Table::Sessions, &session_key(slot, account, session.stream), &record::encode(session))
         }
-        // Nobody sends its stanzas again.
         Change::RemoveSession { account, stream } => {
-            tables.remove(Table::Executed, &session_key(slot, account, *stream))?;
             tables.remove(Table::Sessions, &session_key(slot, account, *stream))
         }
         Change::PutExecuted { account, executed } => {

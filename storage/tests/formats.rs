@@ -93,6 +93,7 @@ fn go_on(store: &Asked, sent: &[LogId]) {
             Change::PutSession { account: account(), session: store::session(3, Some(sent[3])) },
             Change::PutExecuted { account: account(), executed: store::executed(1) },
             Change::PutExecuted { account: account(), executed: store::executed(3) },
+            Change::RemoveExecuted { account: account(), stream: StreamId([1; 16]) },
             Change::RemoveSession { account: account(), stream: StreamId([1; 16]) },
         ],
     );
