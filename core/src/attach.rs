@@ -82,7 +82,7 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     session.inbound.count_bytes_anew();
     let (received, settled) = (session.inbound.received(), session.inbound.settled());
     let written = session.outbound.written(frame.written);
-    let owed = session.outbound.back_to(frame.entry);
+    let owed = session.outbound.back_to(&session.jid, frame.entry);
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
     cx.shard.by_socket.remove(&old);
     cx.shard.by_socket.insert((link, counter), key);

@@ -5,6 +5,7 @@ use crate::link::LinkId;
 use crate::questions::{self, Questions};
 use crate::route::bare;
 use crate::sm::Sm;
+use crate::subscription::state::Action;
 use hearth_storage::LogId;
 use hearth_wire::FullJid;
 use hearth_wire::ids::{Generation, ShardIndex, Slot, StreamId};
@@ -489,8 +490,9 @@ impl Outbound {
 
     /// The socket or link that entries behind `entry` were sent to is lost: they go back in front of what is
     /// held, and numbers go on from there. Where only the log has one of them, records that came behind it are
-    /// read there, too, so that they stay in order: those are owed from here on, and returned.
-    pub fn back_to(&mut self, entry: u64) -> Vec<LogId> {
+    /// read there, too, so that they stay in order: those are owed from here on, and returned. What others sent and no
+    /// log has waits for that; what comes directly does not, now as later. `jid`: the session's own.
+    pub fn back_to(&mut self, jid: &FullJid, entry: u64) -> Vec<LogId> {
         let lost = usize::try_from(self.last.saturating_sub(entry)).unwrap_or(usize::MAX);
         let from = self.entries.len().saturating_sub(lost);
         let lost = self.entries.split_off(from);
@@ -508,7 +510,7 @@ impl Outbound {
                 }
                 (None, Entry::Kept(held)) => {
                     self.held_bytes = self.held_bytes.saturating_add(held.stanza.bytes().len());
-                    if to_read {
+                    if to_read && !comes_directly(&held.stanza.view(), jid) {
                         later.push_back((last, held));
                     } else {
                         self.held.push_back(held);
@@ -523,6 +525,16 @@ impl Outbound {
         self.owed.sort_unstable();
         self.owed.dedup();
         owed
+    }
+}
+
+/// What goes past messages that wait in the log: what the account and its server say themselves, and subscription
+/// stanzas, which go with the roster's push (RFC 6121 §3.1.3).
+fn comes_directly(stanza: &Stanza<'_>, jid: &FullJid) -> bool {
+    match stanza.kind {
+        StanzaKind::Iq => stanza.from.is_none_or(|from| [jid.bare_str(), jid.bare().domainpart()].contains(&from)),
+        StanzaKind::Presence => Action::of(stanza.ty).is_some(),
+        StanzaKind::Message => false,
     }
 }
 
@@ -573,21 +585,24 @@ mod tests {
                 hearth_wire::stanza::Stanza { id: Some(id), ..Stanza::new(StanzaKind::Message, StanzaType::Chat) };
             Held { stanza: SharedStanza::new(&stanza), overlay: KeptOverlay::of(&Overlay::default(), &jid), log: None }
         };
+        let push = Stanza { id: Some("push"), ..Stanza::new(StanzaKind::Iq, StanzaType::Set) };
         outbound.held.push_back(held("5"));
+        outbound.held.push_back(Held { stanza: SharedStanza::new(&push), ..held("6") });
         for entry in [Entry::Kept(held("1")), Entry::Kept(held("2")), Entry::Logged(LogId(3)), Entry::Kept(held("4"))] {
             outbound.last += 1;
             outbound.entries.push_back(entry);
         }
-        assert_eq!(outbound.back_to(2), [LogId(3)]);
-        assert_eq!((outbound.all_owed(), outbound.held.len()), (vec![LogId(3)], 0));
+        assert_eq!(outbound.back_to(&jid, 2), [LogId(3)]);
+        let left: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap()).collect();
+        assert_eq!((outbound.all_owed(), left), (vec![LogId(3)], vec!["push"]), "another push would overtake it");
         let later: Vec<_> = outbound.later.iter().map(|(id, held)| (id.0, held.stanza.view().id.unwrap())).collect();
         assert_eq!(later, [(3, "4"), (3, "5")], "they do not overtake what is to be read");
-        assert_eq!(outbound.back_to(1), []);
+        assert_eq!(outbound.back_to(&jid, 1), []);
         let ids: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap().to_owned()).collect();
-        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2", 1, 1));
+        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 push", 1, 1));
         let bytes = outbound.held.iter().chain(outbound.later.iter().map(|(_, held)| held));
         assert_eq!(outbound.held_bytes, bytes.map(|held| held.stanza.bytes().len()).sum::<usize>());
-        assert_eq!(outbound.back_to(7), []);
+        assert_eq!(outbound.back_to(&jid, 7), []);
         assert_eq!(outbound.last, 1);
     }
 }

@@ -156,6 +156,14 @@ impl Log {
         mine.push((id, body(op)));
     }
 
+    /// The account was made or deleted: a new one has nothing of what was asked before. Another thread of the store may
+    /// have answered an append to it already.
+    pub(crate) fn forget(&mut self, op: &Op, asked_by: &BTreeMap<u64, u64>) {
+        if let Some(mine) = self.0.get_mut(&op.account) {
+            mine.retain(|(id, _)| asked_by.get(id).is_some_and(|by| *by > op.id));
+        }
+    }
+
     /// It was there, durably.
     pub(crate) fn already(&self, op: &Op, id: u64) {
         let mine = self.0.get(&op.account).map_or(&[][..], Vec::as_slice);
