@@ -41,6 +41,13 @@ struct Of {
     stanzas: Vec<(ExecutedStanza, u64)>,
 }
 
+impl Of {
+    /// When the last of them was noted.
+    fn last_ms(&self) -> u64 {
+        self.stanzas.iter().map(|(_, noted_ms)| *noted_ms).max().unwrap_or(0)
+    }
+}
+
 impl List {
     /// As stored; nothing if nothing is.
     pub fn new(stored: Vec<Executed>, now_ms: u64) -> Option<Box<List>> {
@@ -105,14 +112,20 @@ pub fn note(cx: &mut Cx<'_>, key: AccountKey, by: Option<Origin>, changes: &mut 
     // Those that have ended, too: an edge that has not heard of it may return one to the next core.
     let all_here = cx.shard.recovery.is_none() && cx.shard.not_returned.is_empty();
     let lives = |stream| account.sessions.iter().any(|key| cx.session(*key).is_some_and(|s| s.stream == stream));
+    let mut goes = |of: &Of| changes.push(Change::RemoveExecuted { account: owner(), stream: of.stream });
     list.0.retain(|of| {
-        let last_ms = of.stanzas.iter().map(|(_, noted_ms)| *noted_ms).max().unwrap_or(0);
-        let stays = !all_here || lives(of.stream) || now_ms.saturating_sub(last_ms) < limits::EXECUTED_ENDED_MS;
+        let stays = !all_here || lives(of.stream) || now_ms.saturating_sub(of.last_ms()) < limits::EXECUTED_ENDED_MS;
         if !stays {
-            changes.push(Change::RemoveExecuted { account: owner(), stream: of.stream });
+            goes(of);
         }
         stays
     });
+    while list.0.len() >= limits::EXECUTED_SESSIONS_MAX {
+        let ended = list.0.iter().enumerate().filter(|(_, of)| !lives(of.stream));
+        let Some((oldest, of)) = ended.min_by_key(|(_, of)| of.last_ms()) else { break };
+        goes(of);
+        list.0.remove(oldest);
+    }
     let at = list.0.iter().position(|of| of.stream == by.stream).unwrap_or(list.0.len());
     if at == list.0.len() {
         list.0.push(Of { stream: by.stream, credentials: None, stanzas: Vec::new() });

@@ -146,6 +146,10 @@ pub const EXECUTED_KEPT_MS: u64 = LINK_GRACE_MS;
 /// the account's next change.
 pub const EXECUTED_ENDED_MS: u64 = 10 * 60 * 1000;
 
+/// Sessions of an account whose stanzas are remembered so: more than bind in ten minutes. Reached: of those that have ended
+/// the one that changed nothing for longest is forgotten.
+pub const EXECUTED_SESSIONS_MAX: usize = 64;
+
 /// Such stanzas remembered of one session: more than a client has under way but when it moves in with a whole roster.
 /// Reached: the oldest is forgotten; should the core die before the edge hears that it is settled, it is executed
 /// again. Each is some eight bytes of every change of the session's.

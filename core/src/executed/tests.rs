@@ -381,6 +381,23 @@ fn the_list_is_short_and_goes_with_its_session() {
 }
 
 #[test]
+fn of_many_sessions_the_first_that_ended_are_forgotten() {
+    let mut core = Core::new(1);
+    core.account(ADA);
+    let desk = core.login("ada@example.org/desk");
+    core.send(desk, &named("first"));
+    for n in 0..limits::EXECUTED_SESSIONS_MAX + 3 {
+        core.advance(1);
+        let short = core.login(&format!("ada@example.org/{n}"));
+        core.send(short, &named(&n.to_string()));
+        core.close(short, true);
+    }
+    assert_eq!(executed(&mut core).len(), limits::EXECUTED_SESSIONS_MAX);
+    let stream = core.session(desk).unwrap().stream;
+    assert!(core.stored(ADA).executed.iter().any(|of| of.stream == stream), "it lives");
+}
+
+#[test]
 fn what_cannot_come_again_or_changed_nothing_is_not_noted() {
     let mut old = Core::with_old_edges(1);
     let desk = old.login("ada@example.org/desk");
