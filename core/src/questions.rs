@@ -64,7 +64,8 @@ pub fn on_adopted(cx: &mut Cx<'_>, key: SessionKey, open: Vec<(Box<str>, Option<
     let asked: VecDeque<_> = asked.collect();
     asked.iter().for_each(|asked| due(cx, key, asked.until_ms));
     if let Some(session) = cx.session_mut(key) {
-        session.questions = Some(Box::new(Questions { asked, whole, ..Questions::default() }));
+        let questions = Questions { asked, whole, ..Questions::default() };
+        session.questions = (!questions.is_empty()).then(|| Box::new(questions));
     }
 }
 
@@ -102,7 +103,10 @@ pub fn on_asked(cx: &mut Cx<'_>, key: SessionKey, question: &Stanza<'_>, again: 
 /// An answer comes to a session; false if it is not the first.
 pub fn passes(cx: &mut Cx<'_>, key: SessionKey, answer: &SharedStanza) -> bool {
     let Some(session) = cx.session_mut(key) else { return true };
-    let Some(questions) = &mut session.questions else { return true };
+    // An adopted session that waits for nothing must not cost a look at each stanza.
+    let Some(questions) = session.questions.as_mut().filter(|questions| !questions.asked.is_empty()) else {
+        return true;
+    };
     let view = answer.view();
     let Some(at) = is_answer(&view).then(|| questions.find_asked(&view, &session.jid)).flatten() else { return true };
     match questions.asked.get_mut(at) {

@@ -416,11 +416,6 @@ impl Outbound {
         self.behind.map_or(heard, |behind| behind.from.max(behind.after))
     }
 
-    /// Its client reads so slowly that half of what may be held is: what can wait elsewhere does.
-    pub fn is_behind(&self, held_max: usize) -> bool {
-        self.held_bytes > held_max / 2
-    }
-
     /// As an edge or a record has it: of what was sent by an earlier core, up to `entry` and written up to `written`,
     /// only is known which lies in the log.
     pub fn of_earlier(entry: u64, written: u64, unwritten: &[(u64, LogId)], log: LogId) -> Outbound {
