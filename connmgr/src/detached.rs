@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(detached.go_on(3, u64::MAX, &mut link), 0, "the core has not answered");
         assert!(!detached.on_attached(&attached(8)), "somebody else's");
         assert!(detached.on_attached(&attached(9)) && detached.on_attached(&attached(7)));
-        assert_eq!(names(&link), ["Attach", "Attach"]);
+        assert_eq!(names(&link), ["OpenQuestions", "Attach", "OpenQuestions", "Attach"]);
         link.clear();
         assert_eq!(detached.go_on(2, u64::MAX, &mut link), 0, "another link");
         // Credit for one, then for all.

@@ -79,17 +79,17 @@ fn a_client_keeps_its_socket_through_a_restart_of_the_core() {
     peer.expect("<a xmlns='urn:xmpp:sm:3' h='1'/>");
     core.forget();
     core.come_back();
+    let seen = core.wait("its open questions", |seen| matches!(seen, Seen::OpenQuestions { .. }));
+    // Settled, and not answered.
+    assert_eq!(seen, Seen::OpenQuestions { counter, open: vec![("0".to_owned(), Some("a@b.example".to_owned()))] });
     let seen = attached(&core);
-    let Seen::Attach {
-        generation, sealed, settled, number, entry, written, log, unwritten, recent, closed, open, ..
-    } = seen
+    let Seen::Attach { generation, sealed, settled, number, entry, written, log, unwritten, recent, closed, .. } = seen
     else {
         unreachable!()
     };
     assert_eq!((generation, sealed.as_slice()), (GENERATION, &b"sealed"[..]));
     assert_eq!((settled, number, entry, written, log, closed), (1, 4, 4, 2, 80, None));
     assert_eq!((unwritten, recent), (vec![LoggedEntry { entry: 3, log: 80 }], vec![70]));
-    assert_eq!(open, [("0".to_owned(), Some("a@b.example".to_owned()))], "settled, and not answered");
     core.wait("AllSent", |seen| *seen == Seen::AllSent { shard: 0 });
     assert_eq!(again(&core, 4), [(2, true), (3, false), (4, false)]);
 

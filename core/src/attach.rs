@@ -48,12 +48,13 @@ struct Returned {
     log: LogId,
     unwritten: Vec<LoggedEntry>,
     recent: Vec<u64>,
-    open: Vec<(Box<str>, Option<Box<str>>)>,
-    open_whole: bool,
+    open: questions::Open,
 }
 
 /// An edge has a session of a link that was lost.
 pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
+    let open = cx.shard.links.get_mut(&link).and_then(|link| link.questions.take());
+    let open = open.filter(|(counter, _)| *counter == frame.counter).map(|(_, open)| open).unwrap_or_default();
     let Some(this) = cx.shard.links.get(&link) else { return };
     let lost = |(id, other): (&LinkId, &Link)| (!other.up && other.is_of(this)).then_some((*id, frame.counter));
     let known = cx.shard.links.iter().filter_map(lost).find_map(|socket| cx.shard.by_socket.get(&socket).copied());
@@ -64,7 +65,7 @@ pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
     };
     match known.filter(|key| cx.session(*key).is_some_and(same)) {
         Some(key) => attach(cx, link, key, frame),
-        None => adopt(cx, link, frame),
+        None => adopt(cx, link, frame, open),
     }
 }
 
@@ -111,7 +112,7 @@ fn refuse(cx: &mut Cx<'_>, link: LinkId, counter: u64, generation: Generation, c
 }
 
 /// The session was an earlier core's, if its capsule is good. What has ended here is not adopted.
-fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
+fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>, open: questions::Open) {
     let (counter, generation) = (frame.counter, frame.generation);
     let Some(this) = cx.shard.links.get(&link) else { return };
     let place = Place { edge: &this.edge, incarnation: this.incarnation, counter, generation };
@@ -149,8 +150,7 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
         log: LogId(frame.log),
         unwritten: frame.unwritten.clone(),
         recent: frame.recent.clone(),
-        open: questions::owned(&frame.open),
-        open_whole: frame.open_whole,
+        open,
     };
     if let Some(recovery) = &mut cx.shard.recovery {
         recovery.adopting = recovery.adopting.saturating_add(1);
@@ -243,7 +243,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         returned.recent.iter().for_each(|id| account.log.found_delivered(LogId(*id)));
     }
     cx.track_unwritten(key, &unwritten);
-    questions::on_adopted(cx, key, returned.open, returned.open_whole);
+    questions::on_adopted(cx, key, returned.open);
     let (counter, before, settled) = (returned.counter, returned.generation, returned.settled);
     let credit = cx.shard.settings.limits.session_window_bytes;
     let attached = Attached { counter, before, generation, received: settled, settled, credit };

@@ -1,5 +1,6 @@
 //! A link as the shard sees it: whose it is, what it may still carry, which sockets it names.
 
+use crate::questions::Open;
 use crate::session::SessionKey;
 use hearth_wire::ids::EdgeIncarnation;
 use hearth_wire::to_core::VERSION_ATTACH;
@@ -40,6 +41,8 @@ pub struct Link {
     pub waiting: VecDeque<SessionKey>,
     /// The edge takes no new clients.
     pub draining: bool,
+    /// Said of the session that is attached next.
+    pub questions: Option<(u64, Open)>,
 }
 
 impl Link {
@@ -69,6 +72,7 @@ impl Link {
             sent_bytes: 0,
             credit_bytes: 0,
             waiting: VecDeque::new(),
+            questions: None,
             draining: false,
         }
     }

@@ -9,11 +9,12 @@
 
 use crate::cx::Cx;
 use crate::limits;
+use crate::link::LinkId;
 use crate::reply;
 use crate::session::SessionKey;
 use hearth_wire::jid;
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
-use hearth_wire::to_core::OpenQuestion;
+use hearth_wire::to_core::OpenQuestions;
 use hearth_wire::{FullJid, StanzaCondition};
 use std::collections::VecDeque;
 
@@ -52,11 +53,27 @@ struct Owed {
     from: Box<str>,
 }
 
-/// An adopted session's edge names the questions that are open; `whole`: there are no others.
-pub fn on_adopted(cx: &mut Cx<'_>, key: SessionKey, open: Vec<(Box<str>, Option<Box<str>>)>, whole: bool) {
+/// Questions of a session that is attached next, as its edge has them; none, and perhaps others, if it says nothing.
+#[derive(Debug, Default)]
+pub struct Open {
+    list: Vec<(Box<str>, Option<Box<str>>)>,
+    /// There are no others.
+    whole: bool,
+}
+
+/// Keeps them for the `Attach` that follows.
+pub fn on_open(cx: &mut Cx<'_>, link: LinkId, frame: &OpenQuestions<'_>) {
+    let list = frame.open.iter().map(|question| (question.id.into(), question.to.map(Into::into))).collect();
+    if let Some(link) = cx.shard.links.get_mut(&link) {
+        link.questions = Some((frame.counter, Open { list, whole: frame.whole }));
+    }
+}
+
+/// An adopted session's edge names the questions that are open.
+pub fn on_adopted(cx: &mut Cx<'_>, key: SessionKey, Open { list, whole }: Open) {
     let now_ms = cx.now.mono_ms;
     let late_ms = now_ms.saturating_add(limits::OPEN_QUESTION_MS);
-    let asked = open.into_iter().map(|(id, to)| {
+    let asked = list.into_iter().map(|(id, to)| {
         // What the server was asked it answered before it settled the question: that answer is lost.
         let relayed = to.as_ref().is_some_and(|to| to.contains('/'));
         Asked { id, to, answered: false, until_ms: if relayed { late_ms } else { now_ms } }
@@ -67,11 +84,6 @@ pub fn on_adopted(cx: &mut Cx<'_>, key: SessionKey, open: Vec<(Box<str>, Option<
         let questions = Questions { asked, whole, ..Questions::default() };
         session.questions = (!questions.is_empty()).then(|| Box::new(questions));
     }
-}
-
-/// As [`Attach`](hearth_wire::to_core::Attach) has them, owned.
-pub fn owned(open: &[OpenQuestion<'_>]) -> Vec<(Box<str>, Option<Box<str>>)> {
-    open.iter().map(|question| (question.id.into(), question.to.map(Into::into))).collect()
 }
 
 fn due(cx: &mut Cx<'_>, key: SessionKey, at_ms: u64) {

@@ -93,6 +93,7 @@ pub fn hold_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usiz
             | ToCore::Heartbeat(_)
             | ToCore::LinkCredit(_)
             | ToCore::Drained(_)
+            | ToCore::OpenQuestions(_)
             | ToCore::Attach(_)
             | ToCore::AllSent(_)
     );

@@ -56,7 +56,7 @@
 //! | 15 | [`Resume`](to_core::ToCore::Resume) | 15 | [`Multicast`](to_edge::ToEdge::Multicast) |
 //! | 16 | [`Attach`](to_core::ToCore::Attach) | 16 | [`Close`](to_edge::ToEdge::Close) |
 //! | 17 | [`AllSent`](to_core::ToCore::AllSent) | 17 | [`PreAuthReply`](to_edge::ToEdge::PreAuthReply) |
-//! | | | 18 | [`Capsule`](to_edge::ToEdge::Capsule) |
+//! | 18 | [`OpenQuestions`](to_core::ToCore::OpenQuestions) | 18 | [`Capsule`](to_edge::ToEdge::Capsule) |
 //! | | | 19 | [`Refused`](to_edge::ToEdge::Refused) |
 //! | | | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
 //! | | | 21 | [`Resumed`](to_edge::ToEdge::Resumed) |

@@ -16,7 +16,7 @@ pub const PREAMBLE_BYTES: usize = 8;
 /// Link protocol versions this build speaks, oldest and newest.
 pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 2;
-/// From this version on sessions outlive their link: kinds 13 to 17 to the core, 20 to 25 to the edge.
+/// From this version on sessions outlive their link: kinds 13 to 18 to the core, 20 to 25 to the edge.
 pub const VERSION_ATTACH: u16 = 2;
 
 frames! {
@@ -40,6 +40,8 @@ frames! {
         15 => Resume(Resume<'a>),
         16 => Attach(Attach<'a>),
         17 => AllSent(AllSent),
+        /// Right ahead of a session's `Attach`; a core from before it passes it over, and an edge from before it sends none.
+        18 => OpenQuestions(OpenQuestions<'a>),
     }
 }
 
@@ -241,10 +243,17 @@ pub struct Attach<'a> {
     pub recent: Vec<u64>,
     /// The socket has ended since; whether by the client's closing tag (RFC 6120 §4.4).
     pub closed: Option<bool>,
-    /// Questions up to `settled` without an answer up to `entry`, oldest first; whether these are all.
+}
+
+/// Questions of a session that is attached next: up to `settled`, and without an answer up to `entry`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OpenQuestions<'a> {
+    pub counter: u64,
+    /// Oldest first.
     #[serde(borrow, deserialize_with = "open_questions")]
     pub open: Vec<OpenQuestion<'a>>,
-    pub open_whole: bool,
+    /// There are no others.
+    pub whole: bool,
 }
 
 /// A question (RFC 6120 §8.2.3) whose answer its client waits for.

@@ -8,7 +8,7 @@
 
 use super::{Phase, Session, append};
 use crate::stream::Question;
-use hearth_wire::to_core::{Attach, StanzaIn, ToCore};
+use hearth_wire::to_core::{Attach, OpenQuestions, StanzaIn, ToCore};
 use hearth_wire::to_edge::{Attached, Capsule};
 
 impl Session {
@@ -49,6 +49,12 @@ impl Session {
         let more = self.more.as_deref();
         let logged = more.and_then(|more| more.logged.as_deref());
         let open = more.and_then(|more| more.open.as_deref());
+        let questions = OpenQuestions {
+            counter,
+            open: open.map(|open| open.list()).unwrap_or_default(),
+            whole: open.is_none_or(|open| open.is_whole()),
+        };
+        ToCore::OpenQuestions(questions).encode(link);
         let attach = Attach {
             counter,
             stream: self.stream,
@@ -64,8 +70,6 @@ impl Session {
             unwritten: logged.map(|logged| logged.unwritten()).unwrap_or_default(),
             recent: logged.map(|logged| logged.recent()).unwrap_or_default(),
             closed,
-            open: open.map(|open| open.list()).unwrap_or_default(),
-            open_whole: open.is_none_or(|open| open.is_whole()),
         };
         ToCore::Attach(attach).encode(link);
         self.unreported = super::Span::default();

@@ -3,7 +3,7 @@
 use super::*;
 use hearth_wire::codec::{self, FRAME_BYTES_MAX};
 use hearth_wire::stanza::Overlay;
-use hearth_wire::to_core::{Attach, LoggedEntry};
+use hearth_wire::to_core::{Attach, LoggedEntry, OpenQuestions};
 use hearth_wire::to_edge::{Attached, Capsule};
 
 const KEY: SlotKey = SlotKey([1; 16]);
@@ -254,10 +254,9 @@ fn a_session_says_what_it_has_and_sends_what_the_core_has_not() {
         unwritten: vec![LoggedEntry { entry: 3, log: 50 }],
         recent: vec![90],
         closed: Some(true),
-        open: Vec::new(),
-        open_whole: true,
     };
-    assert_eq!(frames(&link), [ToCore::Attach(attach)]);
+    let questions = OpenQuestions { counter: 7, open: Vec::new(), whole: true };
+    assert_eq!(frames(&link), [ToCore::OpenQuestions(questions), ToCore::Attach(attach)]);
 
     let next = Generation { epoch: 3, counter: 1 };
     let attached = Attached { counter: 7, before: GENERATION, generation: next, received: 2, settled: 0, credit: 500 };

@@ -153,10 +153,13 @@ pub enum Seen {
         unwritten: Vec<LoggedEntry>,
         recent: Vec<u64>,
         closed: Option<bool>,
-        open: Vec<(String, Option<String>)>,
     },
     AllSent {
         shard: u16,
+    },
+    OpenQuestions {
+        counter: u64,
+        open: Vec<(String, Option<String>)>,
     },
 }
 
@@ -433,10 +436,13 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 unwritten: f.unwritten.clone(),
                 recent: f.recent.clone(),
                 closed: f.closed,
-                open: f.open.iter().map(|asked| (asked.id.to_owned(), asked.to.map(str::to_owned))).collect(),
             }
         }
         ToCore::AllSent(_) => Seen::AllSent { shard },
+        ToCore::OpenQuestions(f) => Seen::OpenQuestions {
+            counter: f.counter,
+            open: f.open.iter().map(|asked| (asked.id.to_owned(), asked.to.map(str::to_owned))).collect(),
+        },
         ToCore::Drained(_) => Seen::Drained,
         ToCore::Authenticate(f) => {
             if rules.answer {

@@ -33,6 +33,10 @@ pub(crate) struct Kept {
     /// `h` beside it.
     pub(crate) handled: Option<u32>,
     pub(crate) attached: bool,
+    /// Ids and addresses of its open questions; all there are.
+    pub(crate) open: Vec<(&'static str, Option<&'static str>)>,
+    /// Its edge is from before those were told.
+    pub(crate) tells_no_questions: bool,
 }
 
 impl Core {
@@ -131,6 +135,16 @@ impl Core {
         self.run();
     }
 
+    /// A question that the client's edge will tell of, should the core be lost.
+    pub(crate) fn open(&mut self, client: Client, open: Option<(&'static str, Option<&'static str>)>) {
+        self.clients[client.0].kept.open.extend(open);
+    }
+
+    /// The client's edge is one from before questions were told.
+    pub(crate) fn tells_no_questions(&mut self, client: Client) {
+        self.clients[client.0].kept.tells_no_questions = true;
+    }
+
     /// The edge has not heard that the client's last stanza is settled.
     pub(crate) fn unsettle(&mut self, client: Client) {
         let client = &mut self.clients[client.0];
@@ -193,11 +207,14 @@ impl Core {
             unwritten: kept.logged.iter().filter(|logged| logged.entry > written).copied().collect(),
             recent: had.get(had.len().saturating_sub(RECENT_MAX)..).unwrap_or_default().to_vec(),
             closed: None,
-            open: Vec::new(),
-            open_whole: true,
         };
         change(&mut attach);
         let shard = state.shard;
+        if !kept.tells_no_questions {
+            let open = kept.open.iter().map(|(id, to)| to_core::OpenQuestion { id, to: *to }).collect();
+            let questions = to_core::OpenQuestions { counter: attach.counter, open, whole: true };
+            self.frame(shard, &ToCore::OpenQuestions(questions));
+        }
         self.frame(shard, &ToCore::Attach(attach));
     }
 

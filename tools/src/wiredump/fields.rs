@@ -134,17 +134,21 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
         ToCore::Attach(f) => {
             let mut fields = fields!(
                 f; counter, stream, generation, sealed, settled, number, entry, written, delivered_bytes, credit, log,
-                closed, open_whole
+                closed
             );
             let unwritten = f.unwritten.iter().map(|logged| fields!(logged; entry, log)).collect();
             fields.0.push(("unwritten", Value::List(unwritten)));
             let recent = f.recent.iter().map(|log| Fields(vec![("log", Value::Number(*log))])).collect();
             fields.0.push(("recent", Value::List(recent)));
+            fields
+        }
+        ToCore::AllSent(_) => Fields(Vec::new()),
+        ToCore::OpenQuestions(f) => {
+            let mut fields = fields!(f; counter, whole);
             let open = f.open.iter().map(|question| fields!(question; id, to)).collect();
             fields.0.push(("open", Value::List(open)));
             fields
         }
-        ToCore::AllSent(_) => Fields(Vec::new()),
     }
 }
 

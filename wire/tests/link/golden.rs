@@ -122,12 +122,18 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
                 unwritten: vec![LoggedEntry { entry: 300, log: 6 }],
                 recent: vec![300],
                 closed: Some(true),
-                open: vec![OpenQuestion { id: "q", to: Some("a@b") }],
-                open_whole: true,
             }),
-            "380000001007cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd03ac02067365616c65640102ac0204058080040601ac020601ac020101010171010361406201",
+            "2f0000001007cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd03ac02067365616c65640102ac0204058080040601ac020601ac020101",
         ),
         (ToCore::AllSent(AllSent {}), "0100000011"),
+        (
+            ToCore::OpenQuestions(OpenQuestions {
+                counter: 7,
+                open: vec![OpenQuestion { id: "q", to: Some("a@b") }],
+                whole: true,
+            }),
+            "0b0000001207010171010361406201",
+        ),
     ]
 }
 

@@ -166,12 +166,15 @@ impl Material {
                 unwritten: (0..self.choices % 70).map(|entry| LoggedEntry { entry, log: number }).collect(),
                 recent: (0..self.choices % 7).collect(),
                 closed: self.maybe(self.pick(&[true, false], 13), 14),
+            }),
+            ToCore::AllSent(AllSent {}),
+            ToCore::OpenQuestions(OpenQuestions {
+                counter,
                 open: (0..self.choices % 5)
                     .map(|_| OpenQuestion { id: self.text(2), to: self.maybe(self.text(3), 15) })
                     .collect(),
-                open_whole: self.pick(&[true, false], 16),
+                whole: self.pick(&[true, false], 16),
             }),
-            ToCore::AllSent(AllSent {}),
         ]
     }
 
