@@ -261,9 +261,7 @@ impl Cx<'_> {
         }
         match work {
             Work::Call(f) => f(self, Err(Absent::Busy)),
-            Work::Inbound { stanza, origin } => {
-                self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
-            }
+            Work::Inbound { stanza, origin } => self.no_room(key, stanza, origin),
             // A session's own credit bounds what it can put here; past that its edge is broken.
             Work::FromSession { session, .. } => {
                 self.close_session(session, Some(StreamCondition::ResourceConstraint), "queue full");

@@ -7,7 +7,7 @@ use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::slots::handover;
 use crate::subscription::state::Action;
-use crate::{blocking, executed, iq, message, presence, reply};
+use crate::{blocking, executed, iq, message, presence, questions, reply};
 use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
@@ -310,7 +310,7 @@ impl Cx<'_> {
         })
     }
 
-    /// A stanza for an account that is ready: behind what waits for the log, if anything does.
+    /// A stanza for an account that is ready: behind what waits for the log, if anything does and there is room.
     pub fn inbound_ready(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
         let most = self.shard.settings.limits.pending;
         let Some(account) = self.account_mut(key) else { return };
@@ -321,6 +321,15 @@ impl Cx<'_> {
             let origin = origin.filter(|_| settled.is_none());
             account.log.pending.push_back(Pending::Stanza { stanza, origin });
             self.settle(settled);
+        } else {
+            self.no_room(key, stanza, origin);
+        }
+    }
+
+    /// Too much waits for the account already. An answer goes past it, for refusing it would leave its question open.
+    pub fn no_room(&mut self, key: AccountKey, stanza: SharedStanza, origin: Option<Origin>) {
+        if questions::is_answer(&stanza.view()) {
+            self.dispatch(key, stanza, origin);
         } else {
             self.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
         }

@@ -426,7 +426,9 @@ pub fn on_peer(cx: &mut Cx<'_>, from: ShardIndex, message: PeerMessage) {
     }
     match message {
         PeerMessage::Route { stanza, origin, hops } => {
-            if origin.is_some_and(|origin| handover::is_old(cx, origin.slot, origin.generation.epoch)) {
+            // Of a session that is no more. What it was asked it was asked before, and nobody else will answer.
+            let is_old = origin.is_some_and(|origin| handover::is_old(cx, origin.slot, origin.generation.epoch));
+            if is_old && !questions::is_answer(&stanza.view()) {
                 return;
             }
             if hops == 0 { cx.inbound(stanza, origin) } else { handover::on_forwarded(cx, stanza, origin, hops) }
