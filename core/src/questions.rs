@@ -2,19 +2,22 @@
 //!
 //! ```text
 //!  a session that was asked   owes an answer from the delivery on; if it ends first, `service-unavailable` is the answer
-//!  a session that asked       is remembered to wait for one only where an earlier core may have lost it: edges say which
-//!                             questions are open. The first answer clears one, another is dropped; what was not answered
-//!                             in time is answered with an error, and the answer that comes later is dropped
+//!  a session that asked       waits for one: the first answer clears its question, another is dropped. Edges tell the next
+//!                             core which are open: what an earlier core may have lost is answered with an error in time,
+//!                             and the answer that comes later is dropped. A session resumed at another socket takes what
+//!                             it waits for along
 //! ```
 
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::reply;
-use crate::session::SessionKey;
+use crate::session::{Session, SessionKey};
 use hearth_wire::jid;
+use hearth_wire::limits::{OPEN_QUESTION_ID_BYTES_MAX, OPEN_QUESTIONS_MAX};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
-use hearth_wire::to_core::OpenQuestions;
+use hearth_wire::to_core::{OpenQuestion, OpenQuestions};
+use hearth_wire::to_edge::{AskedBefore, ToEdge};
 use hearth_wire::{FullJid, StanzaCondition};
 use std::collections::VecDeque;
 
@@ -27,13 +30,13 @@ const NEVER_MS: u64 = u64::MAX;
 /// Of one session; most have none.
 #[derive(Debug, Default)]
 pub struct Questions {
-    /// What it asked, as far as an earlier core may have had to do with it, and if that is all, what it asked since.
+    /// What it asked other clients, and, of an earlier core, the server, and is not answered.
     asked: VecDeque<Asked>,
-    /// The earlier core's questions are all there: what answers another one was answered before.
-    whole: bool,
+    /// There may be more than is remembered; else what answers another question answers it again.
+    asked_partial: bool,
     /// What it was asked and has not answered.
     owed: VecDeque<Owed>,
-    /// More than is remembered was.
+    /// There may be more than is remembered.
     owed_partial: bool,
 }
 
@@ -81,7 +84,7 @@ pub fn on_adopted(cx: &mut Cx<'_>, key: SessionKey, Open { list, whole }: Open) 
     let asked: VecDeque<_> = asked.collect();
     asked.iter().for_each(|asked| due(cx, key, asked.until_ms));
     if let Some(session) = cx.session_mut(key) {
-        let questions = Questions { asked, whole, ..Questions::default() };
+        let questions = Questions { asked, asked_partial: !whole, ..Questions::default() };
         session.questions = (!questions.is_empty()).then(|| Box::new(questions));
     }
 }
@@ -95,15 +98,15 @@ fn due(cx: &mut Cx<'_>, key: SessionKey, at_ms: u64) {
 pub fn on_asked(cx: &mut Cx<'_>, key: SessionKey, question: &Stanza<'_>, again: bool) {
     let until_ms = if again { cx.now.mono_ms.saturating_add(limits::OPEN_QUESTION_MS) } else { NEVER_MS };
     let Some(session) = cx.session_mut(key) else { return };
-    if !again && !session.questions.as_ref().is_some_and(|questions| questions.whole) {
-        return;
-    }
-    let Some(id) = question.id else { return };
     let questions = session.questions.get_or_insert_default();
+    let Some(id) = question.id.filter(|id| id.len() <= OPEN_QUESTION_ID_BYTES_MAX) else {
+        questions.asked_partial = true;
+        return;
+    };
     questions.asked.retain(|asked| *asked.id != *id || asked.to.as_deref() != question.to);
     if questions.asked.len() >= limits::QUESTIONS_MAX {
         let oldest = questions.asked.pop_front();
-        questions.whole &= oldest.is_some_and(|oldest| oldest.answered);
+        questions.asked_partial |= oldest.is_some_and(|oldest| !oldest.answered);
     }
     let to = question.to.map(Into::into);
     questions.asked.push_back(Asked { id: id.into(), to, answered: false, until_ms });
@@ -121,19 +124,46 @@ pub fn passes(cx: &mut Cx<'_>, key: SessionKey, answer: &SharedStanza) -> bool {
     };
     let view = answer.view();
     let Some(at) = is_answer(&view).then(|| questions.find_asked(&view, &session.jid)).flatten() else { return true };
-    match questions.asked.get_mut(at) {
-        // Nobody else was asked.
-        Some(asked) if asked.until_ms == NEVER_MS => questions.asked.remove(at).is_some(),
-        Some(asked) => !std::mem::replace(&mut asked.answered, true),
-        None => true,
+    let Some(asked) = questions.asked.get_mut(at) else { return true };
+    if asked.until_ms < NEVER_MS {
+        // It may have been asked twice.
+        return !std::mem::replace(&mut asked.answered, true);
     }
+    questions.asked.remove(at);
+    if questions.is_empty() {
+        session.questions = None;
+    }
+    true
 }
 
 /// Whether an answer that is sent again answers nothing that a session still waits for.
 pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
     let Some(session) = cx.session(key) else { return false };
-    let Some(questions) = session.questions.as_ref().filter(|questions| questions.whole) else { return false };
-    is_answer(answer) && questions.find_asked(answer, &session.jid).is_none()
+    let unknown =
+        |questions: &Questions| !questions.asked_partial && questions.find_asked(answer, &session.jid).is_none();
+    is_answer(answer) && session.questions.as_deref().is_none_or(unknown)
+}
+
+/// Whether the session waits for an answer.
+pub fn waits(session: &Session) -> bool {
+    session.questions.as_ref().is_some_and(|questions| questions.asked.iter().any(|asked| !asked.answered))
+}
+
+/// The session goes on at another socket: its edge is told what its client waits for, some of which may have been
+/// answered and not been acknowledged.
+pub fn hand_over(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(session) = cx.shard.sessions.get(key.0) else { return };
+    let asked = session.questions.iter().flat_map(|questions| &questions.asked).filter(|asked| !asked.answered);
+    let asked = asked.map(|asked| OpenQuestion { id: &asked.id, to: asked.to.as_deref() });
+    let answers = session.outbound.held_answers();
+    let mut open: Vec<_> = answers.filter_map(|view| Some(OpenQuestion { id: view.id?, to: view.from })).collect();
+    open.extend(asked);
+    open.retain(|question| question.id.len() <= OPEN_QUESTION_ID_BYTES_MAX);
+    let partial = session.questions.as_ref().is_some_and(|questions| questions.asked_partial);
+    let whole = !partial && open.len() <= OPEN_QUESTIONS_MAX;
+    open.truncate(OPEN_QUESTIONS_MAX);
+    let (counter, generation) = (session.counter, session.generation);
+    cx.out.frame(session.link, &ToEdge::AskedBefore(AskedBefore { counter, generation, open, whole }));
 }
 
 /// Whether this answers a question.
@@ -143,9 +173,13 @@ pub fn is_answer(stanza: &Stanza<'_>) -> bool {
 
 /// A question was delivered to a session, or is held for it.
 pub fn on_delivered(cx: &mut Cx<'_>, key: SessionKey, question: &Stanza<'_>) {
-    let (Some(id), Some(from)) = (question.id, question.from) else { return };
+    let Some(from) = question.from else { return };
     let Some(session) = cx.session_mut(key) else { return };
     let questions = session.questions.get_or_insert_default();
+    let Some(id) = question.id.filter(|id| id.len() <= OPEN_QUESTION_ID_BYTES_MAX) else {
+        questions.owed_partial = true;
+        return;
+    };
     if questions.owed.len() >= limits::QUESTIONS_MAX {
         questions.owed.pop_front();
         questions.owed_partial = true;
@@ -185,8 +219,8 @@ impl Questions {
     }
 
     fn is_empty(&self) -> bool {
-        let Questions { asked, whole, owed, owed_partial } = self;
-        asked.is_empty() && !whole && owed.is_empty() && !owed_partial
+        let Questions { asked, asked_partial, owed, owed_partial } = self;
+        asked.is_empty() && !asked_partial && owed.is_empty() && !owed_partial
     }
 
     /// Ids of questions to which the session owes an answer.

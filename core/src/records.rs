@@ -18,6 +18,7 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
 use crate::outputs::Event;
+use crate::questions;
 use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
 use hearth_storage::{Answer, Ask, Change, LogId, ParkedRecord, SessionRecord};
@@ -49,12 +50,14 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         return;
     };
     let (slot, account) = (account.slot, account.jid.clone());
+    let waits = questions::waits(session);
     let record = SessionRecord {
         stream: session.stream,
         generation: session.since,
         contents: capsule::contents(cx, session),
-        // Answers that wait for its client are lost with this core: it must not take for complete what is not.
-        parked: cx.shard.parked.until_ms(key).filter(|_| !session.outbound.holds_answers()).map(|until_ms| {
+        // Answers that wait for its client, or for which it waits, are lost with this core: it must not take for
+        // complete what is not.
+        parked: cx.shard.parked.until_ms(key).filter(|_| !session.outbound.holds_answers() && !waits).map(|until_ms| {
             ParkedRecord {
                 until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
                 settled: session.inbound.settled(),

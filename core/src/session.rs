@@ -438,8 +438,13 @@ impl Outbound {
 
     /// Whether answers to questions of its client wait here.
     pub fn holds_answers(&self) -> bool {
+        self.held_answers().next().is_some()
+    }
+
+    /// Those answers.
+    pub fn held_answers(&self) -> impl Iterator<Item = Stanza<'_>> {
         let later = self.later.iter().map(|(_, held)| held);
-        self.held.iter().chain(later).any(|held| questions::is_answer(&held.stanza.view()))
+        self.held.iter().chain(later).map(|held| held.stanza.view()).filter(questions::is_answer)
     }
 
     /// Of what is not written, the entries that lie in the log.

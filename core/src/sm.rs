@@ -17,6 +17,7 @@ use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
 use crate::presence;
+use crate::questions;
 use crate::records;
 use crate::session::{Earlier, Entry, Held, Session, SessionKey};
 use hearth_wire::BareJid;
@@ -374,6 +375,7 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
             credit: window,
         }),
     );
+    questions::hand_over(cx, key);
     capsule::changed(cx, key);
     back_again(cx, key);
     let missed = |earlier: &mut Box<Earlier>| std::mem::take(&mut earlier.missed_presence);

@@ -64,6 +64,7 @@
 //! | | | 23 | [`Attached`](to_edge::ToEdge::Attached) |
 //! | | | 24 | [`DeliverLogged`](to_edge::ToEdge::DeliverLogged) |
 //! | | | 25 | [`MulticastLogged`](to_edge::ToEdge::MulticastLogged) |
+//! | | | 26 | [`AskedBefore`](to_edge::ToEdge::AskedBefore) |
 //!
 //! A published frame kind never changes: what is new is a new kind, or bytes after the body that
 //! an older reader ignores. Unknown kinds are skipped by their length.

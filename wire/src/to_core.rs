@@ -16,7 +16,7 @@ pub const PREAMBLE_BYTES: usize = 8;
 /// Link protocol versions this build speaks, oldest and newest.
 pub const VERSION_MIN: u16 = 1;
 pub const VERSION_MAX: u16 = 2;
-/// From this version on sessions outlive their link: kinds 13 to 18 to the core, 20 to 25 to the edge.
+/// From this version on sessions outlive their link: kinds 13 to 18 to the core, 20 to 26 to the edge.
 pub const VERSION_ATTACH: u16 = 2;
 
 frames! {
@@ -264,7 +264,9 @@ pub struct OpenQuestion<'a> {
     pub to: Option<&'a str>,
 }
 
-fn open_questions<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenQuestion<'a>>, D::Error> {
+pub(crate) fn open_questions<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<OpenQuestion<'a>>, D::Error> {
     bounded::<OpenQuestion<'a>, D, OPEN_QUESTIONS_MAX>(deserializer)
 }
 

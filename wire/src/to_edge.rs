@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::limits::MULTICAST_TARGETS_MAX;
 pub use crate::to_core::{Counter, Heartbeat, LinkCredit};
+use crate::to_core::{OpenQuestion, open_questions};
 
 frames! {
     /// Shard to edge.
@@ -37,6 +38,8 @@ frames! {
         23 => Attached(Attached),
         24 => DeliverLogged(DeliverLogged<'a>),
         25 => MulticastLogged(MulticastLogged<'a>),
+        /// Right behind a session's `Resumed`; an edge from before it passes it over.
+        26 => AskedBefore(AskedBefore<'a>),
     }
 }
 
@@ -271,6 +274,18 @@ pub struct Resumed<'a> {
     pub sm_entry: u64,
     /// Bytes of encoded stanzas that this session may send from now on.
     pub credit: u64,
+}
+
+/// Questions that the client of a resumed session asked at an earlier socket, and whose answers it has not
+/// acknowledged.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AskedBefore<'a> {
+    pub counter: u64,
+    pub generation: Generation,
+    #[serde(borrow, deserialize_with = "open_questions")]
+    pub open: Vec<OpenQuestion<'a>>,
+    /// There are no others.
+    pub whole: bool,
 }
 
 /// The session cannot be resumed (XEP-0198 §5); the client may bind a resource.

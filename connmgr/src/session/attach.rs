@@ -6,10 +6,11 @@
 //!     └──given up───────────┴────────────link lost─────────────┘
 //! ```
 
+use super::open::Open;
 use super::{Phase, Session, append};
 use crate::stream::Question;
 use hearth_wire::to_core::{Attach, OpenQuestions, StanzaIn, ToCore};
-use hearth_wire::to_edge::{Attached, Capsule};
+use hearth_wire::to_edge::{AskedBefore, Attached, Capsule};
 
 impl Session {
     /// True while the session has no link, or the core has not said that it has it again.
@@ -31,6 +32,15 @@ impl Session {
     pub fn on_capsule(&mut self, capsule: &Capsule<'_>) {
         if capsule.generation == self.generation {
             self.more().capsule = Some(capsule.sealed.into());
+        }
+    }
+
+    /// What the session's client asked at an earlier socket.
+    pub fn on_asked_before(&mut self, questions: &AskedBefore<'_>) {
+        if questions.generation == self.generation {
+            let open = Open::told(&questions.open, questions.whole);
+            self.more().open = (!open.is_empty()).then(|| Box::new(open));
+            self.tidy();
         }
     }
 

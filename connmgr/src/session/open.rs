@@ -21,9 +21,15 @@ struct Asked {
 }
 
 impl Open {
-    /// Of a session that was on another socket before: what it asked there is not known here.
+    /// Of a session that was on another socket before: what it asked there is not known here, unless the core says.
     pub(super) fn partial() -> Open {
         Open { partial: true, ..Open::default() }
+    }
+
+    /// The same, of which the core has said.
+    pub(super) fn told(open: &[OpenQuestion<'_>], whole: bool) -> Open {
+        let list = open.iter().map(|open| Asked { id: open.id.into(), to: open.to.map(Into::into) });
+        Open { list: list.collect(), partial: !whole }
     }
 
     pub(super) fn is_empty(&self) -> bool {

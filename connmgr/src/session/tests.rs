@@ -3,8 +3,8 @@
 use super::*;
 use hearth_wire::codec::{self, FRAME_BYTES_MAX};
 use hearth_wire::stanza::Overlay;
-use hearth_wire::to_core::{Attach, LoggedEntry, OpenQuestions};
-use hearth_wire::to_edge::{Attached, Capsule};
+use hearth_wire::to_core::{Attach, LoggedEntry, OpenQuestion, OpenQuestions};
+use hearth_wire::to_edge::{AskedBefore, Attached, Capsule};
 
 const KEY: SlotKey = SlotKey([1; 16]);
 const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
@@ -284,6 +284,47 @@ fn a_session_says_what_it_has_and_sends_what_the_core_has_not() {
     assert!(session.sent_bytes < 100 && session.credit_bytes == 500, "{}", session.sent_bytes);
     assert!(session.on_settled(&Settled { counter: 7, generation: next, number: 5, credit: 600 }));
     assert_eq!(session.unsettled(), 0);
+}
+
+/// What a resumed session asked before it knows from the core; an older one does not say.
+#[test]
+fn what_was_asked_at_an_earlier_socket_is_told_to_the_next_core() {
+    let resumed = Resumed {
+        counter: 7,
+        stream: StreamId([1; 16]),
+        generation: GENERATION,
+        jid: "me@a.example/r",
+        number: 4,
+        sm_number: 0,
+        entry: 3,
+        sm_entry: 0,
+        credit: 1000,
+    };
+    let open = |ids: [&'static str; 2]| ids.map(|id| OpenQuestion { id, to: Some("you@a.example/r") }).to_vec();
+    let before = AskedBefore { counter: 7, generation: GENERATION, open: open(["1", "2"]), whole: true };
+    let other = AskedBefore { generation: Generation::default(), ..before.clone() };
+    let nothing = AskedBefore { open: Vec::new(), ..before.clone() };
+    let answer =
+        Stanza { id: Some("1"), from: Some("you@a.example/r"), ..Stanza::new(StanzaKind::Iq, StanzaType::Result) };
+    for (told, answered, expected) in [
+        (None, false, (vec![], false)),
+        (Some(other), false, (vec![], false)),
+        (Some(before.clone()), false, (open(["1", "2"]), true)),
+        (Some(before), true, (open(["2", "2"])[1..].to_vec(), true)),
+        (Some(nothing), false, (vec![], true)),
+    ] {
+        let mut session = Session::resumed(&resumed, None);
+        told.iter().for_each(|told| session.on_asked_before(told));
+        if answered {
+            let target = Target { counter: 7, generation: GENERATION, entry: 4, overlay: Overlay::default() };
+            assert!(session.on_deliver(&target, None, &KEY, &answer, 1, &mut Vec::new()));
+        }
+        session.on_link_lost();
+        let mut link = Vec::new();
+        session.attach(7, None, &mut link);
+        let [ToCore::OpenQuestions(questions), ToCore::Attach(_)] = &frames(&link)[..] else { panic!("two frames") };
+        assert_eq!((questions.open.clone(), questions.whole), expected);
+    }
 }
 
 #[test]

@@ -158,3 +158,49 @@ fn later_questions_of_who_was_adopted_are_answered_over_a_lost_link() {
     core.all_sent();
     assert_eq!(iqs(&mut core, ada), ["Result r"]);
 }
+
+/// Of three questions one is answered and acknowledged, one answered, one neither.
+#[test]
+fn who_is_resumed_at_another_socket_takes_what_is_open_along() {
+    let (mut core, ada, grace) = friends(2);
+    let token = core.enable(ada, None);
+    ask(&mut core, ada, GRACE, "q1");
+    answer(&mut core, grace, ADA, "q1");
+    let had = iqs(&mut core, ada).len();
+    for id in ["q2", "q3"] {
+        ask(&mut core, ada, GRACE, id);
+    }
+    core.close(ada, false);
+    answer(&mut core, grace, ADA, "q2");
+    let ada = core.resume("ada@example.org", &token, u32::try_from(had).unwrap());
+    assert_eq!(iqs(&mut core, ada), ["Result q2"]);
+    let open = [("q2", Some(GRACE)), ("q3", Some(GRACE))];
+    let told: Vec<_> = core.edge(ada).open.iter().map(|(id, to)| (id.as_str(), to.as_deref())).collect();
+    assert_eq!(told, open);
+    core.forget();
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    core.advance(limits::OPEN_QUESTION_MS);
+    // As if it were lost on its way: the edge of this test does not tell that it passed.
+    assert_eq!(iqs(&mut core, ada), ["Error q2", "Error q3"]);
+}
+
+/// However much waits for an account, an answer to its clients does not lie behind a refusal.
+#[test]
+fn an_answer_goes_past_what_is_full() {
+    let (mut core, ada, grace) = friends(1);
+    ask(&mut core, ada, GRACE, "q");
+    iqs(&mut core, grace);
+    // Of what is full there can be no less: one message that waits for the log, and a change that waits to be stored.
+    core.shards[0].settings.limits.pending = 1;
+    core.shards[0].settings.limits.account_queue = 0;
+    core.holding = true;
+    core.put(grace, "<message type='chat' to='ada@example.org'><body>1</body></message>");
+    answer(&mut core, grace, ADA, "q");
+    assert_eq!(iqs(&mut core, ada), ["Result q"], "behind the log");
+    ask(&mut core, ada, GRACE, "r");
+    core.put(ada, "<iq type='set' id='s'><query xmlns='jabber:iq:roster'><item jid='x@example.org'/></query></iq>");
+    answer(&mut core, grace, ADA, "r");
+    assert_eq!(iqs(&mut core, ada), ["Result r"], "while a change is stored");
+}

@@ -130,6 +130,20 @@ fn a_slot_taken_by_force_is_fenced() {
     assert_eq!(ids(&mut core, desk), ["1", "2"]);
 }
 
+/// Nobody else answers what its session was asked.
+#[test]
+fn an_answer_of_who_lost_its_slot_counts() {
+    let (mut core, from, grace) = world();
+    let (desk, phone) = (core.login("ada@example.org/desk"), core.login(&format!("{grace}/phone")));
+    core.send(phone, "<iq type='get' id='q' to='ada@example.org/desk'><ping xmlns='urn:xmpp:ping'/></iq>");
+    core.forget();
+    lease(&mut core, 1 - from, 1_000, 1 - from);
+    core.send(desk, &format!("<iq type='result' id='q' to='{grace}/phone'/>"));
+    assert_eq!(ids(&mut core, phone), ["q"]);
+    core.send(desk, &message(1, &format!("{grace}/phone")));
+    assert_eq!(ids(&mut core, phone), [""; 0]);
+}
+
 /// An owner that is never heard of again costs its refused messages an error, and the new owner a wait.
 #[test]
 fn an_old_owner_that_hears_nothing_refuses_what_it_kept() {

@@ -34,7 +34,7 @@ pub(crate) struct Kept {
     pub(crate) handled: Option<u32>,
     pub(crate) attached: bool,
     /// Ids and addresses of its open questions; all there are.
-    pub(crate) open: Vec<(&'static str, Option<&'static str>)>,
+    pub(crate) open: Vec<(String, Option<String>)>,
     /// Its edge is from before those were told.
     pub(crate) tells_no_questions: bool,
 }
@@ -64,6 +64,11 @@ impl Core {
                 (client.entry, client.sent, client.settled) = (f.entry, f.number, f.number);
                 client.kept.stream = Some(f.stream);
                 client.kept.resumed = Some([f.number, f.sm_number, f.entry, f.sm_entry]);
+            }
+            ToEdge::AskedBefore(f) => {
+                assert!(f.whole);
+                let open = f.open.iter().map(|open| (open.id.to_owned(), open.to.map(str::to_owned)));
+                self.by_counter(f.counter).kept.open = open.collect();
             }
             ToEdge::ResumeFailed(f) => {
                 let kept = &mut self.by_counter(f.counter).kept;
@@ -136,7 +141,8 @@ impl Core {
     }
 
     /// A question that the client's edge will tell of, should the core be lost.
-    pub(crate) fn open(&mut self, client: Client, open: Option<(&'static str, Option<&'static str>)>) {
+    pub(crate) fn open(&mut self, client: Client, open: Option<(&str, Option<&str>)>) {
+        let open = open.map(|(id, to)| (id.to_owned(), to.map(str::to_owned)));
         self.clients[client.0].kept.open.extend(open);
     }
 
@@ -211,7 +217,7 @@ impl Core {
         change(&mut attach);
         let shard = state.shard;
         if !kept.tells_no_questions {
-            let open = kept.open.iter().map(|(id, to)| to_core::OpenQuestion { id, to: *to }).collect();
+            let open = kept.open.iter().map(|(id, to)| to_core::OpenQuestion { id, to: to.as_deref() }).collect();
             let questions = to_core::OpenQuestions { counter: attach.counter, open, whole: true };
             self.frame(shard, &ToCore::OpenQuestions(questions));
         }

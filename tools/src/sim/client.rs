@@ -163,12 +163,6 @@ impl Client {
         self.stanza(&format!("<iq type='get' id='{id}'{to}>{payload}</iq>"));
     }
 
-    /// Asks another client.
-    pub(super) fn wonder(&mut self, to: &str, payload: &str) {
-        self.ask(to, payload);
-        self.resource.relayed();
-    }
-
     /// Gives the contact that all sessions of the account name another name.
     pub(super) fn rename(&mut self, checks: &mut Checks) {
         let id = self.resource.next_iq();

@@ -472,6 +472,12 @@ impl EdgeLoop {
                 }
                 return;
             }
+            ToEdge::AskedBefore(f) => {
+                if let Some(session) = self.bound(f.counter) {
+                    session.on_asked_before(f);
+                }
+                return;
+            }
             ToEdge::SmEnabled(f) => return self.answered(f.counter, Input::SmEnabled { enabled: f, location: None }),
             ToEdge::Resumed(f) => return self.answered(f.counter, Input::Resumed(f)),
             ToEdge::ResumeFailed(f) => {

@@ -3,7 +3,7 @@
 use hearth_wire::condition::{SaslCondition, StanzaCondition, StreamCondition};
 use hearth_wire::ids::{Generation, Slot, StreamId};
 use hearth_wire::stanza::{Carbon, Delay, StanzaFault, StanzaIdOverlay};
-use hearth_wire::to_core::{Security, ToCore};
+use hearth_wire::to_core::{OpenQuestion, Security, ToCore};
 use hearth_wire::to_edge::{Deliver, Multicast, Target, ToEdge};
 use std::net::IpAddr;
 
@@ -145,8 +145,7 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
         ToCore::AllSent(_) => Fields(Vec::new()),
         ToCore::OpenQuestions(f) => {
             let mut fields = fields!(f; counter, whole);
-            let open = f.open.iter().map(|question| fields!(question; id, to)).collect();
-            fields.0.push(("open", Value::List(open)));
+            fields.0.push(("open", open_questions(&f.open)));
             fields
         }
     }
@@ -183,9 +182,18 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         }
         ToEdge::ResumeFailed(f) => fields!(f; counter, condition, h),
         ToEdge::Attached(f) => fields!(f; counter, before, generation, received, settled, credit),
+        ToEdge::AskedBefore(f) => {
+            let mut fields = fields!(f; counter, generation, whole);
+            fields.0.push(("open", open_questions(&f.open)));
+            fields
+        }
         ToEdge::DeliverLogged(f) => logged(f.log, deliver(&f.deliver)),
         ToEdge::MulticastLogged(f) => logged(f.log, multicast(&f.multicast)),
     }
+}
+
+fn open_questions<'a>(open: &[OpenQuestion<'a>]) -> Value<'a> {
+    Value::List(open.iter().map(|question| fields!(question; id, to)).collect())
 }
 
 fn deliver<'a>(frame: &Deliver<'a>) -> Fields<'a> {

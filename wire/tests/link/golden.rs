@@ -272,6 +272,15 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             }),
             "1400000019ac02010703ac020200000000067374616e7a61",
         ),
+        (
+            ToEdge::AskedBefore(AskedBefore {
+                counter: 7,
+                generation: GENERATION,
+                open: vec![OpenQuestion { id: "q", to: Some("a@b") }],
+                whole: true,
+            }),
+            "0e0000001a0703ac02010171010361406201",
+        ),
     ]
 }
 

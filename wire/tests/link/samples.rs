@@ -257,6 +257,14 @@ impl Material {
                 log: number,
                 multicast: Multicast { targets: (0..targets).map(|n| self.target(n)).collect(), stanza: self.bytes(0) },
             }),
+            ToEdge::AskedBefore(AskedBefore {
+                counter,
+                generation,
+                open: (0..epoch % 3)
+                    .map(|_| OpenQuestion { id: self.text(2), to: self.maybe(self.text(3), 15) })
+                    .collect(),
+                whole: number % 2 == 0,
+            }),
         ]
     }
 }

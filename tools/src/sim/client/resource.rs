@@ -28,8 +28,6 @@ pub(in crate::sim) struct Resource {
     pub(super) over: bool,
     /// Questions, and how often they were answered.
     waiting: BTreeMap<String, usize>,
-    /// Those of them that go to another client.
-    relayed: BTreeSet<String>,
     /// Those of them that were asked before `<enable/>`.
     before: BTreeSet<String>,
     /// Those of them that nobody can tell of any more.
@@ -62,21 +60,19 @@ impl Resource {
         id
     }
 
-    /// The last question goes to another client.
-    pub(super) fn relayed(&mut self) {
-        self.relayed.insert(format!("q{}-{}", self.session, self.iqs));
-    }
-
     /// Counting begins. Should the session be resumed, what was asked before may have been lost with its core.
     pub(super) fn uncounted(&mut self) {
         self.before = self.waiting.keys().cloned().collect();
     }
 
-    /// Which questions to others were open is known to the edge of its last socket alone, which may be lost together
-    /// with the core.
+    /// Whoever answers the last question may do so where nobody knows the session.
+    pub(in crate::sim) fn may_lose_answer(&mut self) {
+        self.uncertain.insert(format!("q{}-{}", self.session, self.iqs));
+    }
+
+    /// The session goes on at another socket.
     pub(super) fn resumed(&mut self) {
         self.uncertain.append(&mut self.before);
-        self.uncertain.extend(self.relayed.iter().cloned());
     }
 
     /// What the question of this id writes.

@@ -149,7 +149,15 @@ impl World {
             }
             10..=11 => client
                 .ask(one_of(&["", "example.org", "elsewhere.example"], choice, ""), "<ping xmlns='urn:xmpp:ping'/>"),
-            12 => client.wonder(&format!("{bare}/r{choice}"), "<query xmlns='jabber:iq:version'/>"),
+            12 => {
+                client.ask(&format!("{bare}/r{choice}"), "<query xmlns='jabber:iq:version'/>");
+                let slot = self.slot_key.slot(&address(client.user));
+                if self.has_two_owners(slot)
+                    && let Some(client) = self.clients.get_mut(index)
+                {
+                    client.resource.may_lose_answer();
+                }
+            }
             13 => client.ask(&bare, "<vCard xmlns='vcard-temp'/>"),
             // Contacts for life see each other for life.
             14 if other == friend(client.user) => {}

@@ -34,13 +34,16 @@ impl World {
 
     /// The owner of a slot, if all agree and no move of it is under way.
     pub(super) fn at_rest(&self, slot: Slot) -> Option<ShardIndex> {
-        let hears = |item: &Item| matches!(item, Item::Leased { slot: leased, .. } if *leased == slot);
         let first = self.shards.first()?;
         let (owner, epoch) = (first.slots.owner(slot), first.slots.epoch(slot));
         let agreed = self.shards.iter().all(|s| (s.slots.owner(slot), s.slots.epoch(slot)) == (owner, epoch));
-        let late = self.late.iter().any(|(_, _, item)| hears(item));
         let moving = self.shards.iter().any(|s| s.slots.is_moving(slot));
-        let busy = late || moving || self.lanes.values().flatten().any(hears);
-        (agreed && !busy).then_some(owner)
+        (agreed && !moving && !self.has_two_owners(slot)).then_some(owner)
+    }
+
+    /// The slot was taken by force, and not everybody knows. Its old owner keeps to itself what it has for the slot.
+    pub(super) fn has_two_owners(&self, slot: Slot) -> bool {
+        let hears = |item: &Item| matches!(item, Item::Leased { slot: leased, .. } if *leased == slot);
+        self.late.iter().any(|(_, _, item)| hears(item)) || self.lanes.values().flatten().any(hears)
     }
 }
