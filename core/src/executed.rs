@@ -33,18 +33,37 @@ mod tests;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct List(Vec<Of>);
 
-/// As [`Executed`]; when each stanza was noted, `Now::mono_ms`, beside it.
+/// As [`Executed`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Of {
     stream: StreamId,
     credentials: Option<u64>,
-    stanzas: Vec<(ExecutedStanza, u64)>,
+    stanzas: Vec<Noted>,
+}
+
+/// Times are `Now::mono_ms`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Noted {
+    stanza: ExecutedStanza,
+    noted_ms: u64,
+    /// When it was first seen to be settled: behind others that are not, it may be so long after it was executed.
+    settled_ms: Option<u64>,
 }
 
 impl Of {
     /// When the last of them was noted.
     fn last_ms(&self) -> u64 {
-        self.stanzas.iter().map(|(_, noted_ms)| *noted_ms).max().unwrap_or(0)
+        self.stanzas.iter().map(|noted| noted.noted_ms).max().unwrap_or(0)
+    }
+
+    /// Forgets those of which the session's edge must have heard that they are settled, all up to `settled` are.
+    fn forget_settled(&mut self, settled: u64, now_ms: u64) {
+        self.stanzas.retain_mut(|noted| {
+            if noted.stanza.number <= settled {
+                noted.settled_ms.get_or_insert(now_ms);
+            }
+            noted.settled_ms.is_none_or(|settled_ms| now_ms.saturating_sub(settled_ms) < limits::EXECUTED_KEPT_MS)
+        });
     }
 }
 
@@ -54,7 +73,7 @@ impl List {
         let of = |Executed { stream, credentials, stanzas }| Of {
             stream,
             credentials,
-            stanzas: stanzas.into_iter().map(|stanza| (stanza, now_ms)).collect(),
+            stanzas: stanzas.into_iter().map(|stanza| Noted { stanza, noted_ms: now_ms, settled_ms: None }).collect(),
         };
         (!stored.is_empty()).then(|| Box::new(List(stored.into_iter().map(of).collect())))
     }
@@ -132,12 +151,13 @@ pub fn note(cx: &mut Cx<'_>, key: AccountKey, by: Option<Origin>, changes: &mut 
     }
     let of = list.0.get_mut(at)?;
     of.credentials = credentials.or(of.credentials);
-    let young = |noted_ms: u64| now_ms.saturating_sub(noted_ms) < limits::EXECUTED_KEPT_MS;
-    of.stanzas.retain(|(stanza, noted_ms)| stanza.number != by.number && (stanza.number > settled || young(*noted_ms)));
-    of.stanzas.push((ExecutedStanza { number: by.number, hash: by.hash }, now_ms));
+    of.forget_settled(settled, now_ms);
+    of.stanzas.retain(|noted| noted.stanza.number != by.number);
+    let stanza = ExecutedStanza { number: by.number, hash: by.hash };
+    of.stanzas.push(Noted { stanza, noted_ms: now_ms, settled_ms: None });
     let over = of.stanzas.len().saturating_sub(limits::EXECUTED_MAX);
     of.stanzas.drain(..over);
-    let stanzas = of.stanzas.iter().map(|(stanza, _)| *stanza).collect();
+    let stanzas = of.stanzas.iter().map(|noted| noted.stanza).collect();
     let executed = Executed { stream: of.stream, credentials: of.credentials, stanzas };
     changes.push(Change::PutExecuted { account: owner(), executed });
     Some(list)
@@ -159,7 +179,7 @@ pub fn again(cx: &mut Cx<'_>, session: SessionKey, stanza: &Stanza<'_>) -> bool 
     let list = key.and_then(|key| cx.account(key)).and_then(|account| account.executed.as_deref());
     let Some(key) = key.filter(|_| {
         let of = list.and_then(|list| list.of(origin.stream));
-        of.is_some_and(|of| of.stanzas.iter().any(|(stanza, _)| *stanza == same))
+        of.is_some_and(|of| of.stanzas.iter().any(|noted| noted.stanza == same))
     }) else {
         return false;
     };

@@ -72,9 +72,13 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         session.on_record = true;
     }
     cx.shard.records_due.remove(&key);
-    let mut changes = vec![Change::PutSession { account, session: record }];
-    // Of what its client has had the record does not tell what the account's marks do.
     let known = cx.session(key).map(|session| session.account);
+    // Of what its client has had the record does not tell what the account's marks do; and what is on its way to
+    // storage may fail.
+    if let Some(account) = known.and_then(|key| cx.account_mut(key)).filter(|_| record.parked.is_some()) {
+        account.log.dirty = true;
+    }
+    let mut changes = vec![Change::PutSession { account, session: record }];
     let (marks, seen) = known.and_then(|key| cx.account(key)).map_or((false, false), |a| (a.log.dirty, a.seen_dirty));
     changes.extend(known.and_then(|key| cx.account_mut(key)).map(Account::lazy_changes).unwrap_or_default());
     cx.ask(

@@ -62,6 +62,30 @@ fn who_was_parked_is_resumed_by_the_next_core() {
     assert!(core.take(grace).concat().contains("back"));
 }
 
+/// The account's marks are on their way, and fail; the record of its session is stored, and the core dies.
+#[test]
+fn who_was_parked_is_not_given_again_what_it_had() {
+    let (mut core, ada, grace, token) = on_record();
+    let tab = core.login("ada@example.org/tab");
+    core.send(tab, "<presence/>");
+    core.stalled.insert(tab);
+    core.send(grace, &message("ada@example.org/tab", 1));
+    core.send(grace, &message("ada@example.org/desk", 2));
+    let h = counted(&core, ada);
+    core.holding = true;
+    core.advance(limits::MARKS_STORE_MS);
+    core.close(ada, false);
+    assert!(core.fail_all_but_one() > 0);
+    core.store_one();
+    core.holding = false;
+    core.crash();
+    core.attach(&[grace]);
+    core.all_sent();
+    let again = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(again), "ada@example.org/desk");
+    assert_eq!(ids(&mut core, again), ["1"], "the tab had not read it, and is gone");
+}
+
 /// What its contacts said meanwhile died with the core.
 #[test]
 fn who_was_parked_hears_of_contacts_what_is_true_now() {

@@ -275,6 +275,8 @@ pub fn advance(cx: &mut Cx<'_>) {
         } else if let Some((to, epoch_there)) = giving.to
             && giving.accounts.is_empty()
             && giving.storing == 0
+            // What waits for the end of the recovery may be for the slot.
+            && cx.shard.recovery.is_none()
             && giving.unheard.is_empty()
             && giving.first.is_empty()
             && giving.behind.is_empty()

@@ -2,6 +2,7 @@ use super::*;
 use crate::shard::Input;
 use crate::testing::{Client, Core};
 use hearth_wire::StreamCondition;
+use hearth_wire::to_core::{AllSent, ToCore};
 
 const ADA: &str = "ada@example.org";
 
@@ -124,6 +125,30 @@ fn a_slot_taken_by_force_is_fenced() {
     assert_eq!(core.unsettled(phone), 1);
     core.send(phone, &message(2, ADA));
     lease(&mut core, from, 1_000, 1 - from);
+    assert_eq!(core.unsettled(phone), 0);
+    let desk = core.login_at("ada@example.org/desk", 1 - from);
+    core.send(desk, "<presence/>");
+    assert_eq!(ids(&mut core, desk), ["1", "2"]);
+}
+
+/// What the old owner has put off until its edges have returned their sessions comes before what comes directly.
+#[test]
+fn a_slot_that_moves_during_a_recovery_is_given_up_after_it() {
+    let (mut core, from, grace) = world();
+    let phone = core.login(&format!("{grace}/phone"));
+    core.account(ADA);
+    core.crash();
+    core.attach(&[phone]);
+    let all_sent = |core: &mut Core, shard| {
+        core.frame(shard, &ToCore::AllSent(AllSent {}));
+        core.run();
+    };
+    all_sent(&mut core, 1 - from);
+    core.send(phone, &message(1, ADA));
+    let (slot, to) = (slot(&core, ADA), ShardIndex::try_from(1 - from).unwrap());
+    core.input(from, Input::MoveSlot { slot, to });
+    core.send(phone, &message(2, ADA));
+    all_sent(&mut core, from);
     assert_eq!(core.unsettled(phone), 0);
     let desk = core.login_at("ada@example.org/desk", 1 - from);
     core.send(desk, "<presence/>");

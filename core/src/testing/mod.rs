@@ -489,6 +489,13 @@ impl Core {
         self.run();
     }
 
+    /// Of what waits in storage only the last question does not fail; how many did.
+    pub(crate) fn fail_all_but_one(&mut self) -> usize {
+        let failed = self.held.len().saturating_sub(1);
+        (0..failed).for_each(|_| self.fail_one());
+        failed
+    }
+
     /// Does the oldest derivation that waits; false if there is none.
     pub(crate) fn derive_one(&mut self) -> bool {
         let Some((shard, id, task)) = self.held_derivations.pop_front() else { return false };
