@@ -194,8 +194,9 @@ impl World {
             client.slow = false;
         }
         self.settle()?;
-        // Late news come, links come back, and moves that were held up by failures go on.
-        self.wait(35, 1_000)?;
+        // Late news come, links come back, within a quarter of a minute, and moves that were held up by failures go
+        // on; then half a minute for what a lost core left open.
+        self.wait(50, 1_000)?;
         self.give_up_who_may_not_send();
         self.settle()?;
         self.wait(2, 1_000)?;
