@@ -81,7 +81,10 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     let old = (std::mem::replace(&mut session.link, link), counter);
     session.outbound.waits_for_link = false;
     session.inbound.count_bytes_anew();
-    let (received, settled) = (session.inbound.received(), session.inbound.settled());
+    // What was settled meanwhile may have been refused, and the errors stand in what is sent behind this: the mark
+    // follows them.
+    session.inbound.dirty = true;
+    let (received, settled) = (session.inbound.received(), frame.settled);
     let written = session.outbound.written(frame.written);
     let owed = session.outbound.back_to(&session.jid, frame.entry);
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
@@ -95,6 +98,7 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     cx.out.frame(link, &ToEdge::Attached(attached));
     capsule::changed(cx, key);
     sm::back_again(cx, key);
+    cx.shard.dirty_sessions.push(key);
 }
 
 /// The edge has named every session it has.

@@ -22,9 +22,12 @@ impl Cx<'_> {
     /// Sends one stanza to one session: at once within its credit, else held back in order.
     /// `log` names its record in the account's log, if it has one.
     pub fn deliver(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
-        if log.is_none() && !questions::passes(self, key, stanza) {
-            return;
+        if log.is_some() || questions::passes(self, key, stanza) {
+            self.send_or_hold(key, stanza, overlay, log);
         }
+    }
+
+    fn send_or_hold(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>, log: Option<LogId>) {
         if let Some(id) = log {
             self.track_inflight(key, id);
         }
@@ -43,7 +46,9 @@ impl Cx<'_> {
         let heard = self.account(session.account).map_or(LogId(0), |account| account.log.heard);
         if session.outbound.behind.is_some() {
             let held = kept(session, stanza, overlay, None);
-            self.hold(key, held, Some(heard));
+            if questions::passes(self, key, stanza) {
+                self.hold(key, held, Some(heard));
+            }
         } else {
             self.deliver(key, stanza, overlay, None);
         }
@@ -211,9 +216,6 @@ impl Cx<'_> {
         if session.is_parked() && questions::is_answer(&held.stanza.view()) {
             self.shard.records_due.insert(key);
         }
-        if session.is_parked() && questions::is_answer(&held.stanza.view()) {
-            self.shard.records_due.insert(key);
-        }
         let outbound = &mut session.outbound;
         outbound.held_bytes = outbound.held_bytes.saturating_add(bytes);
         match turn {
@@ -247,7 +249,8 @@ impl Cx<'_> {
             let bytes = held.stanza.bytes().len();
             session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
             let jid = session.jid.clone();
-            self.deliver(key, &held.stanza, &held.overlay.view(&jid), None);
+            // Whether it is the first answer was looked at when it came.
+            self.send_or_hold(key, &held.stanza, &held.overlay.view(&jid), None);
         }
     }
 

@@ -103,7 +103,8 @@ pub fn on_asked(cx: &mut Cx<'_>, key: SessionKey, question: &Stanza<'_>, again: 
         questions.asked_partial = true;
         return;
     };
-    questions.asked.retain(|asked| *asked.id != *id || asked.to.as_deref() != question.to);
+    let other = |asked: &Asked| *asked.id != *id || asked.to.as_deref() != question.to;
+    questions.asked.retain(|asked| other(asked) || !(again || asked.answered));
     if questions.asked.len() >= limits::QUESTIONS_MAX {
         let oldest = questions.asked.pop_front();
         questions.asked_partial |= oldest.is_some_and(|oldest| !oldest.answered);
@@ -136,8 +137,8 @@ pub fn passes(cx: &mut Cx<'_>, key: SessionKey, answer: &SharedStanza) -> bool {
     true
 }
 
-/// Whether an answer that is sent again answers nothing that a session still waits for.
-pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
+/// Whether an answer, of another client, answers nothing that a session still waits for: it comes again, or too late.
+pub fn answers_nothing(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
     let Some(session) = cx.session(key) else { return false };
     let unknown =
         |questions: &Questions| !questions.asked_partial && questions.find_asked(answer, &session.jid).is_none();

@@ -43,6 +43,10 @@ fn fate(stanza: &str, end: End, other_there: bool) -> Seen {
     if let Some(other) = other {
         core.send(other, "<presence/>");
     }
+    if ["type='result'", "type='error'"].iter().any(|ty| stanza.starts_with("<iq") && stanza.contains(ty)) {
+        let to = "grace@example.org/phone";
+        core.send(desk, &format!("<iq type='get' id='s' to='{to}'><ping xmlns='urn:xmpp:ping'/></iq>"));
+    }
     core.forget();
     core.writing = false;
     core.send(grace, stanza);

@@ -160,6 +160,7 @@ fn a_slot_that_moves_during_a_recovery_is_given_up_after_it() {
 fn an_answer_of_who_lost_its_slot_counts() {
     let (mut core, from, grace) = world();
     let (desk, phone) = (core.login("ada@example.org/desk"), core.login(&format!("{grace}/phone")));
+    core.send(desk, &format!("<presence to='{grace}/phone'/>"));
     core.send(phone, "<iq type='get' id='q' to='ada@example.org/desk'><ping xmlns='urn:xmpp:ping'/></iq>");
     core.forget();
     lease(&mut core, 1 - from, 1_000, 1 - from);
