@@ -383,7 +383,7 @@ impl Client {
                 self.resumed += 1;
                 self.resource.resumed();
                 self.life = Life::Bound;
-                self.say_the_rest();
+                self.say_the_rest(checks);
             }
             "failed" if self.life == Life::Resuming => {
                 if let Some(h) = h {
@@ -414,7 +414,7 @@ impl Client {
     }
 
     /// Sends again what the server did not handle; its numbers follow those that it did.
-    fn say_the_rest(&mut self) {
+    fn say_the_rest(&mut self, checks: &mut Checks) {
         self.resource.unsettled.clear();
         let Some(managed) = self.resource.managed.take() else { return };
         self.resource.number = managed.number();
@@ -425,7 +425,9 @@ impl Client {
                 self.resource.unsettled.insert(self.resource.number, id);
             }
             if let Some(id) = question(text) {
-                self.resource.ask_again(id);
+                if self.resource.ask_again(id) {
+                    checks.rosters.may_come_late(self.resource.session);
+                }
             }
         }
         self.resource.managed = Some(managed);
@@ -473,8 +475,10 @@ impl Client {
         match iq.attr("type") {
             Some(ty @ ("result" | "error")) => {
                 self.answered += u64::from(self.resource.answered(&id, &client)?);
-                if let Some(value) = self.resource.value_of(&id).filter(|_| ty == "result") {
-                    checks.rosters.acknowledged(&address(self.user), value);
+                match self.resource.value_of(&id) {
+                    Some(value) if ty == "result" => checks.rosters.acknowledged(&address(self.user), value),
+                    Some(_) => self.resource.refused(&id),
+                    None => {}
                 }
             }
             // Others' questions are answered as a good client answers them.

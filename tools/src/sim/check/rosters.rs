@@ -5,7 +5,7 @@
 //! it wrote was there before, and must not be there after: a change is made once.
 
 use super::Rule;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A value, and the session that wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -35,6 +35,8 @@ pub(in crate::sim) struct Rosters {
     before: BTreeMap<Value, BTreeMap<u64, u64>>,
     /// By receiving session and writing session: the last value that was pushed.
     pushed: BTreeMap<(u64, u64), u64>,
+    /// Sessions of which nobody knows what they wrote last.
+    late: BTreeSet<u64>,
     pub(in crate::sim) changes: u64,
 }
 
@@ -48,15 +50,26 @@ impl Rosters {
 
     pub(in crate::sim) fn acknowledged(&mut self, account: &str, value: Value) {
         self.changes += 1;
+        if self.late.contains(&value.session) {
+            return;
+        }
         self.before.retain(|other, _| other.session != value.session || other.number >= value.number);
         let known = self.acknowledged.entry(account.to_owned()).or_default().entry(value.session).or_default();
         *known = (*known).max(value.number);
     }
 
+    /// A session sends a change again that was refused: nobody knows any more what it wrote last.
+    pub(in crate::sim) fn may_come_late(&mut self, session: u64) {
+        self.acknowledged.values_mut().for_each(|acknowledged| {
+            acknowledged.remove(&session);
+        });
+        self.late.insert(session);
+    }
+
     /// A session got a roster push.
     pub(in crate::sim) fn pushed(&mut self, to: u64, name: &str, value: Value) -> Result<(), Rule> {
         let last = self.pushed.entry((to, value.session)).or_default();
-        if *last > value.number {
+        if *last > value.number && !self.late.contains(&value.session) {
             return Err(Rule::Backwards { what: "a contact's name in pushes", of: name.to_owned() });
         }
         *last = value.number;

@@ -34,6 +34,7 @@ pub(in crate::sim) struct Resource {
     uncertain: BTreeSet<String>,
     /// Those of them that change something, and to what.
     values: BTreeMap<String, u64>,
+    refused: BTreeSet<String>,
     iqs: u64,
 }
 
@@ -99,11 +100,18 @@ impl Resource {
         Ok(true)
     }
 
-    /// A question is sent again, whether it was answered or not: one more answer is due.
-    pub(super) fn ask_again(&mut self, id: &str) {
+    /// A change was answered with an error.
+    pub(super) fn refused(&mut self, id: &str) {
+        self.refused.insert(id.to_owned());
+    }
+
+    /// A question is sent again, whether it was answered or not: one more answer is due. True of a change that was
+    /// refused, and may now be made behind later ones.
+    pub(super) fn ask_again(&mut self, id: &str) -> bool {
         if let Some(count) = self.waiting.get_mut(id) {
             *count = 0;
         }
+        self.refused.contains(id)
     }
 
     /// A question that needs an answer, but for `excused`, and does not have exactly one.
