@@ -21,6 +21,7 @@
 #   --domain D      domain of the accounts (localhost); --password P (pencil); they are user0, user1, …
 #   --out FOLDER    keeps what was run, logs, report.html and results.tsv there
 # Environment: HEARTH_BIN, the folder of hearth-core, hearth-connmgr, seed and load (target/release).
+# ERL_EPMD_PORT, where Erlang nodes find each other (36369; with --clients always 4369).
 # Needs Debian's tsung; installs it if it is missing and this runs as root. Exit code 0: no error was counted, and every
 # session came to its end.
 set -euo pipefail
@@ -94,7 +95,8 @@ end() { # pid…: asked to stop, and waited for
   local pid
   for pid in "$@"; do kill "$pid" 2>/dev/null || true; done
   for pid in "$@"; do
-    for _ in $(seq 200); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    # In a trap a child that has ended stays until it is waited for: a zombie.
+    for _ in $(seq 200); do [[ $(ps -o stat= -p "$pid") == [!Z]* ]] || break; sleep 0.1; done
     wait "$pid" 2>/dev/null || true
   done
 }
@@ -151,9 +153,26 @@ start_prosody() {
   names=(server) watched=($!) pids=($! ${pids[@]+"${pids[@]}"})
   await_port "$host" "$port"
   say "making $accounts accounts"
-  local load=("$bin/load" --target "$target" --domain "$domain" --password "$password" --users "$accounts")
-  "${load[@]}" register >/dev/null
-  "${load[@]}" roster-setup >/dev/null
+  "$bin/load" register --target "$target" --domain "$domain" --password "$password" --users "$accounts" >/dev/null &
+  pids=($! "${pids[@]}")
+  wait $!
+  pids=("${pids[@]:1}")
+  # Rosters as seed makes them, straight into the store, as through the protocol they take minutes: groups of 26.
+  local folder
+  folder=$dir/data/$(sed 's/[.]/%2e/g; s/-/%2d/g' <<<"$domain")/roster
+  mkdir -p "$folder"
+  awk -v n="$accounts" -v domain="$domain" -v folder="$folder" 'BEGIN {
+    for (i = 0; i < n; i++) {
+      file = folder "/user" i ".dat"
+      print "return { [false] = { [\"pending\"] = {}; [\"version\"] = 1; };" >file
+      first = i - i % 26
+      for (k = first; k < first + 26 && k < n; k++)
+        if (k != i) printf "[\"user%d@%s\"] = { [\"subscription\"] = \"both\"; [\"groups\"] = { [\"Friends\"] = true; }; [\"name\"] = \"User %d\"; };\n", k, domain, k >file
+      print "};" >file
+      close(file)
+    }
+  }'
+  if [ "$(id -u)" -eq 0 ]; then chown -R prosody "$folder"; fi
 }
 case "$server" in
   hearth | prosody)
@@ -170,7 +189,7 @@ esac
 # Erlang's port mapper and nodes of our own, on loopback alone unless slaves are elsewhere; the name of the run is
 # their cookie, too.
 run=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
-export HOME=$work/home ERL_EPMD_PORT=36369
+export HOME=$work/home ERL_EPMD_PORT=${ERL_EPMD_PORT:-36369}
 mkdir -p "$HOME"
 machines=()
 if [ -n "$clients" ]; then
