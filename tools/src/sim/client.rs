@@ -424,10 +424,8 @@ impl Client {
             if let Some(id) = message {
                 self.resource.unsettled.insert(self.resource.number, id);
             }
-            if let Some(id) = question(text) {
-                if self.resource.ask_again(id) {
-                    checks.rosters.may_come_late(self.resource.session);
-                }
+            if question(text).is_some_and(|id| self.resource.ask_again(id)) {
+                checks.rosters.may_come_late(self.resource.session);
             }
         }
         self.resource.managed = Some(managed);
