@@ -121,8 +121,8 @@ pub const LINK_GRACE_MS: u64 = 10_000;
 /// clients and bots take; an answer that comes later is dropped.
 pub const OPEN_QUESTION_MS: u64 = 30_000;
 
-/// Questions of one session that are remembered to want its answer, or to have been asked before a core was lost. Of more
-/// the oldest are forgotten: their answers are their askers' patience.
+/// Questions of one session that are remembered to want its answer, and of those that it asked. Of more the oldest are
+/// forgotten: their answers are their askers' patience.
 pub const QUESTIONS_MAX: usize = 64;
 
 /// How long a session without a socket waits for its client (XEP-0198 §5), seconds, unless the client asks
