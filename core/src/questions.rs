@@ -137,8 +137,8 @@ pub fn passes(cx: &mut Cx<'_>, key: SessionKey, answer: &SharedStanza) -> bool {
     true
 }
 
-/// Whether an answer, of another client, answers nothing that a session still waits for: it comes again, or too late.
-pub fn answers_nothing(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
+/// Whether an answer that is sent again answers nothing that a session still waits for.
+pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
     let Some(session) = cx.session(key) else { return false };
     let unknown =
         |questions: &Questions| !questions.asked_partial && questions.find_asked(answer, &session.jid).is_none();

@@ -146,11 +146,6 @@ impl Core {
         self.clients[client.0].kept.open.extend(open);
     }
 
-    /// The client has had all answers.
-    pub(crate) fn closed_question(&mut self, client: Client) {
-        self.clients[client.0].kept.open.clear();
-    }
-
     /// The client's edge is one from before questions were told.
     pub(crate) fn tells_no_questions(&mut self, client: Client) {
         self.clients[client.0].kept.tells_no_questions = true;

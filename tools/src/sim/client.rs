@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 
 /// The namespace of stream management.
 const SM: &str = "urn:xmpp:sm:3";
+/// Of the answer that a core gives for whoever was asked through one that was lost.
+const ANSWER_LOST: &str = "the answer was lost";
 
 /// The contact that every account's sessions give names to.
 pub(super) const PAL: &str = "pal@example.org";
@@ -473,6 +475,9 @@ impl Client {
         match iq.attr("type") {
             Some(ty @ ("result" | "error")) => {
                 self.answered += u64::from(self.resource.answered(&id, &client)?);
+                if iq.children().any(|error| error.children().any(|e| e.text() == ANSWER_LOST)) {
+                    self.resource.may_answer_late(&id);
+                }
                 match self.resource.value_of(&id) {
                     Some(value) if ty == "result" => checks.rosters.acknowledged(&address(self.user), value),
                     Some(_) => self.resource.refused(&id),

@@ -71,6 +71,11 @@ impl Resource {
         self.uncertain.insert(format!("q{}-{}", self.session, self.iqs));
     }
 
+    /// The core has answered for whoever was asked, too late for which another core does not know that it is.
+    pub(super) fn may_answer_late(&mut self, id: &str) {
+        self.uncertain.insert(id.to_owned());
+    }
+
     /// The session goes on at another socket.
     pub(super) fn resumed(&mut self) {
         self.uncertain.append(&mut self.before);
