@@ -17,18 +17,18 @@
 #   --connect FILE  program that starts a slave in place of ssh: FILE HOST COMMAND…
 #   --controller IP the address slaves find the controller by (127.0.0.1)
 #   --server NAME   hearth (default), prosody, or none: one that is there, with the accounts
-#   --target A:P    where that one listens; outside 127.0.0.0/8 only with --i-own-the-target
+#   --target A:P    where it listens (a free port of 127.0.0.1); outside 127.0.0.0/8 only with --i-own-the-target
 #   --domain D      domain of the accounts (localhost); --password P (pencil); they are user0, user1, …
 #   --out FOLDER    keeps what was run, logs, report.html and results.tsv there
 # Environment: HEARTH_BIN, the folder of hearth-core, hearth-connmgr, seed and load (target/release).
-# ERL_EPMD_PORT, where Erlang nodes find each other (36369; with --clients always 4369).
-# Needs Debian's tsung; installs it if it is missing and this runs as root. Exit code 0: no error was counted, and every
+# ERL_EPMD_PORT, where Erlang nodes find each other (a free port; with --clients always 4369).
+# Needs python3 and Debian's tsung; installs that if it is missing and this runs as root. Exit code 0: no error was counted, and every
 # session came to its end.
 set -euo pipefail
 cd "$(dirname "$0")"
 here=$PWD bin=${HEARTH_BIN:-../target/release} peers=../benches/peers
 users=1000 rate=50 seconds=30 sources=4 slaves=0 clients="" connect="" controller=127.0.0.1
-server=hearth target=127.0.0.1:36222 mine="" domain=localhost password=pencil pause="" keep="" what=""
+server=hearth target="" mine="" domain=localhost password=pencil pause="" keep="" what=""
 all="login-storm idle chat presence roster mixed-day"
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 while [ $# -gt 0 ]; do
@@ -57,6 +57,14 @@ done
 if [ "$users" -lt 1 ] || [ "$rate" -lt 1 ] || [ "$slaves" -gt 16 ] || [ "$sources" -lt 1 ] || [ "$sources" -gt 200 ]; then
   echo "at least one user, one login a second and one source; at most 16 slaves and 200 sources" >&2
   exit 2
+fi
+# A free port: whoever takes it a moment from now makes what listens there fail, and this with it.
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+if [ -z "$target" ]; then
+  [ "$server" != none ] || { echo "--server none needs --target" >&2 && exit 2; }
+  target=127.0.0.1:$(free_port)
 fi
 host=${target%:*} port=${target##*:}
 if [[ $host != 127.* && -z $mine ]]; then
@@ -112,9 +120,14 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 await_port() { # address, port
+  local pid
   for _ in $(seq 300); do
-    if (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; then return 0; fi
     sleep 0.1
+    # What listens there may be somebody else's while ours could not.
+    for pid in "${watched[@]}"; do
+      kill -0 "$pid" 2>/dev/null || { say "the server has ended; see core.out, connmgr.out, prosody.out" && return 1; }
+    done
+    if (exec 3<>"/dev/tcp/$1/$2") 2>/dev/null; then return 0; fi
   done
   say "nothing listens on $1:$2"
   return 1
@@ -123,7 +136,7 @@ await_port() { # address, port
 # The server, and its accounts: user0 and on; those of the presence scenario's size have 25 contacts each.
 dir=$work/server accounts=$((users + users / 4 + 1)) names=() watched=()
 fill() {
-  sed "s,@DIR@,$dir,g; s,@PORT@,$port,g; s,@TLS_PORT@,$((port + 1)),g; s,@LOG_OFF@,false,g" "$peers/$1" |
+  sed "s,@DIR@,$dir,g; s,@PORT@,$port,g; s,@TLS_PORT@,$(free_port),g; s,@LOG_OFF@,false,g" "$peers/$1" |
     sed "s,\(name\|domain\) = \"localhost\",\1 = \"$domain\",; s,VirtualHost \"localhost\",VirtualHost \"$domain\","
 }
 certificate() {
@@ -189,7 +202,7 @@ esac
 # Erlang's port mapper and nodes of our own, on loopback alone unless slaves are elsewhere; the name of the run is
 # their cookie, too.
 run=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
-export HOME=$work/home ERL_EPMD_PORT=${ERL_EPMD_PORT:-36369}
+export HOME=$work/home ERL_EPMD_PORT=${ERL_EPMD_PORT:-$(free_port)}
 mkdir -p "$HOME"
 machines=()
 if [ -n "$clients" ]; then
