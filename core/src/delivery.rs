@@ -42,16 +42,16 @@ impl Cx<'_> {
     /// The same for what somebody else sent and no log has: it comes behind the messages that wait for the session in
     /// the log, some of which may be of the same sender (RFC 6120 §10.1).
     pub fn deliver_in_turn(&mut self, key: SessionKey, stanza: &SharedStanza, overlay: &Overlay<'_>) {
+        if self.session(key).is_none_or(|session| session.outbound.behind.is_none()) {
+            return self.deliver(key, stanza, overlay, None);
+        }
+        if !questions::passes(self, key, stanza) {
+            return;
+        }
         let Some(session) = self.session(key) else { return };
         let heard = self.account(session.account).map_or(LogId(0), |account| account.log.heard);
-        if session.outbound.behind.is_some() {
-            let held = kept(session, stanza, overlay, None);
-            if questions::passes(self, key, stanza) {
-                self.hold(key, held, Some(heard));
-            }
-        } else {
-            self.deliver(key, stanza, overlay, None);
-        }
+        let held = kept(session, stanza, overlay, None);
+        self.hold(key, held, Some(heard));
     }
 
     /// Whether a stanza would be sent to the session now.

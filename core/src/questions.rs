@@ -24,6 +24,9 @@ use std::collections::VecDeque;
 #[cfg(test)]
 mod tests;
 
+/// What the core says for whoever was asked through one that was lost.
+pub const ANSWER_LOST: &str = "the answer was lost";
+
 /// Of a question for which nobody else answers.
 const NEVER_MS: u64 = u64::MAX;
 
@@ -145,9 +148,10 @@ pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
     is_answer(answer) && session.questions.as_deref().is_none_or(unknown)
 }
 
-/// Whether the session waits for an answer.
+/// Whether the session's client waits for an answer, which may wait for it in turn.
 pub fn waits(session: &Session) -> bool {
-    session.questions.as_ref().is_some_and(|questions| questions.asked.iter().any(|asked| !asked.answered))
+    let open = |questions: &Questions| questions.asked.iter().any(|asked| !asked.answered);
+    session.questions.as_deref().is_some_and(open) || session.outbound.held_answers().next().is_some()
 }
 
 /// The session goes on at another socket: its edge is told what its client waits for, some of which may have been
@@ -272,7 +276,7 @@ pub fn expire(cx: &mut Cx<'_>) {
                     to: asked.to.as_deref(),
                     ..Stanza::new(StanzaKind::Iq, StanzaType::Get)
                 };
-                reply::bare_error(&question, StanzaCondition::ServiceUnavailable, Some("the answer was lost"))
+                reply::bare_error(&question, StanzaCondition::ServiceUnavailable, Some(ANSWER_LOST))
             })
             .collect();
         for error in errors {

@@ -55,17 +55,14 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         stream: session.stream,
         generation: session.since,
         contents: capsule::contents(cx, session),
-        // Answers that wait for its client, or for which it waits, are lost with this core: it must not take for
-        // complete what is not.
-        parked: cx.shard.parked.until_ms(key).filter(|_| !session.outbound.holds_answers() && !waits).map(|until_ms| {
-            ParkedRecord {
-                until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
-                settled: session.inbound.settled(),
-                entry: session.outbound.last,
-                written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
-                unwritten: session.outbound.unwritten(),
-                log: session.outbound.log,
-            }
+        // Answers for which its client waits are lost with this core: it must not take for complete what is not.
+        parked: cx.shard.parked.until_ms(key).filter(|_| !waits).map(|until_ms| ParkedRecord {
+            until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
+            settled: session.inbound.settled(),
+            entry: session.outbound.last,
+            written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
+            unwritten: session.outbound.unwritten(),
+            log: session.outbound.log,
         }),
     };
     if let Some(session) = cx.session_mut(key) {

@@ -436,12 +436,7 @@ impl Outbound {
         owed
     }
 
-    /// Whether answers to questions of its client wait here.
-    pub fn holds_answers(&self) -> bool {
-        self.held_answers().next().is_some()
-    }
-
-    /// Those answers.
+    /// Answers to questions of its client that wait here.
     pub fn held_answers(&self) -> impl Iterator<Item = Stanza<'_>> {
         let later = self.later.iter().map(|(_, held)| held);
         self.held.iter().chain(later).map(|held| held.stanza.view()).filter(questions::is_answer)

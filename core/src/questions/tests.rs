@@ -217,3 +217,28 @@ fn two_questions_of_one_id_have_two_answers() {
     }
     assert_eq!(iqs(&mut core, ada), ["Result q", "Result q"]);
 }
+
+/// It was sent, was not acknowledged, and comes behind what is read from the log again.
+#[test]
+fn an_answer_that_waits_a_second_time_is_still_the_first() {
+    let (mut core, ada, grace) = friends(1);
+    let token = core.enable(ada, None);
+    ask(&mut core, ada, GRACE, "q");
+    core.crash();
+    // So that it is remembered to be answered.
+    core.unsettle(ada);
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    core.forget();
+    core.writing = false;
+    let session = core.session(ada).unwrap();
+    let h = session.outbound.last - session.sm.as_ref().unwrap().entry;
+    core.send(grace, "<message type='chat' id='m' to='ada@example.org/desk'><body>b</body></message>");
+    answer(&mut core, grace, ADA, "q");
+    core.close(ada, false);
+    core.writing = true;
+    let ada = core.resume("ada@example.org", &token, u32::try_from(h).unwrap());
+    let ids: Vec<_> =
+        core.take_stanzas(ada).iter().filter_map(|(stanza, _)| stanza.view().id.map(str::to_owned)).collect();
+    assert_eq!(ids, ["m", "q"]);
+}

@@ -7,6 +7,7 @@ mod resource;
 use super::check::{Checks, Rule, Stamp, Value};
 use base64::Engine;
 use hearth_connmgr::xml::{self, Framer, Limits, Piece, Scope, Scratch};
+use hearth_core::questions::ANSWER_LOST;
 use hearth_wire::tree::{self, Element};
 use managed::Managed;
 use resource::Resource;
@@ -14,8 +15,6 @@ use std::collections::VecDeque;
 
 /// The namespace of stream management.
 const SM: &str = "urn:xmpp:sm:3";
-/// Of the answer that a core gives for whoever was asked through one that was lost.
-const ANSWER_LOST: &str = "the answer was lost";
 
 /// The contact that every account's sessions give names to.
 pub(super) const PAL: &str = "pal@example.org";
