@@ -106,8 +106,7 @@ pub fn on_asked(cx: &mut Cx<'_>, key: SessionKey, question: &Stanza<'_>, again: 
         questions.asked_partial = true;
         return;
     };
-    let other = |asked: &Asked| *asked.id != *id || asked.to.as_deref() != question.to;
-    questions.asked.retain(|asked| other(asked) || !(again || asked.answered));
+    questions.asked.retain(|asked| *asked.id != *id || asked.to.as_deref() != question.to);
     if questions.asked.len() >= limits::QUESTIONS_MAX {
         let oldest = questions.asked.pop_front();
         questions.asked_partial |= oldest.is_some_and(|oldest| !oldest.answered);

@@ -352,3 +352,22 @@ fn what_was_being_read_comes_on_the_next_link() {
     let came = core.take(ada).iter().filter(|stanza| stanza.contains("id='1'")).count();
     assert_eq!(came, 1);
 }
+
+/// The error that answers a stanza comes ahead of the mark that covers it, over a new link, too.
+#[test]
+fn what_was_settled_without_a_link_is_told_behind_what_was_sent() {
+    let (mut core, ada, grace) = friends(1);
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    core.relink();
+    core.fail_one();
+    core.holding = false;
+    // Nobody could tell her edge. The mark of `Attached` is what that said (`testing/edge.rs`).
+    core.unsettle(ada);
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    let [error] = &core.take(ada)[..] else { panic!("one answer") };
+    assert!(error.starts_with("<message type='error' id='1'"), "{error}");
+    assert_eq!(core.unsettled(ada), 0);
+}

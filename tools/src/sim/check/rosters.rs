@@ -123,5 +123,8 @@ mod tests {
         );
         assert!(matches!(rosters.check("a", None), Err(Rule::Undone { .. })));
         assert!(matches!(rosters.pushed(2, "2", value(1, 0)), Err(Rule::Backwards { .. })));
+        rosters.may_come_late(1);
+        assert_eq!(rosters.pushed(2, "2", value(1, 0)), Ok(()));
+        assert!(matches!(rosters.check("a", Some(value(1, 1))), Err(Rule::Undone { .. })), "of others all holds");
     }
 }
