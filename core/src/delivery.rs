@@ -187,15 +187,19 @@ impl Cx<'_> {
     }
 
     fn link_room(&self, key: SessionKey, bytes: usize) -> bool {
-        self.session(key)
-            .and_then(|session| self.shard.links.get(&session.link))
-            .is_some_and(|link| link.up && link.sent_bytes.saturating_add(bytes as u64) <= link.credit_bytes)
+        self.session(key).is_some_and(|session| self.link_takes(session.link, bytes as u64))
+    }
+
+    /// Whether so much goes out on a link now.
+    pub fn link_takes(&self, link: LinkId, bytes: u64) -> bool {
+        let link = self.shard.links.get(&link);
+        link.is_some_and(|link| link.up && link.sent_bytes.saturating_add(bytes) <= link.credit_bytes)
     }
 
     /// Keeps a stanza until credit comes, or until the log is read up to `turn`; past the limit the session is
     /// detached, of one that has no socket for now no more is held.
     fn hold(&mut self, key: SessionKey, held: Held, turn: Option<LogId>) {
-        let (bytes, logged) = (held.stanza.bytes().len(), held.log.is_some());
+        let (bytes, logged) = (held.len(), held.log.is_some());
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
         let away = self.is_away(key);
         let Some(session) = self.shard.sessions.get_mut(key.0) else { return };
@@ -213,16 +217,11 @@ impl Cx<'_> {
             fate::meet(self, account, held);
             return;
         }
-        if session.is_parked() && questions::is_answer(&held.stanza.view()) {
+        if session.is_parked() && (questions::is_answer(&held.stanza.view()) || held.is_refusal()) {
             self.shard.records_due.insert(key);
         }
-        let outbound = &mut session.outbound;
-        outbound.held_bytes = outbound.held_bytes.saturating_add(bytes);
-        match turn {
-            Some(turn) => outbound.later.push_back((turn, held)),
-            None => outbound.held.push_back(held),
-        }
-        let held_bytes = outbound.held_bytes;
+        session.outbound.hold(held, turn);
+        let held_bytes = session.outbound.held_bytes;
         if !logged && (held_bytes > held_max || stanzas >= entries_max) {
             self.detach(key, held_bytes);
         } else if turn.is_none() {
@@ -245,12 +244,11 @@ impl Cx<'_> {
             if session.outbound.later.front().is_none_or(|(turn, _)| !is_due(*turn)) {
                 return;
             }
-            let Some((_, held)) = session.outbound.later.pop_front() else { return };
-            let bytes = held.stanza.bytes().len();
-            session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
+            let Some(held) = session.outbound.take_later() else { return };
             let jid = session.jid.clone();
             // Whether it is the first answer was looked at when it came.
             self.send_or_hold(key, &held.stanza, &held.overlay.view(&jid), None);
+            self.mark_goes_on(key, &held);
         }
     }
 
@@ -290,7 +288,7 @@ impl Cx<'_> {
     pub fn release_held(&mut self, key: SessionKey) {
         loop {
             let Some(session) = self.session(key).filter(|session| !session.outbound.detached) else { return };
-            let Some(bytes) = session.outbound.held.front().map(|held| held.stanza.bytes().len()) else {
+            let Some(bytes) = session.outbound.held.front().map(Held::len) else {
                 return crate::offline::read_on(self, key);
             };
             let entries = self.shard.settings.limits.entries;
@@ -299,10 +297,10 @@ impl Cx<'_> {
                 return self.wait_for_link(key, bytes);
             }
             let Some(session) = self.session_mut(key) else { return };
-            let Some(held) = session.outbound.held.pop_front() else { return };
-            session.outbound.held_bytes = session.outbound.held_bytes.saturating_sub(bytes);
+            let Some(held) = session.outbound.take_held() else { return };
             let jid = session.jid.clone();
             self.emit(key, &held.stanza, &held.overlay.view(&jid), held.log);
+            self.mark_goes_on(key, &held);
         }
     }
 
@@ -383,11 +381,22 @@ impl Cx<'_> {
         }
     }
 
-    /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due.
+    /// What [`Cx::flush_settled`] waits for may have been sent.
+    fn mark_goes_on(&mut self, key: SessionKey, sent: &Held) {
+        if sent.is_refusal() {
+            self.shard.dirty_sessions.push(key);
+        }
+    }
+
+    /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due. The mark does not pass
+    /// a message whose refusal is held: should this core die, its edge sends the message again.
     pub fn flush_settled(&mut self) {
         let window = self.shard.settings.limits.session_window_bytes;
         for key in std::mem::take(&mut self.shard.dirty_sessions) {
             let Some(session) = self.session_mut(key).filter(|session| session.inbound.dirty) else { continue };
+            if session.outbound.held_refusals > 0 {
+                continue; // See `mark_goes_on`.
+            }
             session.inbound.dirty = false;
             let frame = Settled {
                 counter: session.counter,

@@ -208,6 +208,9 @@ pub const MULTICAST_ADDRESS_BYTES_MAX: usize = 256 * 1024;
 /// Event loops of one edge that a core waits for when it starts; more than any edge has.
 pub const EVENT_LOOPS_MAX: u16 = 256;
 
+/// Bytes of numbers, lengths and flags in a frame that brings one session one stanza, at most.
+pub const FRAME_REST_BYTES_MAX: usize = 64;
+
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;
 

@@ -50,12 +50,13 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         return;
     };
     let (slot, account) = (account.slot, account.jid.clone());
-    let waits = questions::waits(session);
+    let waits = questions::waits(session) || session.outbound.held_refusals > 0;
     let record = SessionRecord {
         stream: session.stream,
         generation: session.since,
         contents: capsule::contents(cx, session),
-        // Answers for which its client waits are lost with this core: it must not take for complete what is not.
+        // Answers for which its client waits, and errors for its messages, are lost with this core: it must not take for
+        // complete what is not.
         parked: cx.shard.parked.until_ms(key).filter(|_| !waits).map(|until_ms| ParkedRecord {
             until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
             settled: session.inbound.settled(),

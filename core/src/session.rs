@@ -1,6 +1,7 @@
 //! A bound resource: what came in and is not settled, what went out and is not written.
 
 use crate::account::AccountKey;
+use crate::limits;
 use crate::link::LinkId;
 use crate::questions::{self, Questions};
 use crate::route::bare;
@@ -265,6 +266,8 @@ pub struct Outbound {
     pub later: VecDeque<(LogId, Held)>,
     /// Of both.
     pub held_bytes: usize,
+    /// Of both, the errors that tell its client what became of its messages.
+    pub held_refusals: usize,
     /// In its link's list of those that wait for the link's credit.
     pub waits_for_link: bool,
     /// Its client does not read: its stream is being closed, nothing more is held for it.
@@ -377,6 +380,26 @@ impl OwnedOverlay {
     }
 }
 
+impl Held {
+    pub fn len(&self) -> usize {
+        self.stanza.bytes().len()
+    }
+
+    /// Of the frame it goes out in, at most.
+    pub fn framed_len(&self, jid: &FullJid) -> usize {
+        let Overlay { to, delay, stanza_id, carbon: _ } = self.overlay.view(jid);
+        let texts = [to, delay.map(|delay| delay.from), stanza_id.map(|id| id.id), stanza_id.map(|id| id.by)];
+        let texts = texts.into_iter().flatten().map(str::len).fold(0, usize::saturating_add);
+        self.len().saturating_add(texts).saturating_add(limits::FRAME_REST_BYTES_MAX)
+    }
+
+    /// Whether it tells a client what became of its message.
+    pub fn is_refusal(&self) -> bool {
+        let view = self.stanza.view();
+        view.kind == StanzaKind::Message && view.ty == StanzaType::Error
+    }
+}
+
 impl Outbound {
     pub fn new(credit_bytes: u64) -> Outbound {
         Outbound {
@@ -389,10 +412,40 @@ impl Outbound {
             held: VecDeque::new(),
             later: VecDeque::new(),
             held_bytes: 0,
+            held_refusals: 0,
             waits_for_link: false,
             detached: false,
             behind: None,
         }
+    }
+
+    /// Keeps a stanza until credit comes, or, with a `turn`, until the log is read up to there.
+    pub fn hold(&mut self, held: Held, turn: Option<LogId>) {
+        self.held_bytes = self.held_bytes.saturating_add(held.len());
+        self.held_refusals = self.held_refusals.saturating_add(usize::from(held.is_refusal()));
+        match turn {
+            Some(turn) => self.later.push_back((turn, held)),
+            None => self.held.push_back(held),
+        }
+    }
+
+    /// The first that waits for credit.
+    pub fn take_held(&mut self) -> Option<Held> {
+        let held = self.held.pop_front();
+        self.not_held(held.as_ref());
+        held
+    }
+
+    /// The first that waits for its turn.
+    pub fn take_later(&mut self) -> Option<Held> {
+        let held = self.later.pop_front().map(|(_, held)| held);
+        self.not_held(held.as_ref());
+        held
+    }
+
+    fn not_held(&mut self, held: Option<&Held>) {
+        self.held_bytes = self.held_bytes.saturating_sub(held.map_or(0, Held::len));
+        self.held_refusals = self.held_refusals.saturating_sub(held.map_or(0, |held| usize::from(held.is_refusal())));
     }
 
     /// What is behind record `heard`, the last one that the account has dealt with, waits in the log.
@@ -472,9 +525,8 @@ impl Outbound {
         };
         let later = self.later.iter().position(|(_, held)| older(held)).and_then(|at| self.later.remove(at));
         let held = self.held.iter().position(older).and_then(|at| self.held.remove(at));
-        for held in later.map(|(_, held)| held).into_iter().chain(held) {
-            self.held_bytes = self.held_bytes.saturating_sub(held.stanza.bytes().len());
-        }
+        self.not_held(later.map(|(_, held)| held).as_ref());
+        self.not_held(held.as_ref());
     }
 
     /// Whether something behind `entry` cannot be sent again.
@@ -493,10 +545,11 @@ impl Outbound {
         let lost = self.entries.split_off(from);
         self.last = self.last.min(entry);
         let to_read = lost.iter().any(|entry| matches!(entry, Entry::Logged(_)));
-        let held = self.held.drain(..).map(Entry::Kept);
+        let held = std::mem::take(&mut self.held).into_iter().map(Entry::Kept);
         let all: Vec<Entry> = lost.into_iter().chain(held).collect();
-        let (mut later, mut owed, mut last) = (VecDeque::new(), Vec::new(), LogId(0));
-        self.held_bytes = self.later.iter().map(|(_, held)| held.stanza.bytes().len()).sum();
+        let later = std::mem::take(&mut self.later);
+        (self.held_bytes, self.held_refusals) = (0, 0);
+        let (mut owed, mut last) = (Vec::new(), LogId(0));
         for entry in all {
             match (entry.log().filter(|_| to_read), entry) {
                 (Some(id), _) => {
@@ -504,18 +557,13 @@ impl Outbound {
                     owed.push(id);
                 }
                 (None, Entry::Kept(held)) => {
-                    self.held_bytes = self.held_bytes.saturating_add(held.stanza.bytes().len());
-                    if to_read && !comes_directly(&held.stanza.view(), jid) {
-                        later.push_back((last, held));
-                    } else {
-                        self.held.push_back(held);
-                    }
+                    let waits = to_read && !comes_directly(&held.stanza.view(), jid);
+                    self.hold(held, waits.then_some(last));
                 }
                 (None, Entry::Logged(_) | Entry::Gone) => {}
             }
         }
-        later.append(&mut self.later);
-        self.later = later;
+        later.into_iter().for_each(|(turn, held)| self.hold(held, Some(turn)));
         self.owed.extend_from_slice(&owed);
         self.owed.sort_unstable();
         self.owed.dedup();

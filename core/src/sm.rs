@@ -15,13 +15,14 @@ use crate::cx::Cx;
 use crate::features::{Feature, Spec};
 use crate::limits;
 use crate::link::LinkId;
+use crate::login::Login;
 use crate::offline;
 use crate::presence;
 use crate::questions;
 use crate::records;
 use crate::session::{Earlier, Entry, Held, Session, SessionKey};
+use crate::shard::pin;
 use hearth_wire::BareJid;
-use hearth_wire::stanza::{StanzaKind, StanzaType};
 use hearth_wire::to_core::{Resume, SmEnable};
 use hearth_wire::to_edge::{Close, ResumeFailed, Resumed, SmEnabled, ToEdge};
 use hearth_wire::{StanzaCondition, StreamCondition};
@@ -168,18 +169,13 @@ fn token_of(previd: &str) -> Option<Token> {
 /// the error that answers a message is lost with the session: then it had better send that again.
 pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
     let outbound = &session.outbound;
-    let refuses = |held: &Held| {
-        let view = held.stanza.view();
-        view.kind == StanzaKind::Message && view.ty == StanzaType::Error
-    };
     let lost = outbound.entries.iter().any(|entry| match entry {
-        Entry::Kept(held) => refuses(held),
+        Entry::Kept(held) => held.is_refusal(),
         Entry::Logged(_) => false,
         // An earlier core knew what it was.
         Entry::Gone => true,
     });
-    let later = outbound.later.iter().map(|(_, held)| held);
-    if outbound.detached || lost || outbound.held.iter().chain(later).any(refuses) {
+    if outbound.detached || lost || outbound.held_refusals > 0 {
         return;
     }
     let Some((token, number)) = session.sm.as_ref().and_then(|sm| Some((sm.token?, sm.number))) else { return };
@@ -326,7 +322,7 @@ fn move_to(cx: &mut Cx<'_>, key: SessionKey, link: LinkId, counter: u64, account
     cx.out.frame(old.0, &ToEdge::Close(close));
 }
 
-/// Resumptions go on once all is settled that the old sockets' stanzas began, or are given up.
+/// Resumptions go on once their sockets may have the sessions, or are given up.
 pub fn advance(cx: &mut Cx<'_>) {
     for key in std::mem::take(&mut cx.shard.resuming) {
         go_on(cx, key);
@@ -340,20 +336,20 @@ pub fn advance(cx: &mut Cx<'_>) {
 
 fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
     let (now_ms, window) = (cx.now.mono_ms, cx.shard.settings.limits.session_window_bytes);
-    let Some(session) = cx.session_mut(key) else { return };
-    let Some(Resuming { credit, until_ms, on_record }) = session.sm.as_ref().and_then(|sm| sm.resuming) else { return };
-    let (link, counter) = (session.link, session.counter);
-    if session.outbound.detached {
-        return; // Its socket is being closed.
-    }
-    if !on_record || session.inbound.settled() < session.inbound.received() {
-        if now_ms >= until_ms {
-            // Storage is slow or fails: the client would take for handled what is not. It may ask again.
-            park(cx, key);
-            fail(cx, link, counter, StanzaCondition::ResourceConstraint, None);
+    let Some(session) = cx.session(key).filter(|session| !session.outbound.detached) else { return };
+    let Some(resuming) = session.sm.as_ref().and_then(|sm| sm.resuming) else { return };
+    match readiness(cx, session, &resuming) {
+        Readiness::Ready => {}
+        // Storage is slow or fails: the client would take for handled what is not. It may ask again.
+        Readiness::Waits if now_ms >= resuming.until_ms => return give_up(cx, key),
+        Readiness::Waits => return,
+        Readiness::Never => {
+            let reason = "more is held for it than its new socket takes at once";
+            return cx.close_session(key, Some(StreamCondition::ResourceConstraint), reason);
         }
-        return;
     }
+    let Some(session) = cx.session_mut(key) else { return };
+    let (link, counter, credit) = (session.link, session.counter, resuming.credit);
     session.inbound.count_bytes_anew();
     session.outbound.credit_bytes = credit;
     let Some(sm) = &mut session.sm else { return };
@@ -381,6 +377,51 @@ fn go_on(cx: &mut Cx<'_>, key: SessionKey) {
     let missed = |earlier: &mut Box<Earlier>| std::mem::take(&mut earlier.missed_presence);
     if cx.session_mut(key).is_some_and(|session| session.earlier.as_mut().is_some_and(missed)) {
         presence::ask_anew(cx, key);
+    }
+}
+
+/// The session waits for another socket; this one may ask again, or bind.
+fn give_up(cx: &mut Cx<'_>, key: SessionKey) {
+    let Some(Session { account, link, counter, .. }) = cx.session(key) else { return };
+    let (account, link, counter) = (*account, *link, *counter);
+    park(cx, key);
+    if !cx.shard.links.get(&link).is_some_and(|link| link.up) {
+        return;
+    }
+    pin(cx, account);
+    cx.shard.logins.insert((link, counter), Login::authenticated(account));
+    fail(cx, link, counter, StanzaCondition::ResourceConstraint, None);
+}
+
+/// Whether a socket that waits for a session may have it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Readiness {
+    Ready,
+    Waits,
+    Never,
+}
+
+/// What its client hears covers all that it sent. That is settled, and where it was refused the error, if it is held,
+/// goes out right behind: should this core die before, nobody could tell it.
+fn readiness(cx: &Cx<'_>, session: &Session, resuming: &Resuming) -> Readiness {
+    let Session { jid, link, inbound, outbound, .. } = session;
+    if !resuming.on_record || inbound.settled() < inbound.received() {
+        return Readiness::Waits;
+    }
+    let Some(last) = outbound.held.iter().rposition(Held::is_refusal) else {
+        // Behind what must be read in the log first?
+        return if outbound.held_refusals > 0 { Readiness::Never } else { Readiness::Ready };
+    };
+    let held = || outbound.held.iter().take(last.saturating_add(1));
+    let refusals = held().filter(|held| held.is_refusal()).count();
+    let bytes: u64 = held().map(|held| held.len() as u64).sum();
+    let frames: u64 = held().map(|held| held.framed_len(jid) as u64).sum();
+    if refusals < outbound.held_refusals || bytes > resuming.credit || last >= cx.shard.settings.limits.entries {
+        Readiness::Never
+    } else if cx.link_takes(*link, frames) {
+        Readiness::Ready
+    } else {
+        Readiness::Waits
     }
 }
 

@@ -272,3 +272,103 @@ fn a_message_whose_refusal_is_lost_is_not_said_to_be_handled() {
     let told = core.edge(late);
     assert_eq!((told.failed, told.handled), (Some(StanzaCondition::ItemNotFound), None));
 }
+
+const NOBODY: &str = "nobody@elsewhere.example";
+
+/// As [`managed`], and Ada's edge may be sent nothing.
+fn without_credit() -> (Core, Client, Client, String) {
+    let mut core = Core::new(2);
+    core.writing = false;
+    let grace = core.login("grace@example.org/phone");
+    core.send(grace, "<presence/>");
+    core.credit = 0;
+    let ada = core.login("ada@example.org/desk");
+    let token = core.enable(ada, None);
+    core.forget();
+    (core, ada, grace, token)
+}
+
+#[test]
+fn the_mark_waits_for_a_refusal_that_is_held() {
+    let (mut core, ada, grace, _) = without_credit();
+    core.send(ada, &message(NOBODY, 1));
+    core.send(ada, &message("grace@example.org", 2));
+    assert_eq!((core.take(ada), ids(&mut core, grace)), (vec![], vec!["2".to_owned()]));
+    assert_eq!(core.unsettled(ada), 2, "should the core die now, its edge sends both again");
+    core.reads(ada, 1 << 20);
+    assert_eq!((ids(&mut core, ada), core.unsettled(ada)), (vec!["1".to_owned()], 0));
+}
+
+#[test]
+fn a_refusal_that_was_held_when_the_core_died_comes_from_the_next() {
+    let (mut core, ada, grace, _) = without_credit();
+    core.send(ada, &message(NOBODY, 1));
+    core.credit = 1 << 20;
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!((ids(&mut core, ada), core.unsettled(ada)), (vec!["1".to_owned()], 0));
+}
+
+#[test]
+fn who_has_a_refusal_held_while_away_is_not_restored() {
+    for refused in [false, true] {
+        let (mut core, ada, grace, token) = managed();
+        let h = counted(&core, ada);
+        core.holding = true;
+        core.put(ada, &message("grace@example.org", 1));
+        core.run();
+        core.close(ada, false);
+        if refused {
+            core.fail_one();
+        }
+        core.holding = false;
+        core.answer();
+        core.advance(60_000);
+        core.crash();
+        core.attach(&[grace]);
+        core.all_sent();
+        let again = core.resume("ada@example.org", &token, h);
+        let told = core.edge(again);
+        let expected = refused.then_some(StanzaCondition::ItemNotFound);
+        assert_eq!((told.failed, told.handled, told.resumed.is_some()), (expected, None, !refused));
+    }
+}
+
+#[test]
+fn a_resumption_is_answered_with_the_refusals_it_covers_or_not_at_all() {
+    for takes in [true, false] {
+        let (mut core, ada, _, token) = without_credit();
+        let h = counted(&core, ada);
+        core.send(ada, &message(NOBODY, 1));
+        core.close(ada, false);
+        core.credit = if takes { 1 << 20 } else { 10 };
+        let again = core.resume("ada@example.org", &token, h);
+        if takes {
+            assert_eq!((ids(&mut core, again).join(" ").as_str(), core.jid(again)), ("1", "ada@example.org/desk"));
+            continue;
+        }
+        assert_eq!(
+            (core.edge(again).resumed, core.closed(again)),
+            (None, Some(Some(StreamCondition::ResourceConstraint)))
+        );
+        let third = core.resume("ada@example.org", &token, h);
+        assert_eq!((core.edge(third).failed, core.edge(third).handled), (Some(StanzaCondition::ItemNotFound), None));
+    }
+}
+
+#[test]
+fn who_is_not_resumed_in_time_may_bind() {
+    let (mut core, ada, _, token) = managed();
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    core.advance(limits::RESUME_SETTLE_MS);
+    assert_eq!(core.edge(again).failed, Some(StanzaCondition::ResourceConstraint));
+    core.holding = false;
+    core.answer();
+    core.bind_there(again, "tablet");
+    assert_eq!(core.jid(again), "ada@example.org/tablet");
+}

@@ -307,10 +307,15 @@ impl Core {
     fn bind_at(&mut self, full: &str, shard: usize) -> Client {
         let (bare, resource) = full.split_once('/').unwrap();
         let client = self.authenticated_at(bare, shard);
-        let counter = self.state(client).counter;
+        self.bind_there(client, resource);
+        client
+    }
+
+    /// A socket that has logged in asks for a resource.
+    pub(crate) fn bind_there(&mut self, client: Client, resource: &str) {
+        let (shard, counter) = (self.state(client).shard, self.state(client).counter);
         self.frame(shard, &ToCore::Bind(to_core::Bind { counter, resource: Some(resource), credit: self.credit }));
         self.run();
-        client
     }
 
     /// A socket that has logged in to an account.

@@ -221,21 +221,20 @@ impl World {
         self.note_refused(shard);
     }
 
-    /// Errors that are held for a session count as told, whether its client lives to read them or not.
+    /// Whoever is to be told that its message was refused, and is not yet, may send it again.
     fn note_refused(&mut self, shard: usize) {
         let Some(shard) = self.shards.get(shard) else { return };
         for outbound in shard.sessions.iter().map(|(_, session)| &session.outbound) {
-            for held in outbound.held.iter().chain(outbound.later.iter().map(|(_, held)| held)) {
-                let view = held.stanza.view();
-                if let Some(id) = refused(&view) {
-                    self.checks.messages.refused(id);
-                }
-            }
             let sent = outbound.entries.iter().filter_map(|entry| match entry {
-                Entry::Kept(held) => refused(&held.stanza.view()),
+                Entry::Kept(held) => Some(held),
                 Entry::Logged(_) | Entry::Gone => None,
             });
-            sent.for_each(|id| self.checks.messages.may_come_late(id));
+            let later = outbound.later.iter().map(|(_, held)| held);
+            for held in sent.chain(&outbound.held).chain(later) {
+                if let Some(id) = refused(&held.stanza.view()) {
+                    self.checks.messages.may_come_late(id);
+                }
+            }
         }
     }
 }
