@@ -199,7 +199,7 @@ impl Cx<'_> {
     /// Keeps a stanza until credit comes, or until the log is read up to `turn`; past the limit the session is
     /// detached, of one that has no socket for now no more is held.
     fn hold(&mut self, key: SessionKey, held: Held, turn: Option<LogId>) {
-        let (bytes, logged) = (held.len(), held.log.is_some());
+        let (bytes, logged) = (held.size(), held.log.is_some());
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
         let away = self.is_away(key);
         let Some(session) = self.shard.sessions.get_mut(key.0) else { return };
@@ -288,7 +288,7 @@ impl Cx<'_> {
     pub fn release_held(&mut self, key: SessionKey) {
         loop {
             let Some(session) = self.session(key).filter(|session| !session.outbound.detached) else { return };
-            let Some(bytes) = session.outbound.held.front().map(Held::len) else {
+            let Some(bytes) = session.outbound.held.front().map(Held::size) else {
                 return crate::offline::read_on(self, key);
             };
             let entries = self.shard.settings.limits.entries;

@@ -381,7 +381,7 @@ impl OwnedOverlay {
 }
 
 impl Held {
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.stanza.bytes().len()
     }
 
@@ -390,7 +390,7 @@ impl Held {
         let Overlay { to, delay, stanza_id, carbon: _ } = self.overlay.view(jid);
         let texts = [to, delay.map(|delay| delay.from), stanza_id.map(|id| id.id), stanza_id.map(|id| id.by)];
         let texts = texts.into_iter().flatten().map(str::len).fold(0, usize::saturating_add);
-        self.len().saturating_add(texts).saturating_add(limits::FRAME_REST_BYTES_MAX)
+        self.size().saturating_add(texts).saturating_add(limits::FRAME_REST_BYTES_MAX)
     }
 
     /// Whether it tells a client what became of its message.
@@ -421,7 +421,7 @@ impl Outbound {
 
     /// Keeps a stanza until credit comes, or, with a `turn`, until the log is read up to there.
     pub fn hold(&mut self, held: Held, turn: Option<LogId>) {
-        self.held_bytes = self.held_bytes.saturating_add(held.len());
+        self.held_bytes = self.held_bytes.saturating_add(held.size());
         self.held_refusals = self.held_refusals.saturating_add(usize::from(held.is_refusal()));
         match turn {
             Some(turn) => self.later.push_back((turn, held)),
@@ -444,7 +444,7 @@ impl Outbound {
     }
 
     fn not_held(&mut self, held: Option<&Held>) {
-        self.held_bytes = self.held_bytes.saturating_sub(held.map_or(0, Held::len));
+        self.held_bytes = self.held_bytes.saturating_sub(held.map_or(0, Held::size));
         self.held_refusals = self.held_refusals.saturating_sub(held.map_or(0, |held| usize::from(held.is_refusal())));
     }
 

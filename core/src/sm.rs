@@ -414,7 +414,7 @@ fn readiness(cx: &Cx<'_>, session: &Session, resuming: &Resuming) -> Readiness {
     };
     let held = || outbound.held.iter().take(last.saturating_add(1));
     let refusals = held().filter(|held| held.is_refusal()).count();
-    let bytes: u64 = held().map(|held| held.len() as u64).sum();
+    let bytes: u64 = held().map(|held| held.size() as u64).sum();
     let frames: u64 = held().map(|held| held.framed_len(jid) as u64).sum();
     if refusals < outbound.held_refusals || bytes > resuming.credit || last >= cx.shard.settings.limits.entries {
         Readiness::Never
