@@ -381,6 +381,7 @@ impl OwnedOverlay {
 }
 
 impl Held {
+    /// Bytes of its stanza.
     pub fn size(&self) -> usize {
         self.stanza.bytes().len()
     }
