@@ -5,7 +5,7 @@
 mod reading;
 
 use crate::conn::{Conn, Flushed};
-use crate::limits::{LINGER_MS, RECENT_MS};
+use crate::limits::{ACK_WAIT_MS, LINGER_MS, RECENT_MS};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stream::{Deadline, Facts, Input, Output, Stream};
@@ -50,8 +50,9 @@ pub(crate) struct Client {
     peer_closed: bool,
     /// TLS said that nothing follows what is decrypted.
     tls_closed: bool,
-    /// Is in [`Shared::dirty`], [`Shared::seconds`], [`Shared::recent`], [`crate::link::Link::waiting`].
+    /// Is in [`Shared::dirty`], [`Shared::asked`], [`Shared::seconds`], [`Shared::recent`], [`crate::link::Link::waiting`].
     dirty: bool,
+    asked: bool,
     seconds: bool,
     recent: bool,
     waits_for_link: bool,
@@ -111,6 +112,7 @@ impl Client {
             tls_closed: false,
             dirty: false,
             seconds: false,
+            asked: false,
             recent: false,
             waits_for_link: false,
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
@@ -417,6 +419,10 @@ impl Client {
                 session.report(self.counter, link.out());
             }
         }
+        if session.is_asked() && !self.asked {
+            self.asked = true;
+            cx.asked.push_back((cx.now.mono_ms.saturating_add(ACK_WAIT_MS), place(self.counter)));
+        }
         if session.needs_seconds() && !self.seconds {
             self.seconds = true;
             cx.seconds.push(place(self.counter));
@@ -433,6 +439,22 @@ impl Client {
         if let Stream::Bound(session) = &mut self.stream {
             session.age();
             self.report(false, cx);
+        }
+    }
+
+    /// Whether an acknowledgement is to be sent when the time has come for which the client was noted in
+    /// [`Shared::asked`]. If not it is noted no more.
+    pub(crate) fn still_asked(&mut self) -> bool {
+        self.asked = matches!(&self.stream, Stream::Bound(session) if session.is_asked());
+        self.asked
+    }
+
+    /// That time has come.
+    pub(crate) fn answer(&mut self, cx: &mut Shared) {
+        self.asked = false;
+        if let Stream::Bound(session) = &mut self.stream {
+            session.answer(self.conn.output(&mut cx.pool));
+            self.mark_dirty(cx);
         }
     }
 

@@ -127,7 +127,8 @@ impl EventLoop {
         let mut pace = Pace::new();
         loop {
             pace.wait();
-            match self.poll.poll(&mut events, self.patience()) {
+            let patience = self.patience();
+            match self.poll.poll(&mut events, patience) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 done => done?,
             }
@@ -172,7 +173,7 @@ impl EventLoop {
     }
 
     /// How long nothing has to be done unless something happens.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&mut self) -> Option<Duration> {
         let waiting = self.listeners.iter().any(|listening| listening.ready);
         let now = self.cx.now.mono_ms;
         if !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
@@ -188,6 +189,9 @@ impl EventLoop {
         if !self.cx.seconds.is_empty() {
             at = at.min(self.second_at_ms);
         }
+        if let Some(due) = self.next_answer_ms() {
+            at = at.min(due);
+        }
         if let Some((due, _)) = self.cx.recent.front() {
             at = at.min(u64::from(*due).saturating_mul(TICK_MS));
         }
@@ -196,6 +200,17 @@ impl EventLoop {
             at = at.min(drain.next_ms());
         }
         (at != u64::MAX).then(|| Duration::from_millis(at.saturating_sub(now)))
+    }
+
+    /// When the first `<r/>` has waited long enough; most have been answered by then.
+    fn next_answer_ms(&mut self) -> Option<u64> {
+        while let Some((due, place)) = self.cx.asked.front().copied() {
+            if self.clients.get_mut(place).is_some_and(Client::still_asked) {
+                return Some(due);
+            }
+            self.cx.asked.pop_front();
+        }
+        None
     }
 
     fn read_clock(&mut self) {
@@ -391,6 +406,13 @@ impl EventLoop {
                 if let Some(client) = self.clients.get_mut(place) {
                     client.on_second(&mut self.cx);
                 }
+            }
+        }
+        while self.next_answer_ms().is_some_and(|due| due <= now)
+            && let Some((_, place)) = self.cx.asked.pop_front()
+        {
+            if let Some(client) = self.clients.get_mut(place) {
+                client.answer(&mut self.cx);
             }
         }
         while let Some((_, place)) = self.cx.recent.front().copied().filter(|(due, _)| *due <= self.cx.tick) {

@@ -104,6 +104,10 @@ pub const WRITTEN_REPORT_MS: u64 = 1_000;
 /// [`RECENT_MAX`](hearth_wire::limits::RECENT_MAX) the latest are kept.
 pub const RECENT_MS: u64 = 10_000;
 
+/// XEP-0198: milliseconds for which an `<r/>` waits at most for what its client sent to be settled. Reached: it is answered
+/// with the mark as it is (§4 allows nothing but a timeout to withhold the answer). Some ten times what a commit takes.
+pub const ACK_WAIT_MS: u64 = 20;
+
 /// XEP-0198: stanzas sent since the last `<r/>` after which the client is asked again, if none of them is a message
 /// (for which it is asked at once): what is not acknowledged is held in memory on both sides.
 pub const ACK_ENTRIES: u16 = 20;

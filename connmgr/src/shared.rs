@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) dirty: Vec<u32>,
     /// Clients with input that can be handled in the next turn.
     pub(crate) again: Vec<u32>,
+    /// Clients whose `<r/>` (XEP-0198) waits for its answer, and until when (`Now::mono_ms`), in that order, each once.
+    pub(crate) asked: VecDeque<(u64, u32)>,
     /// Clients that something is to be done for within a second, each once: written entries are reported.
     pub(crate) seconds: Vec<u32>,
     /// Clients that something is to be forgotten of, and when, in that order, each once.
@@ -80,6 +82,7 @@ impl Shared {
             dirty: Vec::new(),
             again: Vec::new(),
             seconds: Vec::new(),
+            asked: VecDeque::new(),
             recent: VecDeque::new(),
             held: Vec::new(),
         }

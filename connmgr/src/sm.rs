@@ -4,12 +4,15 @@
 //! Both counts are differences of numbers that never start anew, modulo 2^32: `h` of ours is the settled mark less
 //! the number at `<enable/>`; `h` of the client names the entry so many behind the one at `<enabled/>`.
 //!
-//! `<r/>` is answered at once with the mark as it is. If something is unsettled then, another `<a/>` follows
-//! whenever the mark has moved, once a turn at most, until it has reached what was there.
+//! `<r/>` is answered at once where all is settled or no core is there. Else the answer waits for the mark to move, but
+//! not longer than [`ACK_WAIT_MS`]: one `<a/>` less for most messages, and one write. It answers every `<r/>` before it.
+//! Another follows whenever the mark has moved, once a turn at most, until it has reached what was there.
 //!
 //! The client is asked behind a write that carries a message, else after [`ACK_ENTRIES`] stanzas, else when some are
 //! unacknowledged for [`ACK_AFTER_S`]; never twice before it has answered.
 
+#[cfg(doc)]
+use crate::limits::ACK_WAIT_MS;
 use crate::limits::{ACK_AFTER_S, ACK_ENTRIES};
 use crate::render;
 use hearth_wire::to_edge::{Resumed, SmEnabled};
@@ -30,6 +33,8 @@ pub(crate) struct Sm {
     /// `<a/>` is owed until this number is settled, and the mark that the last one told.
     owed: Option<u64>,
     told: Option<u64>,
+    /// The client's `<r/>` waits for the mark to move.
+    waiting: bool,
     /// Our `<r/>` is unanswered.
     asking: bool,
     /// A message was written since the last one, and how many stanzas.
@@ -92,6 +97,7 @@ impl Sm {
             acked: 0,
             owed: None,
             told: None,
+            waiting: false,
             asking: false,
             wants: false,
             since: 0,
@@ -162,15 +168,29 @@ impl Sm {
         low(settled.saturating_sub(self.base_number))
     }
 
-    /// `<r/>` (§4): what to answer now; nothing before `<enabled/>`.
-    pub(crate) fn on_r(&mut self, settled: u64, number: u64) -> Option<u32> {
+    /// `<r/>` (§4): what to answer now; nothing before `<enabled/>`. `moves`: the mark is expected to.
+    pub(crate) fn on_r(&mut self, settled: u64, number: u64, moves: bool) -> Option<u32> {
         if !self.is_on() {
             self.owed = Some(number);
             return None;
         }
         self.told = Some(settled);
         self.owed = Some(number).filter(|number| *number > settled && *number > self.base_number);
-        Some(self.h(settled))
+        self.waiting = moves && self.owed.is_some();
+        (!self.waiting).then(|| self.h(settled))
+    }
+
+    /// Whether an `<r/>` waits for its answer.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting
+    }
+
+    /// It has waited long enough.
+    pub(crate) fn answer(&mut self, settled: u64, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.waiting) {
+            render::sm_a(self.h(settled), out);
+            self.told = Some(settled);
+        }
     }
 
     /// `<a/>` (§4), when `entry` was the last that was sent. One that goes backwards is old.
@@ -227,7 +247,7 @@ impl Sm {
         }
         if self.owes(settled) {
             render::sm_a(self.h(settled), out);
-            self.told = Some(settled);
+            (self.told, self.waiting) = (Some(settled), false);
             self.owed = self.owed.filter(|until| *until > settled);
         }
         let asks = self.asks(entry);
@@ -301,9 +321,9 @@ mod tests {
     #[test]
     fn a_request_is_answered_at_once_and_again_as_the_mark_moves() {
         let mut sm = on(10, 0);
-        assert_eq!(sm.on_r(10, 10), Some(0));
+        assert_eq!(sm.on_r(10, 10, true), Some(0));
         assert_eq!(end_of_turn(&mut sm, 10, 0), "", "nothing was unsettled");
-        assert_eq!(sm.on_r(10, 13), Some(0));
+        assert_eq!(sm.on_r(10, 13, false), Some(0), "no core is there");
         assert_eq!(end_of_turn(&mut sm, 10, 0), "");
         assert_eq!(end_of_turn(&mut sm, 12, 0), "<a h='2'/>");
         assert_eq!(end_of_turn(&mut sm, 12, 0), "");
@@ -311,14 +331,35 @@ mod tests {
         assert_eq!(end_of_turn(&mut sm, 16, 0), "", "what was there is settled");
         // What the client does not count is not told of.
         let mut early = on(10, 0);
-        assert_eq!(early.on_r(8, 10), Some(0));
+        assert_eq!(early.on_r(8, 10, true), Some(0));
         assert_eq!(end_of_turn(&mut early, 10, 0), "");
+    }
+
+    #[test]
+    fn a_request_waits_for_the_mark_or_for_its_time() {
+        let answer = |sm: &mut Sm, settled| {
+            let mut out = Vec::new();
+            sm.answer(settled, &mut out);
+            String::from_utf8(out).unwrap().replace(" xmlns='urn:xmpp:sm:3'", "")
+        };
+        let mut sm = on(10, 0);
+        assert_eq!((sm.on_r(10, 12, true), sm.is_waiting()), (None, true));
+        assert_eq!(sm.on_r(10, 13, true), None, "one answer for both");
+        assert_eq!(end_of_turn(&mut sm, 10, 0), "");
+        assert_eq!(end_of_turn(&mut sm, 12, 0), "<a h='2'/>");
+        assert_eq!((sm.is_waiting(), answer(&mut sm, 12)), (false, String::new()), "it has its answer");
+        assert_eq!(end_of_turn(&mut sm, 13, 0), "<a h='3'/>");
+        // The core takes longer.
+        assert_eq!(sm.on_r(13, 14, true), None);
+        assert_eq!((answer(&mut sm, 13).as_str(), sm.is_waiting()), ("<a h='3'/>", false));
+        assert_eq!(answer(&mut sm, 13), "");
+        assert_eq!(end_of_turn(&mut sm, 14, 0), "<a h='4'/>");
     }
 
     #[test]
     fn a_request_before_enabled_is_answered_behind_it() {
         let mut sm = Sm::asked(Enable { resume: false, max_s: None }, 4);
-        assert_eq!(sm.on_r(4, 4), None);
+        assert_eq!(sm.on_r(4, 4, true), None);
         assert_eq!(sm.on_a(9, 9), Ok(()), "there is nothing to count yet");
         assert_eq!(end_of_turn(&mut sm, 4, 9), "");
         let enabled = SmEnabled {

@@ -34,14 +34,14 @@ impl Session {
     }
 
     fn on_sm(&mut self, element: &Element<'_>, out: &mut Vec<Output>) {
-        let (settled, number) = (self.settled, self.number);
+        let (settled, number, moves) = (self.settled, self.number, self.phase == Phase::Attached);
         let sm = self.more.as_mut().and_then(|more| more.sm.as_mut());
         match (element.name(), sm) {
             ("enable", None) => self.on_enable(Enable::read(element), out),
             // §3: a second one, or one that the core is still to answer.
             ("enable" | "resume", _) | ("r" | "a", None) => failed(StanzaCondition::UnexpectedRequest, out),
             ("r", Some(sm)) => {
-                if let Some(h) = sm.on_r(settled, number) {
+                if let Some(h) = sm.on_r(settled, number, moves) {
                     write(out, |bytes| render::sm_a(h, bytes));
                 }
             }
@@ -108,6 +108,19 @@ impl Session {
     /// What a client is told last that is expected back.
     pub(crate) fn last_ack(&self, out: &mut Vec<Output>) {
         write(out, |bytes| render::sm_a(self.handled(), bytes));
+    }
+
+    /// Whether an `<r/>` waits for its answer, which [`Session::answer`] gives at last.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.sm().is_some_and(Sm::is_waiting)
+    }
+
+    /// Answers an `<r/>` that waits with the mark as it is.
+    pub fn answer(&mut self, out: &mut Vec<u8>) {
+        let settled = self.settled;
+        if let Some(sm) = self.more.as_mut().and_then(|more| more.sm.as_mut()) {
+            sm.answer(settled, out);
+        }
     }
 
     /// Whether [`Session::end_of_turn`] has something to say.

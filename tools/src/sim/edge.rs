@@ -549,6 +549,8 @@ impl EdgeLoop {
             && let Stream::Bound(session) = &mut conn.stream
         {
             session.end_of_turn(&mut conn.output);
+            // However short the time is.
+            session.answer(&mut conn.output);
         }
     }
 
