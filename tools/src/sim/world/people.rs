@@ -96,7 +96,11 @@ impl World {
     /// given up. So two clients end that wait for each other: each for what the other has yet to acknowledge.
     pub(super) fn give_up_who_may_not_send(&mut self) {
         for index in 0..self.clients.len() {
-            let at = self.clients.get(index).filter(|client| client.life == Life::Bound).and_then(|client| client.at);
+            let at = self
+                .clients
+                .get(index)
+                .filter(|client| matches!(client.life, Life::Bound | Life::Leaving))
+                .and_then(|client| client.at);
             let session = at.and_then(|(edge, counter)| self.edges.get(edge)?.session(counter));
             if session.is_some_and(|session| !session.has_credit()) {
                 self.cut_off(index, 0);
