@@ -308,9 +308,11 @@ pub fn expire_lost(cx: &mut Cx<'_>) {
 /// ends behind what waits for its account, and when other shards have room for the presence that makes. One that
 /// may be resumed is parked.
 pub fn on_socket_closed(cx: &mut Cx<'_>, key: SessionKey, clean: bool) {
-    let Some((account, generation)) = cx.session(key).map(|session| (session.account, session.generation)) else {
-        return;
-    };
+    let Some(session) = cx.session_mut(key) else { return };
+    let (account, generation) = (session.account, session.generation);
+    if let Some(sm) = &mut session.sm {
+        sm.resuming = None; // Nobody is there to be answered.
+    }
     if cx.account(account).is_some_and(|account| account.state == State::Ready && account.queue.is_empty()) {
         end_or_wait(cx, key, generation, clean);
     } else {

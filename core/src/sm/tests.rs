@@ -372,3 +372,21 @@ fn who_is_not_resumed_in_time_may_bind() {
     core.bind_there(again, "tablet");
     assert_eq!(core.jid(again), "ada@example.org/tablet");
 }
+
+#[test]
+fn a_socket_that_closed_while_its_account_was_busy_leaves_no_login() {
+    let (mut core, ada, _, token) = managed();
+    let phone = core.login("ada@example.org/phone");
+    core.holding = true;
+    let h = counted(&core, ada);
+    let again = core.resume("ada@example.org", &token, h);
+    let change = "<query xmlns='jabber:iq:roster'><item jid='eve@example.org'/></query>";
+    core.send(phone, &format!("<iq type='set' id='s'>{change}</iq>"));
+    core.close(again, false);
+    core.advance(limits::RESUME_SETTLE_MS);
+    core.holding = false;
+    core.answer();
+    assert_eq!(core.shards.iter().map(|shard| shard.logins.len()).sum::<usize>(), 0);
+    let third = core.resume("ada@example.org", &token, h);
+    assert_eq!(core.jid(third), "ada@example.org/desk");
+}
