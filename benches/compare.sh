@@ -12,23 +12,25 @@
 # Rows: login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence, and with
 # stream management on both sides (XEP-0198) chat-sm, chat-sm-100, chat-sm-1000, chat-sm-10000 (messages a second).
 # --out keeps configurations, accounts and results.jsonl there; a later run with the same folder uses the accounts
-# again. --built takes the executables of target/release as they are. Needs openssl; prosody and ejabberd as Debian
-# packages, and root to run them under their own users.
+# again. --built takes the executables of target/release as they are, or of the folder that HEARTH_BIN names. Bar charts
+# go to benches/plots, or where --plots FOLDER says; with --quick only if it does. Needs openssl; prosody and ejabberd as
+# Debian packages, and root to run them under their own users.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin="$PWD/target/release" peers="$PWD/benches/peers"
+bin="${HEARTH_BIN:-$PWD/target/release}" peers="$PWD/benches/peers"
 
 servers="relay hearth hearth-nolog prosody prosody-tuned ejabberd"
 rows="login login-tls login-plain idle idle-tls idle-contacts chat chat-tls chat-rate presence"
-built="" out="" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
+built="${HEARTH_BIN:+yes}" out="" plots="$PWD/benches/plots" users=15000 friends=2080 from=1000 logins=10000 wait=60 seconds=20
 while [ $# -gt 0 ]; do
     case "$1" in
         --servers) servers="$2"; shift 2 ;;
         --rows) rows="$2"; shift 2 ;;
         --out) out="$2"; shift 2 ;;
         --built) built=yes; shift ;;
+        --plots) plots="$2"; shift 2 ;;
         --middle) users=4000 friends=520 logins=2000 wait=10 seconds=6; shift ;;
-        --quick) users=2000 friends=520 from=500 logins=1000 wait=3 seconds=5; shift ;;
+        --quick) users=2000 friends=520 from=500 logins=1000 wait=3 seconds=5 plots=; shift ;;
         *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 2 ;;
     esac
 done
@@ -210,4 +212,4 @@ for server in $servers; do
         stop
     done
 done
-"$bin/load" table <"$results"
+"$bin/load" table ${plots:+--plots "$plots"} <"$results"

@@ -1,7 +1,7 @@
 //! `load`: measures an XMPP server. See `load --help`.
 
-use hearth_tools::load::{Args, Scenario, comparison, run};
-use std::io::{Read as _, Write as _};
+use hearth_tools::load::{Args, Comparison, Scenario, charts, run};
+use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -10,8 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let args: Args = argh::from_env();
     let text = if args.scenario == Scenario::Table {
-        let mut lines = String::new();
-        std::io::stdin().read_to_string(&mut lines).map(|_| comparison(&lines)).map_err(|error| (1, error.to_string()))
+        table(&args).map_err(|error| (1, error.to_string()))
     } else {
         match run(&args) {
             Ok(report) if args.json => Ok(format!("{}\n", report.json())),
@@ -29,4 +28,18 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// The table of what comes in, and its charts where they are wanted.
+fn table(args: &Args) -> io::Result<String> {
+    let mut lines = String::new();
+    io::stdin().read_to_string(&mut lines)?;
+    let comparison = Comparison::parse(&lines);
+    if let Some(folder) = &args.plots {
+        let write = |(name, svg): (String, String)| std::fs::write(folder.join(name), svg);
+        let written =
+            std::fs::create_dir_all(folder).and_then(|()| charts(&comparison).into_iter().try_for_each(write));
+        written.map_err(|error| io::Error::other(format!("{}: {error}; name another --plots", folder.display())))?;
+    }
+    Ok(comparison.table())
 }

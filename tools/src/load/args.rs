@@ -49,7 +49,7 @@ impl FromStr for Scenario {
 /// Scenarios: register (make accounts by XEP-0077), roster-setup (mutual subscriptions in groups of
 /// --contacts + 1), login (a login storm), idle (bytes per session), chat (closed loop, or open loop with
 /// --rate), presence (logins and presence changes with --contacts online), table (JSON lines of runs on standard
-/// input become one table). Accounts are user0, user1, … with one password.
+/// input become one table, and with --plots bar charts). Accounts are user0, user1, … with one password.
 #[derive(FromArgs, Clone, Debug)]
 pub struct Args {
     /// register, roster-setup, login, idle, chat, presence or table
@@ -153,6 +153,10 @@ pub struct Args {
     #[argh(option, default = "String::new()")]
     pub label: String,
 
+    /// table: folder to write bar charts to, an SVG for each unit
+    #[argh(option)]
+    pub plots: Option<PathBuf>,
+
     /// print one JSON line instead of a table
     #[argh(switch)]
     pub json: bool,
@@ -190,6 +194,9 @@ impl Args {
         if self.sm && self.scenario != Scenario::Chat {
             return usage("--sm goes with chat only".into());
         }
+        if self.plots.is_some() && self.scenario != Scenario::Table {
+            return usage("--plots goes with table only: `load table --plots FOLDER <results.jsonl`".into());
+        }
         let messages = u64::from(self.rate.unwrap_or(0)).saturating_mul(self.seconds + self.warmup);
         if messages > OPERATIONS_MAX || self.rate == Some(0) {
             return usage(format!("--rate must be positive and send at most {OPERATIONS_MAX} messages in all"));
@@ -222,6 +229,7 @@ mod tests {
         assert!(check(&["idle", "--users", "900"]).is_err());
         assert!(check(&["login", "--users", "1"]).is_err());
         assert!(check(&["login", "--sm"]).is_err());
+        assert!(check(&["login", "--plots", "x"]).is_err());
         assert!(check(&["login", "--users", "4000000000"]).is_err());
         assert!(check(&["chat", "--rate", "2000000"]).is_err());
     }

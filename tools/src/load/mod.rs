@@ -5,7 +5,8 @@
 //!     ▲                                                          │ bytes
 //!     │ Event (event.rs)                     transport.rs socket, TLS   login.rs, scram.rs negotiation, sm.rs
 //!     └────────────────────────────────────── scan.rs whole elements ◀─┘
-//! probe.rs   CPU and memory of the server's processes     report.rs   table, JSON, comparison
+//! probe.rs   CPU and memory of the server's processes     report.rs   table, JSON
+//! comparison.rs   runs side by side        plot.rs     the same as bar charts
 //! ```
 //!
 //! The server's figures are what counts. What the load program spends on its own work it tries to
@@ -13,6 +14,7 @@
 //! unit of work and bytes per session hardly do.
 
 mod args;
+mod comparison;
 mod error;
 mod event;
 pub(crate) mod framing;
@@ -20,6 +22,7 @@ mod histogram;
 pub(crate) mod limits;
 mod login;
 mod net;
+mod plot;
 pub(crate) mod probe;
 mod report;
 pub(crate) mod scan;
@@ -30,6 +33,8 @@ mod timer;
 pub(crate) mod transport;
 
 pub use args::{Args, Scenario};
+pub use comparison::Comparison;
 pub use error::LoadError;
-pub use report::{Report, comparison};
+pub use plot::charts;
+pub use report::Report;
 pub use scenario::run;

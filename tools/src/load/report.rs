@@ -1,9 +1,8 @@
-//! Figures of a run: a table for people, one JSON line for programs, and a table of several runs side by side.
+//! Figures of a run: a table for people, one JSON line for programs.
 
 use super::histogram::Histogram;
 use super::probe::Processes;
-use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// One measured number.
@@ -82,47 +81,8 @@ impl Report {
     }
 }
 
-/// Reports side by side, one column for each label, from their JSON lines: a Markdown table in the order of
-/// first appearance, without details. Lines that are no report are passed over.
-#[must_use]
-pub fn comparison(lines: &str) -> String {
-    let mut labels: Vec<String> = Vec::new();
-    let mut rows: Vec<(String, String)> = Vec::new();
-    let mut cells: BTreeMap<(String, String), f64> = BTreeMap::new();
-    for report in lines.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok()) {
-        let text = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-        let (title, label) = (text(&report, "title"), text(&report, "label"));
-        if !labels.contains(&label) {
-            labels.push(label.clone());
-        }
-        let figures = report.get("figures").and_then(Value::as_array);
-        for figure in figures.into_iter().flatten().filter_map(Value::as_object) {
-            if figure.get("detail").and_then(Value::as_bool) == Some(true) {
-                continue;
-            }
-            let row = (format!("{title}: {}", text(figure, "name")), text(figure, "unit"));
-            if let Some(value) = figure.get("value").and_then(Value::as_f64) {
-                cells.insert((row.0.clone(), label.clone()), value);
-            }
-            if !rows.contains(&row) {
-                rows.push(row);
-            }
-        }
-    }
-    let mut text = format!("| | unit | {} |\n|---|---|{}\n", labels.join(" | "), "---|".repeat(labels.len()));
-    for (name, unit) in rows {
-        let _ = write!(text, "| {name} | {unit} |");
-        for label in &labels {
-            let cell = cells.get(&(name.clone(), label.clone())).map_or("–".to_owned(), |value| number(*value));
-            let _ = write!(text, " {cell} |");
-        }
-        text.push('\n');
-    }
-    text
-}
-
 /// Three or four significant digits.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
@@ -134,24 +94,6 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn report(label: &str, figures: &[(&str, f64)]) -> Report {
-        let mut report = Report { title: "chat".into(), label: label.into(), ..Report::default() };
-        for (name, value) in figures {
-            report.add(*name, *value, "ms");
-        }
-        report
-    }
-
-    #[test]
-    fn runs_side_by_side() {
-        let mut lines = [report("a", &[("p50", 0.1234), ("p99", 250.4)]), report("b", &[("p99", 12.34)])];
-        lines[1].add_detail("max", 99.0, "ms");
-        let lines = lines.map(|report| report.json()).join("\nnoise\n");
-        let wanted = "| | unit | a | b |\n|---|---|---|---|\n\
-                      | chat: p50 | ms | 0.123 | – |\n| chat: p99 | ms | 250 | 12.3 |\n";
-        assert_eq!(comparison(&lines), wanted);
-    }
 
     #[test]
     fn costs_by_process_and_in_sum() {
