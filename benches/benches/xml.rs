@@ -10,13 +10,12 @@
     reason = "a bench prints, and stops if it fails"
 )]
 
+use hearth_benches::counting::{Counting, allocations};
 use hearth_connmgr::render;
 use hearth_connmgr::xml::{Framer, Limits, Scope, Scratch, parse_element};
 use hearth_wire::stanza::{Overlay, Stanza, StanzaKind, StanzaType};
 use hearth_wire::tree::{self, Node};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
@@ -34,26 +33,8 @@ const PRESENCE: &str = "<presence id='a7' xml:lang='en'><show>away</show><status
 const IQ: &str = "<iq type='get' id='roster-1' to='ada@example.org' from='ada@example.org/desk'>\
     <query xmlns='jabber:iq:roster' ver='17'/></iq>";
 
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-#[allow(unsafe_code, reason = "counts, and passes everything on to the system's allocator")]
-// SAFETY: each call goes unchanged to `System`, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
 #[global_allocator]
-static GLOBAL: Counting = Counting;
+static ALLOCATOR: Counting = Counting;
 
 /// Nanoseconds and allocations of one call: those of the least disturbed of many short rounds.
 fn time(mut call: impl FnMut()) -> (f64, u64) {
@@ -63,10 +44,9 @@ fn time(mut call: impl FnMut()) -> (f64, u64) {
     while calls < 1 << 20 && round(&mut call, calls) < ROUND {
         calls *= 2;
     }
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = allocations();
     let least = (0..ROUNDS).map(|_| round(&mut call, calls)).min().unwrap_or_default();
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    (least.as_secs_f64() * 1e9 / f64::from(calls), allocations)
+    (least.as_secs_f64() * 1e9 / f64::from(calls), allocations() - before)
 }
 
 fn round(call: &mut impl FnMut(), calls: u32) -> Duration {

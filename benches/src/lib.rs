@@ -1,1 +1,10 @@
-//! placeholder
+//! What the benches share.
+//!
+//! ```text
+//! pieces/    one call of each hot path, by name ──▶ benches/pieces.rs        nanoseconds, allocations
+//! world.rs   shards without threads or sockets      tests/allocations.rs     what allocates nothing must not begin to
+//! ```
+
+pub mod counting;
+pub mod pieces;
+pub mod world;
