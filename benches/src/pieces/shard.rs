@@ -10,7 +10,7 @@ pub(super) const PIECES: [Piece; 3] = [
     Piece::new("shard: route a message, log off", 6.5, || message(true)),
     // The store in memory keeps the record.
     Piece::new("shard: route a message through the log", 17.0, || message(false)),
-    Piece::new("shard: presence to 25 contacts", 62.0, broadcast),
+    Piece::new("shard: presence to 25 contacts", 62.5, broadcast),
 ];
 
 /// Stanzas between two reports of what was written.
