@@ -4,6 +4,7 @@ use super::error::LoadError;
 use super::limits::{DESCRIPTORS_RESERVED, OPERATIONS_MAX};
 use super::login::Security;
 use super::probe::{Processes, descriptor_limit};
+use super::scenario::Act;
 use super::scram::Mechanism;
 use argh::FromArgs;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ pub enum Scenario {
     Idle,
     Chat,
     Presence,
+    Mixed,
     /// Not a run: puts the JSON lines of runs, from standard input, side by side.
     Table,
 }
@@ -34,13 +36,73 @@ impl FromStr for Scenario {
             "idle" => Self::Idle,
             "chat" => Self::Chat,
             "presence" => Self::Presence,
+            "mixed" => Self::Mixed,
             "table" => Self::Table,
             other => {
                 return Err(format!(
-                    "unknown scenario {other}: register, roster-setup, login, idle, chat, presence or table"
+                    "unknown scenario {other}: register, roster-setup, login, idle, chat, presence, mixed or table"
                 ));
             }
         })
+    }
+}
+
+/// Mean seconds between two acts of one user, by act; 0: never.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Every([f64; ACTS.len()]);
+
+const ACTS: [(&str, Act, f64); 4] = [
+    ("chat", Act::Chat, 60.0),
+    ("ping", Act::Ping, 60.0),
+    ("presence", Act::Presence, 600.0),
+    ("login", Act::Login, 1800.0),
+];
+
+impl Default for Every {
+    fn default() -> Every {
+        Every(ACTS.map(|(_, _, seconds)| seconds))
+    }
+}
+
+impl FromStr for Every {
+    type Err = String;
+
+    /// What is not named keeps its default.
+    fn from_str(list: &str) -> Result<Self, String> {
+        let mut every = Every::default();
+        for word in list.split(',') {
+            let named = word.split_once('=').and_then(|(name, seconds)| {
+                let at = ACTS.iter().position(|(act, ..)| *act == name)?;
+                let seconds: f64 = seconds.parse().ok().filter(|s| (0.0..=1e6).contains(s))?;
+                Some((at, seconds))
+            });
+            let (at, seconds) = named.ok_or_else(|| format!("{word} is not chat, ping, presence or login=SECONDS"))?;
+            if let Some(place) = every.0.get_mut(at) {
+                *place = seconds;
+            }
+        }
+        if every.acts_per_s() > 0.0 { Ok(every) } else { Err("nobody would do anything".into()) }
+    }
+}
+
+impl Every {
+    fn rates(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|seconds| if *seconds > 0.0 { seconds.recip() } else { 0.0 })
+    }
+
+    /// Of one user.
+    pub(crate) fn acts_per_s(&self) -> f64 {
+        self.rates().sum()
+    }
+
+    /// The act that `drawn`, from 0 to below 1, means.
+    pub(crate) fn choose(&self, drawn: f64) -> Act {
+        let mut left = drawn * self.acts_per_s();
+        let chosen = self.rates().zip(ACTS).filter(|(rate, _)| *rate > 0.0).find(|(rate, _)| {
+            left -= rate;
+            left < 0.0
+        });
+        chosen.map_or(Act::Ping, |(_, (_, act, _))| act)
     }
 }
 
@@ -48,11 +110,11 @@ impl FromStr for Scenario {
 ///
 /// Scenarios: register (make accounts by XEP-0077), roster-setup (mutual subscriptions in groups of
 /// --contacts + 1), login (a login storm), idle (bytes per session), chat (closed loop, or open loop with
-/// --rate), presence (logins and presence changes with --contacts online), table (JSON lines of runs on standard
+/// --rate), presence (logins and presence changes with --contacts online), mixed (--every), table (JSON lines of runs on standard
 /// input become one table, and with --plots bar charts). Accounts are user0, user1, … with one password.
 #[derive(FromArgs, Clone, Debug)]
 pub struct Args {
-    /// register, roster-setup, login, idle, chat, presence or table
+    /// register, roster-setup, login, idle, chat, presence, mixed or table
     #[argh(positional)]
     pub scenario: Scenario,
 
@@ -100,7 +162,7 @@ pub struct Args {
     #[argh(switch)]
     pub roster: bool,
 
-    /// contacts of each user in roster-setup and presence, default 25
+    /// contacts of each user in roster-setup, presence and mixed, default 25
     #[argh(option, default = "25")]
     pub contacts: u32,
 
@@ -116,11 +178,11 @@ pub struct Args {
     #[argh(option, default = "60")]
     pub wait: u64,
 
-    /// chat, presence: seconds that are measured, default 20
+    /// chat, presence, mixed: seconds that are measured, default 20
     #[argh(option, default = "20")]
     pub seconds: u64,
 
-    /// chat, presence: seconds of the same load before, default 3
+    /// chat, presence, mixed: seconds of the same load before, default 3
     #[argh(option, default = "3")]
     pub warmup: u64,
 
@@ -128,6 +190,14 @@ pub struct Args {
     /// has one message under way
     #[argh(option)]
     pub rate: Option<u32>,
+
+    /// mixed: mean seconds between two acts of one user, 0: never. Default chat=60,ping=60,presence=600,login=1800
+    #[argh(option, default = "Every::default()")]
+    pub every: Every,
+
+    /// mixed: who does what when, default 1
+    #[argh(option, default = "1")]
+    pub seed: u64,
 
     /// chat: bytes of a message's body, default 100
     #[argh(option, default = "100")]
@@ -229,6 +299,7 @@ mod tests {
         assert!(check(&["idle", "--users", "900"]).is_err());
         assert!(check(&["login", "--users", "1"]).is_err());
         assert!(check(&["login", "--sm"]).is_err());
+        assert!(check(&["mixed", "--every", "chat=5,login=0"]).is_ok());
         assert!(check(&["login", "--plots", "x"]).is_err());
         assert!(check(&["login", "--users", "4000000000"]).is_err());
         assert!(check(&["chat", "--rate", "2000000"]).is_err());

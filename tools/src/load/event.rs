@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Subscribe { user: u32, from: u32 },
     /// A roster item, from a result or a push; `both` says whether the subscription is complete.
     Contact { user: u32, contact: u32, both: bool },
+    /// The answer to a question with a number of ours.
+    Answer { user: u32, number: u64, at: Instant },
     /// The whole roster has been told.
     Roster { user: u32 },
     /// A stanza came back as an error.
@@ -73,6 +75,8 @@ pub(crate) fn observe(user: u32, stanza: Element<'_>, at: Instant, events: &mut 
             }
             if stanza.attribute("id") == Some(ROSTER_ID.as_bytes()) {
                 events.push(Event::Roster { user });
+            } else if let Some(number) = stanza.attribute("id").and_then(number_of) {
+                events.push(Event::Answer { user, number, at });
             }
         }
         _ => {}
@@ -125,6 +129,7 @@ mod tests {
             "<presence from='user2@h/r'><status>na</status></presence>",
             &[Event::Flip { user: 7, from: 2, number: 10, at }],
         );
+        check("<iq type='result' id='n2'/>", &[Event::Answer { user: 7, number: 2, at }]);
         check("<presence from='user2@h' type='subscribe'/>", &[Event::Subscribe { user: 7, from: 2 }]);
         check("<presence from='user2@h/r' type='unavailable'/>", &[Event::Presence { user: 7 }]);
     }

@@ -5,9 +5,12 @@
 mod chat;
 mod idle;
 mod login;
+mod mixed;
 mod presence;
 mod register;
 mod roster;
+
+pub(crate) use mixed::Act;
 
 use super::args::{Args, Scenario};
 use super::error::LoadError;
@@ -37,6 +40,7 @@ pub fn run(args: &Args) -> Result<Report, LoadError> {
         Scenario::Idle => idle::run,
         Scenario::Chat => chat::run,
         Scenario::Presence => presence::run,
+        Scenario::Mixed => mixed::run,
         Scenario::Table => return Err(LoadError::Usage("a table is no run".into())),
     };
     let done = scenario(&mut run);
@@ -83,7 +87,8 @@ struct Meter {
 
 impl<'a> Run<'a> {
     fn new(args: &'a Args) -> Result<Self, LoadError> {
-        let roster = args.roster || matches!(args.scenario, Scenario::Presence | Scenario::RosterSetup);
+        let roster =
+            args.roster || matches!(args.scenario, Scenario::Presence | Scenario::RosterSetup | Scenario::Mixed);
         let register = args.scenario == Scenario::Register;
         let access = Access {
             target: args.target,
