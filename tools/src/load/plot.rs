@@ -19,9 +19,9 @@ const HEAD: f64 = 62.0;
 const FOOT: f64 = 20.0;
 
 const STYLE: &str = "\
-text{font:13px sans-serif;fill:#1f2328}.back{fill:#fff}.small{font-size:12px;fill:#59636e}.head{font-size:16px;font-weight:bold}\
+text{font:13px sans-serif;fill:#1f2328;paint-order:stroke;stroke:#fff;stroke-width:3px}.back{fill:#fff}.small{font-size:12px;fill:#59636e}.head{font-size:16px;font-weight:bold}\
 .grid{stroke:#d1d9e0;stroke-width:1}.s0{fill:#0969da}.s1{fill:#bf8700}.s2{fill:#1a7f37}.s3{fill:#cf222e}.s4{fill:#8250df}.s5{fill:#57606a}\
-@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.back{fill:#0d1117}.small{fill:#9198a1}.grid{stroke:#3d444d}\
+@media(prefers-color-scheme:dark){text{fill:#f0f6fc;stroke:#0d1117}.back{fill:#0d1117}.small{fill:#9198a1}.grid{stroke:#3d444d}\
 .s0{fill:#4493f8}.s1{fill:#d29922}.s2{fill:#3fb950}.s3{fill:#f85149}.s4{fill:#ab7df8}.s5{fill:#9198a1}}";
 /// Colours in the style; further servers begin again with the first.
 const COLOURS: usize = 6;
