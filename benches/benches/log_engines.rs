@@ -25,7 +25,7 @@ const PERIODS: usize = 4;
 const PERIOD_MS: u64 = 86_400_000;
 /// Records of an account that are asked for at once.
 const PAGE: usize = 50;
-const ENGINES: [&str; 4] = ["segments", "fjall", "redb", "redb, quick repair"];
+const ENGINES: [&str; 3] = ["segments", "redb", "redb, quick repair"];
 
 /// What the log is to an engine: periods of records, ordered by account and number within.
 trait Engine {
@@ -98,7 +98,6 @@ fn account(number: usize) -> BareJid {
 fn open(engine: &str, dir: &Path) -> Box<dyn Engine> {
     match engine {
         "segments" => Box::new(Segments::open(dir)),
-        "fjall" => Box::new(Fjall::open(dir)),
         _ => Box::new(Redb::open(dir, engine != "redb")),
     }
 }
@@ -228,42 +227,6 @@ fn value(Append { slot, record, .. }: &Append) -> Vec<u8> {
     bytes.extend_from_slice(record.account.as_str().as_bytes());
     bytes.extend_from_slice(record.stanza.bytes());
     bytes
-}
-
-struct Fjall {
-    db: fjall::Database,
-    periods: Vec<fjall::Keyspace>,
-}
-
-impl Fjall {
-    fn open(dir: &Path) -> Fjall {
-        let db = fjall::Database::builder(dir.join("fjall")).open().unwrap();
-        let keyspace = |period| db.keyspace(&format!("p{period}"), fjall::KeyspaceCreateOptions::default).unwrap();
-        let periods = (0..PERIODS).map(keyspace).collect();
-        Fjall { db, periods }
-    }
-}
-
-impl Engine for Fjall {
-    fn append(&mut self, period: usize, first: usize, appends: &[Append]) {
-        let mut batch = self.db.batch().durability(Some(fjall::PersistMode::SyncData));
-        for (at, append) in appends.iter().enumerate() {
-            batch.insert(&self.periods[period], key(append.record.account.as_str(), first + at), value(append));
-        }
-        batch.commit().unwrap();
-    }
-
-    fn read(&self, number: usize, middle: usize) -> usize {
-        let account = account(number);
-        let range = key(account.as_str(), middle)..=key(account.as_str(), usize::MAX);
-        let periods = self.periods[1..].iter();
-        let values = periods.flat_map(|period| period.range(range.clone())).map(|guard| guard.value().unwrap());
-        values.take(PAGE).filter(|value| value.len() > 100).count()
-    }
-
-    fn drop_first(&mut self) {
-        self.db.delete_keyspace(self.periods.remove(0)).unwrap();
-    }
 }
 
 struct Redb {
