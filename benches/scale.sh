@@ -113,8 +113,55 @@ cold_start() {
   du -sh "$dir/data" | cut -f1 | sed 's/^/store: /'
 }
 
+sessions() {
+  local wanted=$1 seconds=${2:-600} parts size part pids="" before_cpu logins from
+  # Groups of friends, 26 each, stay within one load program.
+  size=$((per / 26 * 26)) parts=$(((wanted + size - 1) / size)) logins=$(now)
+  size=$(((wanted / parts + 25) / 26 * 26))
+  [ -e "$dir/data" ] || "$bin/seed" --data "$dir/data" --users $((parts * size)) --contacts 25 >&2
+  start_core 1
+  for part in $(seq 0 $((parts - 1))); do start_edge "$part" 1; done
+  say "$((parts * size)) users on $parts edges"
+  for part in $(seq 0 $((parts - 1))); do
+    # Each lives on until the last has logged in and all have been measured.
+    load mixed --target "127.0.0.1:$((35222 + part))" --first-user $((part * size)) --users "$size" --parallel 8 --sources 100 \
+      --every "${HEARTH_EVERY:-chat=60,ping=60,presence=600,login=1800}" --warmup "${HEARTH_WARMUP:-5}" --seconds "$seconds" \
+      --max-seconds 7200 --json >"$dir/part$part.json" 2>"$dir/part$part.err" &
+    loads+=($!)
+  done
+  online() { "$bin/hearthctl" --data "$dir/data" --json status | grep -o '"sessions":[0-9]*' | cut -d: -f2; }
+  until [ "$(online)" -ge $((parts * size * 99 / 100)) ]; do
+    sleep 1
+    for pid in "${loads[@]}"; do kill -0 "$pid" 2>/dev/null || { cat "$dir"/part*.err >&2 && return 1; }; done
+  done
+  printf 'all online after %s s\n' "$(minus "$(now)" "$logins")"
+  sleep $((${HEARTH_WARMUP:-5} + 5))
+  spent() { for pid in "$@"; do seconds_of "$pid"; done | awk '{ s += $1 } END { print s }'; }
+  local edge_before core_before window=$((seconds * 2 / 3))
+  edge_before=$(spent "${edges[@]}") core_before=$(spent "$core") from=$(now)
+  sleep "$window"
+  printf 'over %s s with %s online: edges %s s, core %s s of CPU\n' "$(minus "$(now)" "$from")" "$(online)" \
+    "$(minus "$(spent "${edges[@]}")" "$edge_before")" "$(minus "$(spent "$core")" "$core_before")"
+  pss() { for pid in "$@"; do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup"; done | awk '{ s += $1 } END { printf "%.0f", s / 1024 }'; }
+  printf 'PSS: edges %s MiB, core %s MiB\n' "$(pss "${edges[@]}")" "$(pss "$core")"
+  for pid in "${loads[@]}"; do wait "$pid" || say "a load program failed; see $dir/part*.err"; done
+  # The best and the worst of the load programs.
+  python3 - "$dir"/part*.json <<'END'
+import json, sys
+figures = {}
+for name in sys.argv[1:]:
+    with open(name) as file:
+        report = json.loads(file.read().strip().splitlines()[-1])
+    for figure in report["figures"]:
+        figures.setdefault((figure["name"], figure["unit"]), []).append(figure["value"])
+    print(*report["notes"], sep="\n") if report["notes"] else None
+for (name, unit), values in figures.items():
+    print(f"{name:<36} {min(values):.3g} to {max(values):.3g} {unit}")
+END
+}
+
 case "$what" in
   links) links "${@:2}" ;;
   cold-start) cold_start "${@:2}" ;;
-  sessions) say "not yet" && exit 2 ;;
+  sessions) sessions "${@:2}" ;;
 esac

@@ -21,6 +21,9 @@ pub enum Scenario {
     Chat,
     Presence,
     Mixed,
+    ReconnectStorm,
+    SlowReaders,
+    Overload,
     /// Not a run: puts the JSON lines of runs, from standard input, side by side.
     Table,
 }
@@ -37,10 +40,14 @@ impl FromStr for Scenario {
             "chat" => Self::Chat,
             "presence" => Self::Presence,
             "mixed" => Self::Mixed,
+            "reconnect-storm" => Self::ReconnectStorm,
+            "slow-readers" => Self::SlowReaders,
+            "overload" => Self::Overload,
             "table" => Self::Table,
             other => {
                 return Err(format!(
-                    "unknown scenario {other}: register, roster-setup, login, idle, chat, presence, mixed or table"
+                    "unknown scenario {other}: register, roster-setup, login, idle, chat, presence, mixed, \
+                     reconnect-storm, slow-readers, overload or table"
                 ));
             }
         })
@@ -110,11 +117,12 @@ impl Every {
 ///
 /// Scenarios: register (make accounts by XEP-0077), roster-setup (mutual subscriptions in groups of
 /// --contacts + 1), login (a login storm), idle (bytes per session), chat (closed loop, or open loop with
-/// --rate), presence (logins and presence changes with --contacts online), mixed (--every), table (JSON lines of runs on standard
+/// --rate), presence (logins and presence changes with --contacts online), mixed (--every), reconnect-storm and slow-readers (half of the users, 1,000 at most, chat beside),
+/// overload (twice of what it can do), table (JSON lines of runs on standard
 /// input become one table, and with --plots bar charts). Accounts are user0, user1, … with one password.
 #[derive(FromArgs, Clone, Debug)]
 pub struct Args {
-    /// register, roster-setup, login, idle, chat, presence, mixed or table
+    /// register, roster-setup, login, idle, chat, presence, mixed, reconnect-storm, slow-readers, overload or table
     #[argh(positional)]
     pub scenario: Scenario,
 

@@ -196,6 +196,28 @@ impl Net {
         }
     }
 
+    /// Drops the user's socket as a lost network would, if it has one; nothing tells of it.
+    pub(crate) fn cut(&mut self, user: u32) {
+        let index = self.index(user);
+        if self.peers.get_mut(index).and_then(Option::take).is_some() {
+            self.open -= 1;
+        }
+    }
+
+    /// From now on nothing is read for the user, or, with false, all that came meanwhile and comes.
+    pub(crate) fn stall(&mut self, user: u32, stalled: bool) {
+        let index = self.index(user);
+        let Some(peer) = self.peers.get_mut(index).and_then(Option::as_mut) else { return };
+        let interest = if stalled { Interest::WRITABLE } else { Interest::READABLE | Interest::WRITABLE };
+        // Registered anew it tells of what waits.
+        let _ = self.poll.registry().reregister(&mut peer.transport.socket, Token(index), interest);
+    }
+
+    /// Bytes for the user's socket that it has not taken.
+    pub(crate) fn waiting(&self, user: u32) -> usize {
+        self.peer(user).map_or(0, |peer| peer.transport.out.len())
+    }
+
     /// Writes everything that waits, sleeps until something arrives or `deadline`, and reads it all.
     pub(crate) fn turn(&mut self, deadline: Instant, events: &mut Vec<Event>) -> Result<(), LoadError> {
         self.flush_dirty(events);

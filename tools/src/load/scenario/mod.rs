@@ -2,13 +2,17 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a scenario looks only at the events it is about")]
 
+mod beside;
 mod chat;
 mod idle;
 mod login;
 mod mixed;
+mod overload;
 mod presence;
 mod register;
 mod roster;
+mod slow;
+mod storm;
 
 pub(crate) use mixed::Act;
 
@@ -41,6 +45,9 @@ pub fn run(args: &Args) -> Result<Report, LoadError> {
         Scenario::Chat => chat::run,
         Scenario::Presence => presence::run,
         Scenario::Mixed => mixed::run,
+        Scenario::ReconnectStorm => storm::run,
+        Scenario::SlowReaders => slow::run,
+        Scenario::Overload => overload::run,
         Scenario::Table => return Err(LoadError::Usage("a table is no run".into())),
     };
     let done = scenario(&mut run);
