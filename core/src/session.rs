@@ -577,7 +577,9 @@ impl Outbound {
 fn comes_directly(stanza: &Stanza<'_>, jid: &FullJid) -> bool {
     match stanza.kind {
         StanzaKind::Iq => stanza.from.is_none_or(|from| [jid.bare_str(), jid.bare().domainpart()].contains(&from)),
-        StanzaKind::Presence => Action::of(stanza.ty).is_some(),
+        StanzaKind::Presence => {
+            Action::of(stanza.ty).is_some() || stanza.from.is_some_and(|from| bare(from) == jid.bare_str())
+        }
         StanzaKind::Message => false,
     }
 }
@@ -632,18 +634,23 @@ mod tests {
         let push = Stanza { id: Some("push"), ..Stanza::new(StanzaKind::Iq, StanzaType::Set) };
         outbound.held.push_back(held("5"));
         outbound.held.push_back(Held { stanza: SharedStanza::new(&push), ..held("6") });
+        for (id, from) in [("theirs", "grace@example.org/desk"), ("own", "ada@example.org/phone")] {
+            let gone = Stanza::new(StanzaKind::Presence, StanzaType::Unavailable);
+            let gone = SharedStanza::new(&Stanza { id: Some(id), from: Some(from), ..gone });
+            outbound.held.push_back(Held { stanza: gone, ..held("7") });
+        }
         for entry in [Entry::Kept(held("1")), Entry::Kept(held("2")), Entry::Logged(LogId(3)), Entry::Kept(held("4"))] {
             outbound.last += 1;
             outbound.entries.push_back(entry);
         }
         assert_eq!(outbound.back_to(&jid, 2), [LogId(3)]);
         let left: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap()).collect();
-        assert_eq!((outbound.all_owed(), left), (vec![LogId(3)], vec!["push"]), "another push would overtake it");
+        assert_eq!((outbound.all_owed(), left), (vec![LogId(3)], vec!["push", "own"]), "another would overtake it");
         let later: Vec<_> = outbound.later.iter().map(|(id, held)| (id.0, held.stanza.view().id.unwrap())).collect();
-        assert_eq!(later, [(3, "4"), (3, "5")], "they do not overtake what is to be read");
+        assert_eq!(later, [(3, "4"), (3, "5"), (3, "theirs")], "they do not overtake what is to be read");
         assert_eq!(outbound.back_to(&jid, 1), []);
         let ids: Vec<_> = outbound.held.iter().map(|held| held.stanza.view().id.unwrap().to_owned()).collect();
-        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 push", 1, 1));
+        assert_eq!((ids.join(" ").as_str(), outbound.last, outbound.entries.len()), ("2 push own", 1, 1));
         let bytes = outbound.held.iter().chain(outbound.later.iter().map(|(_, held)| held));
         assert_eq!(outbound.held_bytes, bytes.map(|held| held.stanza.bytes().len()).sum::<usize>());
         assert_eq!(outbound.back_to(&jid, 7), []);
