@@ -90,3 +90,28 @@ fn every_scenario() {
     // Changes under way when the second begins and ends are counted on one side only.
     assert!((figure("reflected to the sender") - 1.0).abs() < 0.1);
 }
+
+#[test]
+fn a_day_a_storm_and_who_does_not_read() {
+    let hearth = seeded();
+    let every = "--every chat=0.1,ping=0.2,presence=0.5,login=1";
+    let (figure, notes) = load(&hearth, &format!("mixed --seconds 3 --warmup 1 {every}"));
+    // 24 users, each 10 messages, 5 pings, 2 changes and a login a second; some find nobody to write to.
+    assert!((150.0..600.0).contains(&figure("acts per second")), "{}", figure("acts per second"));
+    for what in ["message p99", "ping p99", "presence p99", "login p99", "PSS"] {
+        assert!(figure(what) > 0.0, "{what}");
+    }
+    assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");
+
+    let (figure, notes) = load(&hearth, "reconnect-storm --seconds 1 --rate 100");
+    assert!(figure("all back after") > 0.0 && figure("message meanwhile p99") > 0.0);
+    assert!(notes.iter().all(|note| note.contains("SCRAM keys")), "{notes:?}");
+
+    let (figure, _) = load(&hearth, "slow-readers --seconds 2 --rate 100");
+    assert!(figure("flooded") >= 300.0 && figure("PSS at most") > 0.0);
+    assert!(figure("message meanwhile p99") > 0.0 && figure("message afterwards p99") > 0.0);
+
+    let (figure, _) = load(&hearth, "overload --seconds 2");
+    assert!(figure("delivered per second") > figure("capacity, closed loop") / 4.0);
+    assert!(figure("in the worst second") > 0.0);
+}
