@@ -94,8 +94,8 @@ fn every_scenario() {
 #[test]
 fn a_day_a_storm_and_who_does_not_read() {
     let hearth = seeded();
-    let every = "--every chat=0.1,ping=0.2,presence=0.5,login=1";
-    let (figure, notes) = load(&hearth, &format!("mixed --seconds 3 --warmup 1 {every}"));
+    let words = "mixed --seconds 3 --warmup 1 --every chat=0.1,ping=0.2,presence=0.5,login=1";
+    let (figure, notes) = load(&hearth, words);
     // 24 users, each 10 messages, 5 pings, 2 changes and a login a second; some find nobody to write to.
     assert!((150.0..600.0).contains(&figure("acts per second")), "{}", figure("acts per second"));
     for what in ["message p99", "ping p99", "presence p99", "login p99", "PSS"] {
