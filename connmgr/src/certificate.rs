@@ -187,6 +187,11 @@ impl Certificates {
         Ok(found)
     }
 
+    /// When each ends, milliseconds since 1970, by domain; those that say it.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.by_domain.iter().filter_map(|(domain, served)| Some((domain.as_str(), served.not_after_ms?)))
+    }
+
     /// Whether there is one for a domain.
     pub(crate) fn has(&self, domain: &str) -> bool {
         self.find(domain).is_some()

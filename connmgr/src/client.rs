@@ -347,6 +347,7 @@ impl Client {
         cx: &mut Shared,
     ) {
         let Stream::Bound(session) = &mut self.stream else { return };
+        cx.counts.stanzas_out = cx.counts.stanzas_out.wrapping_add(1);
         let sound =
             session.on_deliver(target, log, cx.directory.slot_key(), stanza, bytes, self.conn.output(&mut cx.pool));
         self.mark_dirty(cx);

@@ -35,6 +35,8 @@ pub struct Config {
     /// Loopback addresses are exempt.
     pub unauthenticated_per_address_max: u32,
     pub log: Log,
+    /// Where figures are served (OpenMetrics, HTTP); `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Where the core listens for links.
@@ -189,6 +191,7 @@ impl Default for Config {
             connections_max: 1_000_000,
             unauthenticated_per_address_max: 256,
             log: Log::default(),
+            metrics: None,
         }
     }
 }
@@ -259,6 +262,7 @@ struct File {
     limits: FileLimits,
     #[serde(default)]
     log: Log,
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Deserialize, Default)]
@@ -387,6 +391,7 @@ impl File {
                 1,
                 1_000_000,
             )?,
+            metrics: self.metrics,
             log: self.log,
         })
     }

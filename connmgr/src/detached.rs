@@ -51,6 +51,11 @@ impl Detached {
     }
 
     /// Whether nobody waits to be named.
+    /// How many sessions are left without a socket.
+    pub fn len(&self) -> usize {
+        self.tombs.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -7,6 +7,7 @@ use crate::client::{self, Client, counter};
 use crate::config::{Listener, ListenerTls};
 use crate::dialer::Dialer;
 use crate::dispatch;
+use crate::figures::{Counts, PUBLISH_MS, Published};
 use crate::limits::{
     ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS, TICK_MS,
     WRITTEN_REPORT_MS,
@@ -47,6 +48,7 @@ pub(crate) struct Setup {
     /// Connections that the system allows this loop.
     pub(crate) descriptors: usize,
     pub(crate) stop: Arc<AtomicU8>,
+    pub(crate) published: Arc<Published>,
 }
 
 struct Listening {
@@ -83,6 +85,8 @@ pub(crate) struct EventLoop {
     patience: Patience,
     /// Set once the edge stops.
     drain: Option<Drain>,
+    published: Arc<Published>,
+    publish_at_ms: u64,
 }
 
 impl EventLoop {
@@ -115,6 +119,8 @@ impl EventLoop {
             attaching: Progress::Done,
             patience: Patience::default(),
             drain: None,
+            published: setup.published,
+            publish_at_ms: 0,
         };
         this.take_settings();
         Ok((this, waker))
@@ -135,7 +141,9 @@ impl EventLoop {
             self.read_clock();
             pace.begin();
             pace.did(events.iter().count());
-            if self.turn(&events) {
+            let last = self.turn(&events);
+            self.published.turns.note(pace.began().elapsed());
+            if last {
                 return Ok(());
             }
         }
@@ -282,6 +290,7 @@ impl EventLoop {
     fn admit(&mut self, listener: usize, mut socket: TcpStream, peer: IpAddr) {
         let Some(config) = self.listeners.get(listener).map(|listening| &listening.config) else { return };
         if !self.cx.door.enter(peer, self.cx.config.unauthenticated_per_address_max) {
+            self.cx.counts.turned_away = self.cx.counts.turned_away.wrapping_add(1);
             tracing::debug!(event = "turned_away", %peer);
             return;
         }
@@ -373,6 +382,7 @@ impl EventLoop {
         let now = self.cx.now.mono_ms;
         let random = self.cx.random.number();
         let Some(link) = self.cx.links.get_mut(usize::from(shard)) else { return };
+        self.cx.counts.links_lost = self.cx.counts.links_lost.wrapping_add(u64::from(link.is_up()));
         if link.is_up() || matches!(error, LinkError::Refused(_) | LinkError::Wire(_)) {
             tracing::warn!(event = "link_lost", shard, %error);
         } else if link.failed_first() {
@@ -421,6 +431,10 @@ impl EventLoop {
                 client.on_age(&mut self.cx);
             }
         }
+        if now >= self.publish_at_ms {
+            self.publish_at_ms = now.saturating_add(PUBLISH_MS);
+            self.published.publish(self.counts());
+        }
         self.prune();
         self.patience.turn(&mut self.clients, &mut self.cx);
         if self.cx.live.version() != self.version {
@@ -428,6 +442,20 @@ impl EventLoop {
         }
         if self.stop.load(Ordering::Acquire) > 0 {
             self.drain();
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let links = &self.cx.links;
+        Counts {
+            connections: self.clients.len() as u64,
+            bound: u64::from(self.clients.bound()),
+            detached: self.cx.detached.len() as u64,
+            accepted: self.sequence,
+            links: links.len() as u64,
+            links_up: links.iter().filter(|link| link.is_up()).count() as u64,
+            link_credit: links.iter().map(crate::link::Link::credit).sum(),
+            ..self.cx.counts
         }
     }
 

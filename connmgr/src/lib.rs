@@ -34,6 +34,7 @@ mod dialer;
 pub mod directory;
 mod dispatch;
 mod event_loop;
+mod figures;
 pub mod limits;
 mod link;
 mod listener;
@@ -57,13 +58,14 @@ use config::ConfigError;
 use crossbeam_channel::{Receiver, Sender};
 use dialer::Dialer;
 use event_loop::{EventLoop, Setup};
+use figures::Published;
 use limits::{DESCRIPTORS_RESERVED, KEEPER_STACK_BYTES, LOOP_STACK_BYTES};
 use link::Identity;
 use live::{Live, Settings};
 use mio::Waker;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -127,6 +129,8 @@ impl std::error::Error for Error {}
 pub struct Ready {
     /// Where it listens, in the order of [`Config::listeners`]; port 0 has become a real one.
     pub addresses: Vec<SocketAddr>,
+    /// Where figures are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Stops an edge, or changes its settings, from another thread.
@@ -225,7 +229,11 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
     let (sockets, addresses) = listen(&config, loops)?;
     let incarnation = incarnation();
     let mut threads = Vec::new();
+    let metrics = config.metrics.map(listen_metrics).transpose()?;
+    let mut figures = Vec::new();
     for (event_loop, listeners) in (0..loops).zip(sockets) {
+        let published: Arc<Published> = Arc::default();
+        figures.push(Arc::clone(&published));
         let system = |doing| move |error| Error::System { doing, error };
         let (this, waker) = EventLoop::new(Setup {
             live: Arc::clone(&live),
@@ -234,6 +242,7 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
             listeners,
             descriptors: descriptors / usize::from(loops),
             stop: Arc::clone(&stop.0.asked),
+            published: Arc::clone(&published),
         })
         .map_err(system("set up an event loop"))?;
         stop.0.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
@@ -250,10 +259,19 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
         threads.push(thread);
     }
     tracing::info!(event = "ready", ?addresses, loops, edge = uplink.name, core = %uplink.core);
-    threads.push(keep(live, &stop)?);
-    ready(&Ready { addresses });
+    threads.push(keep(Arc::clone(&live), &stop)?);
+    let (metrics, metrics_stop) = metrics.unzip();
+    if let (Some(listener), Some(stop)) = (metrics, metrics_stop.clone()) {
+        threads.push(serve_metrics(listener, stop, figures, live)?);
+    }
+    ready(&Ready { addresses, metrics: metrics_stop.as_ref().map(hearth_link::metrics::Stop::address) });
     let mut result = Ok(());
-    for thread in threads {
+    for (at, thread) in threads.into_iter().enumerate() {
+        if at == usize::from(loops)
+            && let Some(stop) = &metrics_stop
+        {
+            stop.stop(); // All loops have ended.
+        }
         let done = match thread.join() {
             Ok(done) => done.map_err(|error| Error::System { doing: "poll", error }),
             Err(_) => Err(Error::Panicked),
@@ -279,6 +297,30 @@ fn keep(live: Arc<Live>, stop: &StopHandle) -> Result<JoinHandle<io::Result<()>>
         Ok(())
     };
     let thread = std::thread::Builder::new().name("settings".to_owned()).stack_size(KEEPER_STACK_BYTES).spawn(body);
+    thread.map_err(|error| Error::System { doing: "start a thread", error })
+}
+
+fn listen_metrics(address: SocketAddr) -> Result<(TcpListener, hearth_link::metrics::Stop), Error> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(event = "metrics_open", %address, next = "see that only your collector can connect there");
+    }
+    let listener = TcpListener::bind(address).map_err(|error| Error::Listen { address, error })?;
+    let stop = hearth_link::metrics::Stop::of(&listener).map_err(|error| Error::Listen { address, error })?;
+    Ok((listener, stop))
+}
+
+/// Serves the figures on a thread of its own.
+fn serve_metrics(
+    listener: TcpListener,
+    stop: hearth_link::metrics::Stop,
+    figures: Vec<Arc<Published>>,
+    live: Arc<Live>,
+) -> Result<JoinHandle<io::Result<()>>, Error> {
+    let body = move || {
+        hearth_link::metrics::serve(&listener, &stop, || Some(figures::page(&figures, &live)));
+        Ok(())
+    };
+    let thread = std::thread::Builder::new().name("metrics".to_owned()).stack_size(LOOP_STACK_BYTES).spawn(body);
     thread.map_err(|error| Error::System { doing: "start a thread", error })
 }
 

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::conn::Pool;
 use crate::detached::Detached;
 use crate::directory::Directory;
+use crate::figures::Counts;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
 use crate::listener::Doorkeeper;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) recent: VecDeque<(Tick, u32)>,
     /// Clients whose stream header waits for the core.
     pub(crate) held: Vec<u32>,
+    /// Those that only grow.
+    pub(crate) counts: Counts,
 }
 
 impl Shared {
@@ -85,6 +88,7 @@ impl Shared {
             asked: VecDeque::new(),
             recent: VecDeque::new(),
             held: Vec::new(),
+            counts: Counts::default(),
         }
     }
 

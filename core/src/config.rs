@@ -36,6 +36,8 @@ pub struct Config {
     pub link_tcp: Option<SocketAddr>,
     /// TCP address for links of edges on other machines: mutual TLS, keys by `hearthctl edge add`.
     pub link_tls: Option<SocketAddr>,
+    /// Where figures are served (OpenMetrics, HTTP); `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// How long a stopping core waits for its clients' streams to end, at most, seconds.
     pub drain_s: u32,
     pub log: Log,
@@ -186,6 +188,7 @@ impl Default for Config {
             link_unix: PathBuf::from("link.sock"),
             link_tcp: None,
             link_tls: None,
+            metrics: None,
             drain_s: 10,
             log: Log::default(),
             storage: StorageConfig::default(),
@@ -244,13 +247,14 @@ impl Config {
     pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<(&'static str, String, String)> {
         let address = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
         let fixed = |config: &Config| {
-            let Config { data, shards, link_unix, link_tcp, link_tls, log, storage, .. } = config;
+            let Config { data, shards, link_unix, link_tcp, link_tls, metrics, log, storage, .. } = config;
             [
                 ("data", data.display().to_string()),
                 ("shards", shards.to_string()),
                 ("link_unix", link_unix.display().to_string()),
                 ("link_tcp", address(link_tcp)),
                 ("link_tls", address(link_tls)),
+                ("metrics", address(metrics)),
                 ("log.format", format!("{:?}", log.format).to_lowercase()),
                 ("storage.cache_mib", storage.cache_mib.to_string()),
                 ("storage.sync", format!("{:?}", storage.sync).to_lowercase()),

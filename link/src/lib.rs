@@ -13,6 +13,7 @@
 //!  watch.rs   what its readiness is polled for         watch.rs
 //!  pace.rs    how often the loop around it turns       pace.rs
 //! ```
+//! `metrics.rs` is what both daemons tell whoever collects figures.
 //!
 //! ```
 //! use hearth_link::{Bundle, PrivateKey};
@@ -24,6 +25,7 @@
 
 mod bundle;
 mod key;
+pub mod metrics;
 mod pace;
 mod socket;
 pub mod tls;

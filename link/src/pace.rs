@@ -37,6 +37,12 @@ impl Pace {
         self.began = Instant::now();
     }
 
+    /// When the turn began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
     /// This turn had so many things to do.
     pub fn did(&mut self, things: usize) {
         self.did_at(things, Instant::now());

@@ -92,7 +92,31 @@ pub(crate) struct Monitor {
     /// Of each lane: when the oldest of what is being written was asked, in milliseconds since `started` and
     /// one more; 0: nothing is.
     busy: [AtomicU64; 2],
+    done: [Commits; 2],
     reserve: Option<Reserve>,
+}
+
+/// Upper bounds of [`LaneFigures::commits`], milliseconds; what took longer is behind the last.
+pub const COMMIT_BOUNDS_MS: [u64; 8] = [1, 3, 10, 30, 100, 300, 1_000, 3_000];
+
+/// What one of the store's writing threads has done and has to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LaneFigures {
+    /// `changes` or `appends`.
+    pub name: &'static str,
+    /// Questions that were accepted and are not answered.
+    pub waiting: usize,
+    /// Commits by how long the oldest question of each had waited for its answer.
+    pub commits: [u64; COMMIT_BOUNDS_MS.len() + 1],
+    /// Of all together, microseconds.
+    pub waited_us: u64,
+}
+
+/// Of one lane, since the store was opened.
+#[derive(Default)]
+struct Commits {
+    by_bound: [AtomicU64; COMMIT_BOUNDS_MS.len() + 1],
+    waited_us: AtomicU64,
 }
 
 #[derive(Default)]
@@ -104,7 +128,14 @@ struct State {
 
 impl Monitor {
     pub(crate) fn new(now: Instant, reserve: Option<Reserve>) -> Monitor {
-        Monitor { started: now, state: Mutex::default(), changes: AtomicU64::new(0), busy: Default::default(), reserve }
+        Monitor {
+            started: now,
+            state: Mutex::default(),
+            changes: AtomicU64::new(0),
+            busy: Default::default(),
+            done: Default::default(),
+            reserve,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -129,6 +160,9 @@ impl Monitor {
     pub(crate) fn end(&self, lane: Lane, answers: &[Answer], now: Instant) {
         let waited = self.waited(lane, now);
         self.busy(lane).store(0, Ordering::Release);
+        if !answers.is_empty() {
+            self.note(lane, waited);
+        }
         let failed = |answer: &Answer| match answer {
             Answer::Failed(error) => Some(error.clone()),
             _ => None,
@@ -138,6 +172,37 @@ impl Monitor {
             None if is_slow(waited) => self.worsen(Condition::Slow, String::new()),
             None => {}
         }
+    }
+
+    fn note(&self, lane: Lane, waited: Duration) {
+        let [changes, appends] = &self.done;
+        let done = match lane {
+            Lane::Changes => changes,
+            Lane::Appends => appends,
+        };
+        let waited_us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let at = COMMIT_BOUNDS_MS.partition_point(|bound| bound.saturating_mul(1000) < waited_us);
+        if let Some(count) = done.by_bound.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        done.waited_us.fetch_add(waited_us, Ordering::Relaxed);
+    }
+
+    /// Of both lanes, with so many questions waiting for each.
+    pub(crate) fn figures(&self, waiting: [usize; 2]) -> [LaneFigures; 2] {
+        let [changes, appends] = waiting;
+        let lane = |name, waiting, at: usize| {
+            let done = self.done.get(at);
+            LaneFigures {
+                name,
+                waiting,
+                commits: std::array::from_fn(|bound| {
+                    done.and_then(|done| done.by_bound.get(bound)).map_or(0, |count| count.load(Ordering::Relaxed))
+                }),
+                waited_us: done.map_or(0, |done| done.waited_us.load(Ordering::Relaxed)),
+            }
+        };
+        [lane("changes", changes, 0), lane("appends", appends, 1)]
     }
 
     /// A write failed.

@@ -55,7 +55,7 @@ mod tables;
 pub use self::redb::RedbConfig;
 pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
-pub use health::{Condition, Health};
+pub use health::{COMMIT_BOUNDS_MS, Condition, Health, LaneFigures};
 pub use listing::{Found, ListedField, Listing, Search, fold};
 pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};

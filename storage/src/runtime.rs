@@ -11,7 +11,7 @@
 
 use crate::backup::{BackupError, Manifest, Order};
 use crate::engine::{Storage, Wanted};
-use crate::health::{Condition, Health, Lane, Monitor};
+use crate::health::{Condition, Health, Lane, LaneFigures, Monitor};
 use crate::reserve::Reserve;
 use crate::store::{Append, ChangeSet};
 use crate::{Answer, Answered, Ask, Change, ExecutedStanza, ListedField, LogId};
@@ -152,6 +152,12 @@ impl StorageHandle {
     /// How the store does, if that changed since `seen`, a number that begins at 0 and is brought up to date.
     pub fn health(&self, seen: &mut u64) -> Option<Health> {
         self.monitor.news(seen)
+    }
+
+    /// What the writing threads have done and have to do, for whoever collects figures.
+    pub fn figures(&self) -> [LaneFigures; 2] {
+        let waiting = |queue: &Queue| queue.gauge.questions.load(Ordering::Relaxed);
+        self.monitor.figures([waiting(&self.writer), waiting(&self.log)])
     }
 
     /// Somebody else found the device full: the store knows, and gives up its reserve.

@@ -338,6 +338,7 @@ impl Client {
         let out = link.as_mut().map_or(&mut nowhere, |link| link.out());
         match session.on_element(self.counter, &element, credit, &mut cx.scratch.stanza, out) {
             Ok(Taken::Sent) => {
+                cx.counts.stanzas_in = cx.counts.stanzas_in.wrapping_add(1);
                 if let Some(link) = link {
                     let bytes = link.out().len().saturating_sub(before);
                     link.charge(bytes);

@@ -43,7 +43,7 @@ pub enum Done {
 }
 
 /// "ada@example.org: added".
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Did {
     pub subject: String,

@@ -163,6 +163,11 @@ impl Control {
         })
     }
 
+    /// Runs a function on all shards and adds the details of their answers up.
+    pub(super) fn ask_all(&self, run: OnShard) -> Result<Done, Refused> {
+        self.ask(Shape::Did(""), Target::All, run, &Arguments::made(Vec::new()))
+    }
+
     /// Runs a function on shards and adds their answers up.
     fn ask(&self, shape: Shape, target: Target<'_>, run: OnShard, arguments: &Arguments) -> Result<Done, Refused> {
         let call = |slot, arguments: &Arguments| Call::new(slot, run, arguments.clone());

@@ -7,6 +7,7 @@ mod edge_admin;
 mod edge_keys;
 mod link_io;
 mod mail;
+mod metrics;
 mod reload;
 mod shard_thread;
 mod stop;
@@ -23,6 +24,7 @@ pub(crate) use edge_admin::EdgeAdmin;
 use edge_admin::TlsDoor;
 use edge_keys::EdgeKeys;
 use hearth_link::PrivateKey;
+use hearth_link::metrics::Turns;
 use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::VERSION_MAX;
@@ -97,6 +99,8 @@ pub struct Ready {
     pub link_tls: Option<SocketAddr>,
     pub control: PathBuf,
     pub shards: u16,
+    /// Where figures are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Runs a core until `stop`; `ready` is called once, when edges may dial.
@@ -124,7 +128,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let pool = Arc::new(Pool::start(workers).map_err(|cause| CoreError::os("start a thread", cause))?);
     let edge_keys = Arc::new(EdgeKeys::new(boot.edges));
-    let (acceptor, at, tls_door) = listen(config, &mailboxes, &edge_keys, clock)?;
+    let (acceptor, mut at, tls_door) = listen(config, &mailboxes, &edge_keys, clock)?;
     let edges =
         EdgeAdmin { keys: edge_keys, door: tls_door, shards: mailboxes.clone(), clock, changing: Arc::default() };
     let control = control_socket::Control {
@@ -142,9 +146,12 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
         deletions: Arc::default(),
     };
     let control_listener = bind_unix_std(&at.control)?;
+    let metrics_listener = config.metrics.map(metrics::listen).transpose()?;
+    at.metrics = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let turns: Vec<Arc<Turns>> = (0..shards).map(|_| Arc::default()).collect();
 
     let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();
-    for (index, (poll, inbox)) in (0..shards).zip(polls) {
+    for ((index, (poll, inbox)), turns) in (0..shards).zip(polls).zip(&turns) {
         let settings = Settings {
             index,
             shards,
@@ -176,6 +183,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             out: Outputs::default(),
             stopping: false,
             drained: None,
+            turns: turns.clone(),
         };
         threads.push(spawn(format!("shard-{index}"), move || thread.run())?);
     }
@@ -193,6 +201,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             Ok(())
         }
     })?;
+    let metrics = metrics_listener.map(|listener| metrics::start(listener, control.clone(), turns)).transpose()?;
 
     ready(&at);
     stop.wait(|new| control.reload(new, stop));
@@ -200,6 +209,9 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     accept_stop.store(true, Ordering::Release);
     let _ = accept_waker.wake();
     join(accept);
+    if let Some(metrics) = metrics {
+        metrics.stop();
+    }
     stop::drain(&mailboxes, control.config.lock().drain_s, stop);
     for mailbox in &mailboxes {
         mailbox.send(Mail::Stop);
@@ -286,7 +298,7 @@ fn listen(
     let acceptor = acceptor::Acceptor::new(doors, keys.clone(), mailboxes.to_vec(), clock)
         .map_err(|cause| CoreError::os("listen for links", cause))?;
     let (control, shards) = (config.control(), config.shards.max(1));
-    Ok((acceptor, Ready { link_unix, link_tcp, link_tls, control, shards }, door))
+    Ok((acceptor, Ready { link_unix, link_tcp, link_tls, control, shards, metrics: None }, door))
 }
 
 /// Listens on a Unix socket. The store's lock shows that a file in the way is of a dead process.

@@ -12,6 +12,7 @@ use crate::link::LinkId;
 use crate::outputs::Outputs;
 use crate::shard::{Input, Shard};
 use crossbeam_channel::Sender;
+use hearth_link::metrics::Turns;
 use hearth_link::{Pace, Socket, Watch};
 use hearth_storage::StorageHandle;
 use hearth_wire::ids::ShardIndex;
@@ -45,6 +46,7 @@ pub(crate) struct ShardThread {
     pub(crate) stopping: bool,
     /// Told once there is nothing left to wait for.
     pub(crate) drained: Option<Sender<ShardIndex>>,
+    pub(crate) turns: Arc<Turns>,
 }
 
 impl ShardThread {
@@ -76,9 +78,11 @@ impl ShardThread {
                 self.shard.handle(Input::Storage(health), now, &mut self.out);
             }
             pace.begin();
+            let began = pace.began();
             pace.did(self.take_mail(now).saturating_add(self.read_links(now)));
             self.shard.handle(Input::EndOfTurn, now, &mut self.out);
             self.perform(now);
+            self.turns.note(began.elapsed());
             if let Some(done) = self.drained.take_if(|_| drain::is_done(&self.shard)) {
                 // Whoever waited may have lost patience.
                 let _ = done.send(self.index);
