@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a page is (OpenMetrics 1.0).
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -16,8 +16,11 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
 /// Bytes of a question with its header fields. Reached: `431`.
 const QUESTION_BYTES_MAX: usize = 8 * 1024;
 
-/// How long one read or write may take. Reached: the connection is closed.
+/// How long a question may take, and one write. Reached: the connection is closed.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// After a connection that could not be taken.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a figure behaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,17 +189,20 @@ pub fn serve(listener: &TcpListener, stop: &Stop, mut page: impl FnMut() -> Opti
         if stop.asked.load(Ordering::Acquire) {
             return;
         }
-        // Somebody who went away is nobody's loss.
-        let _ = stream.and_then(|stream| answer(stream, &mut page));
+        match stream {
+            // Somebody who went away is nobody's loss.
+            Ok(stream) => drop(answer(stream, &mut page)),
+            // Descriptors are used up, say: that does not pass at once.
+            Err(_) => std::thread::sleep(PAUSE),
+        }
     }
 }
 
 fn answer(mut stream: TcpStream, page: &mut impl FnMut() -> Option<String>) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let (mut question, mut buffer) = (Vec::new(), [0; 1024]);
-    // Bounds the time too: a question of one byte a read ends here.
-    for _ in 0..QUESTION_BYTES_MAX / 64 {
+    let (mut question, mut buffer, begun) = (Vec::new(), [0; 1024], Instant::now());
+    while begun.elapsed() < PATIENCE {
         let read = stream.read(&mut buffer)?;
         question.extend_from_slice(buffer.get(..read).unwrap_or_default());
         let whole = question.windows(4).any(|end| end == b"\r\n\r\n");
@@ -318,6 +324,13 @@ mod tests {
             let answer = ask(at, question);
             assert!(answer.is_empty() && status == " 431 " || answer.contains(status), "{status}: {answer}");
         }
+        // One byte now and then does not keep it from others for long.
+        let mut slow = TcpStream::connect(at).unwrap();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE * 3 && slow.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        assert!(begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
         stop.stop();
         thread.join().unwrap();
     }
