@@ -180,7 +180,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     let jid = contents.full_jid().ok_or(StreamCondition::Reset)?;
     let known = cx.account(account).ok_or(StreamCondition::Reset)?;
     let slot = known.slot;
-    if cx.shard.too_late.contains(&contents.stream) {
+    let told = cx.shard.settings.slot_key.hash(jid.as_str());
+    if cx.shard.too_late.contains(&contents.stream) || cx.shard.told_gone.contains(&told) {
         return Err(StreamCondition::Reset);
     }
     // Disabled or re-keyed since: whoever holds the socket proved something that does not hold any more.

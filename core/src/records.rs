@@ -143,6 +143,7 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
     if cx.session_of(account, jid.as_str()).is_some() {
         return None;
     }
+    cx.shard.told_gone.insert(cx.shard.settings.slot_key.hash(jid.as_str()));
     let generation = cx.next_generation(slot);
     let parked = record.parked.as_ref().filter(|_| same);
     let outbound = parked.map_or_else(

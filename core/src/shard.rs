@@ -175,6 +175,9 @@ pub struct Shard {
     pub not_returned: VecDeque<Before>,
     /// All those whom no edge returned in time: should one come with them later, they have ended.
     pub too_late: BTreeSet<StreamId>,
+    /// Hashes of the full JIDs of sessions restored from their records: when such a one ends, its contacts hear that the
+    /// resource is gone, so that no other session of it may then come back unheard.
+    pub told_gone: BTreeSet<u64>,
     pub burying: usize,
     /// Edges on record as linked; kept by the first shard.
     pub edge_runs: BTreeMap<Box<str>, EdgeIncarnation>,
@@ -250,6 +253,7 @@ impl Shard {
             records_gone: VecDeque::new(),
             not_returned: VecDeque::new(),
             too_late: BTreeSet::new(),
+            told_gone: BTreeSet::new(),
             burying: 0,
             edge_runs: settings.edges_before.iter().map(|run| (run.edge.as_str().into(), run.incarnation)).collect(),
             recovery: Recovery::of(&settings.edges_before, before),

@@ -317,3 +317,19 @@ fn what_a_resumed_session_is_owed_comes_from_the_next_core() {
         assert_eq!(ids(&mut core, again), ["1", "2", "3"], "{crash_first}");
     }
 }
+
+/// The record of a session that its successor replaced is still there, the successor's not yet.
+#[test]
+fn a_resource_that_is_told_of_as_gone_does_not_come_back_unheard() {
+    let (mut core, ada, old, _) = on_record();
+    let new = core.login("grace@example.org/phone");
+    core.send(new, "<presence/>");
+    assert_eq!(core.closed(old), Some(Some(StreamCondition::Conflict)));
+    core.forget();
+    core.crash();
+    core.attach(&[ada]);
+    core.all_sent();
+    assert_eq!(core.take(ada), ["<presence type='unavailable' from='grace@example.org/phone' to='ada@example.org'/>"]);
+    core.attach(&[new]);
+    assert_eq!(core.closed(new), Some(Some(StreamCondition::Reset)));
+}
