@@ -64,7 +64,7 @@ pub struct Account {
     pub executed: Option<Box<executed::List>>,
     pub seen_dirty: bool,
     /// What may be stored late is being stored.
-    pub storing_lazily: bool,
+    pub storing_late: bool,
     /// When the last session, login or stanza was here, `Now::mono_ms`.
     pub used_ms: u64,
     /// Removed from storage; stays here, unlisted, until what still refers to it has been answered.
@@ -278,7 +278,7 @@ impl Account {
             blocked: None,
             executed: None,
             seen_dirty: false,
-            storing_lazily: false,
+            storing_late: false,
             used_ms: 0,
             gone: false,
             moved: None,
@@ -370,11 +370,11 @@ impl Account {
             && self.log.pending.is_empty()
             && self.log.inflight.is_empty()
             && (!self.log.dirty && !self.seen_dirty || self.moved.is_some())
-            && !self.storing_lazily
+            && !self.storing_late
     }
 
     /// What may be stored late and has changed since it was last asked for: from here on it is the caller's.
-    pub fn lazy_changes(&mut self) -> Vec<Change> {
+    pub fn late_changes(&mut self) -> Vec<Change> {
         let (marks, seen) = (std::mem::take(&mut self.log.dirty), std::mem::take(&mut self.seen_dirty));
         let mut changes = Vec::with_capacity(2);
         if marks {

@@ -93,13 +93,15 @@ impl Accounts {
         self.slab.iter().filter(|(_, account)| account.jid.domainpart() == domain).count()
     }
 
-    /// The next accounts to look at, at most `most`; each call goes on where the last one ended.
-    pub fn sweep(&mut self, most: usize) -> Vec<AccountKey> {
+    /// The next accounts to look at, at most `most`, and whether they were the last; each call goes on where the one
+    /// before ended, or begins anew.
+    pub fn sweep(&mut self, most: usize) -> (Vec<AccountKey>, bool) {
         let end = self.slab.end();
         let most = u32::try_from(most).unwrap_or(u32::MAX).min(end);
         let start = if self.cursor >= end || most == end { 0 } else { self.cursor };
         self.cursor = start.saturating_add(most);
-        (start..self.cursor.min(end)).filter(|index| self.slab.get(*index).is_some()).map(AccountKey).collect()
+        let keys = (start..self.cursor.min(end)).filter(|index| self.slab.get(*index).is_some()).map(AccountKey);
+        (keys.collect(), self.cursor >= end)
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(accounts.insert(Account::loading(jid(7), slot)), keys[7]);
         accounts.unlist(keys[7]);
         assert_eq!((accounts.find("user7@x"), accounts.get(keys[7]).is_some()), (None, true));
-        let swept: usize = (0..10).map(|_| accounts.sweep(10).len()).sum();
+        let swept: usize = (0..10).map(|_| accounts.sweep(10).0.len()).sum();
         assert_eq!((swept, accounts.len()), (100, 100));
     }
 }

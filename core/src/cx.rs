@@ -6,7 +6,6 @@ use crate::account::{Absent, Account, AccountKey, State, Then, Work};
 use crate::degraded;
 use crate::derive::Task;
 use crate::executed;
-use crate::limits;
 use crate::message;
 use crate::outputs::{Event, Outputs};
 use crate::presence;
@@ -463,56 +462,12 @@ impl Cx<'_> {
         bytes
     }
 
-    /// Unloads accounts nobody uses and stores what may be stored late, a bounded share per call.
+    /// Forgets logins that nobody goes on with, and reads on for sessions that could not be read for.
     pub fn sweep(&mut self) {
         crate::login::sweep(self);
-        crate::records::sweep(self);
         for key in std::mem::take(&mut self.shard.unread) {
             crate::offline::read_on(self, key);
         }
-        for key in self.shard.accounts.sweep(limits::SWEEP_PER_TURN) {
-            self.store_lazily(key);
-            let now_ms = self.now.mono_ms;
-            let gone = self.account(key).is_some_and(|account| {
-                account.idle() && now_ms.saturating_sub(account.used_ms) >= limits::ACCOUNT_IDLE_MS
-            });
-            if gone {
-                self.shard.accounts.remove(key);
-            }
-        }
-    }
-
-    /// Stores what an account has that may be stored late, if it changed: log marks, when it was
-    /// last seen. Not waited for.
-    pub fn store_lazily(&mut self, key: AccountKey) {
-        // Whoever gave an account up stores what is left of it.
-        let Some(account) = self.account_mut(key).filter(|account| !account.storing_lazily) else { return };
-        if account.moved.is_some() {
-            return;
-        }
-        let (marks, seen) = (account.log.dirty, account.seen_dirty);
-        let changes = account.lazy_changes();
-        if account.gone || changes.is_empty() {
-            return;
-        }
-        account.storing_lazily = true;
-        let slot = account.slot;
-        self.ask(
-            slot,
-            Ask::Apply { changes },
-            Box::new(move |cx, answer| {
-                let Some(account) = cx.account_mut(key) else { return };
-                account.storing_lazily = false;
-                match answer {
-                    Answer::Applied => {}
-                    Answer::Refused(Refusal::Fenced) => cx.on_fenced(key),
-                    _ => {
-                        account.log.dirty |= marks;
-                        account.seen_dirty |= seen;
-                    }
-                }
-            }),
-        );
     }
 }
 

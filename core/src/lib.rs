@@ -41,6 +41,7 @@ pub mod invisible;
 pub mod iq;
 pub mod jid_escaping;
 pub mod last_activity;
+pub mod late;
 pub mod legacy_session;
 pub mod limits;
 pub mod link;

@@ -99,11 +99,16 @@ pub const CLOSES_PER_TURN: usize = 256;
 /// How long an account without sessions stays in memory: a burst of messages costs one read.
 pub const ACCOUNT_IDLE_MS: u64 = 30_000;
 
-/// Log marks are stored this late at most: a crash redelivers at most this much, with the same ids.
+/// Log marks and sessions are stored this late, where the store is well: a crash of core and edge redelivers this much,
+/// with the same ids.
 pub const MARKS_STORE_MS: u64 = 3_000;
 
-/// Accounts whose marks are stored, or that are unloaded, per turn.
-pub const SWEEP_PER_TURN: usize = 512;
+/// Accounts looked at, and sessions stored or removed, in a turn of a round of what is stored late. More wait for
+/// the next turn.
+pub const LATE_PER_TURN: usize = 512;
+
+/// How often a shard forgets what nobody goes on with, and reads again what could not be read.
+pub const SWEEP_MS: u64 = 750;
 
 /// Bytes of the status text kept of the last presence of an account that is gone (XEP-0012). Longer
 /// ones are cut.
@@ -158,9 +163,6 @@ pub const EXECUTED_MAX: usize = 64;
 /// Bytes of a capsule's contents: presence, and where directed presence went. A session with more is not
 /// adopted by the next core, its stream ends with `reset`.
 pub const CAPSULE_BYTES_MAX: usize = 64 * 1024;
-
-/// Sessions whose records are stored or removed per sweep. More wait for the next one.
-pub const RECORDS_PER_SWEEP: usize = 4_096;
 
 /// Accounts that are loaded at once for sessions of the core before this one. More wait.
 pub const RESTORED_AT_ONCE_MAX: usize = 256;

@@ -31,23 +31,12 @@ mod tests;
 /// A session of the core before this one.
 pub type Before = (BareJid, SessionRecord);
 
-/// Stores what changed of sessions, a bounded share per call.
-pub fn sweep(cx: &mut Cx<'_>) {
-    for _ in 0..limits::RECORDS_PER_SWEEP {
-        let Some(key) = cx.shard.records_due.pop_first() else { break };
-        put(cx, key, |_, _| {});
-    }
-    let gone = cx.shard.records_gone.len().min(limits::RECORDS_PER_SWEEP);
-    for (account, stream) in cx.shard.records_gone.drain(..gone).collect::<Vec<_>>() {
-        remove(cx, account, stream);
-    }
-}
-
-/// Stores a session as it is; `then` hears whether it is durable.
-pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool) + Send + 'static) {
-    let Some(session) = cx.session(key) else { return };
+/// Stores a session as it is; `then` hears whether it is durable. `false`: there is nothing to store, nor anything to
+/// hear.
+pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool) + Send + 'static) -> bool {
+    let Some(session) = cx.session(key) else { return false };
     let Some(account) = cx.account(session.account).filter(|account| account.moved.is_none() && !account.gone) else {
-        return;
+        return false;
     };
     let (slot, account) = (account.slot, account.jid.clone());
     let waits = questions::waits(session) || session.outbound.held_refusals > 0;
@@ -78,7 +67,7 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
     }
     let mut changes = vec![Change::PutSession { account, session: record }];
     let (marks, seen) = known.and_then(|key| cx.account(key)).map_or((false, false), |a| (a.log.dirty, a.seen_dirty));
-    changes.extend(known.and_then(|key| cx.account_mut(key)).map(Account::lazy_changes).unwrap_or_default());
+    changes.extend(known.and_then(|key| cx.account_mut(key)).map(Account::late_changes).unwrap_or_default());
     cx.ask(
         slot,
         Ask::Apply { changes },
@@ -94,6 +83,7 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
             then(cx, stored);
         }),
     );
+    true
 }
 
 /// The session has lost its socket: on record at once, with all that its client may have had.
@@ -109,9 +99,11 @@ pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
     }
 }
 
-fn remove(cx: &mut Cx<'_>, account: BareJid, stream: StreamId) {
+/// The next core need not know of it; `then` is called when that is answered.
+pub fn remove(cx: &mut Cx<'_>, account: BareJid, stream: StreamId, then: fn(&mut Cx<'_>)) {
     let slot = cx.shard.settings.slot_key.slot(account.as_str());
-    let then = |cx: &mut Cx<'_>, answer| {
+    let then = move |cx: &mut Cx<'_>, answer| {
+        then(cx);
         // Its account may be gone, or another shard's: then so is the record, or the next core finds nobody.
         if let Answer::Failed(cause) = answer {
             cx.event(Event::StorageFailed { doing: "forget a session", cause: cause.to_string() });

@@ -18,6 +18,7 @@ use crate::domain::Domains;
 use crate::drain;
 use crate::edges;
 use crate::last_activity;
+use crate::late::{self, Late};
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::login::{self, Login};
@@ -212,6 +213,7 @@ pub struct Shard {
     /// How storage does, as this shard was told last.
     pub storage: Health,
     next_sweep_ms: u64,
+    pub late: Late,
     pub stats: Stats,
 }
 
@@ -276,6 +278,7 @@ impl Shard {
             unread: Vec::new(),
             storage: Health::default(),
             next_sweep_ms: 0,
+            late: Late::default(),
             stats: Stats::default(),
             settings,
         }
@@ -310,13 +313,13 @@ impl Shard {
             Input::EndOfTurn => end_of_turn(&mut cx),
             Input::Drain => drain::begin(&mut cx),
             Input::Stop => {
-                for key in cx.shard.accounts.sweep(usize::MAX) {
+                for key in cx.shard.accounts.sweep(usize::MAX).0 {
                     last_activity::on_stop(&mut cx, key);
                     // What is being stored already is older.
                     if let Some(account) = cx.account_mut(key) {
-                        account.storing_lazily = false;
+                        account.storing_late = false;
                     }
-                    cx.store_lazily(key);
+                    late::store(&mut cx, key, |_| {});
                 }
             }
         }
@@ -484,13 +487,13 @@ fn end_of_turn(cx: &mut Cx<'_>) {
     }
     let now_ms = cx.now.mono_ms;
     if now_ms >= cx.shard.next_sweep_ms {
-        cx.shard.next_sweep_ms = now_ms.saturating_add(limits::MARKS_STORE_MS / 4);
+        cx.shard.next_sweep_ms = now_ms.saturating_add(limits::SWEEP_MS);
         cx.sweep();
     }
-    let at_ms = cx.shard.next_sweep_ms;
-    if !cx.shard.accounts.is_empty() || !cx.shard.records_gone.is_empty() {
-        cx.out.wake_at(at_ms);
+    if !cx.shard.accounts.is_empty() {
+        cx.out.wake_at(cx.shard.next_sweep_ms);
     }
+    late::advance(cx);
 }
 
 /// An account pinned in memory by a login.

@@ -82,7 +82,7 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, edges, executed, listings, sessions, slots, meta] = &mut self.0;
+        let [accounts, blobs, directory, domains, edges, executed, late, listings, sessions, slots, meta] = &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
@@ -90,6 +90,7 @@ impl Maps {
             Table::Domains => domains,
             Table::Edges => edges,
             Table::Executed => executed,
+            Table::Late => late,
             Table::Listings => listings,
             Table::Sessions => sessions,
             Table::Slots => slots,

@@ -10,6 +10,7 @@
 //!  edges       name                                               EdgeRecord
 //!  executed    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  ExecutedRecord: stanzas of a session that changed
 //!                                                                the account and may be sent again
+//!  late        slot: u16 BE ‖ account ‖ 00 ‖ section              record of section 4 or 7
 //!  listings    domain ‖ 00 ‖ 00 ‖ account                         Listing: who lets herself be found
 //!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
 //!  sessions    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  SessionRecord
@@ -31,7 +32,9 @@
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
-//! for it; what sessions executed has one, since a build from before reads no section that it does not know. A prepared
+//! for it; what sessions executed has one, since a build from before reads no section that it does not know. What is
+//! stored late, for many accounts at once, has one too: there it lies close together, so that a commit touches few
+//! pages; a store of a build from before has it among the accounts, and what lies in `late` counts. A prepared
 //! address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
 use crate::listing;
@@ -73,6 +76,7 @@ pub(crate) enum Table {
     Domains,
     Edges,
     Executed,
+    Late,
     Listings,
     Sessions,
     Slots,
@@ -80,7 +84,7 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 10;
+    pub(crate) const COUNT: usize = 11;
     pub(crate) const ALL: [Table; Table::COUNT] = [
         Table::Accounts,
         Table::Blobs,
@@ -88,6 +92,7 @@ impl Table {
         Table::Domains,
         Table::Edges,
         Table::Executed,
+        Table::Late,
         Table::Listings,
         Table::Sessions,
         Table::Slots,
@@ -202,6 +207,14 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
     let Some(credentials) = credentials else {
         return Err(StoreError::Corrupt { what: "account without credentials".to_owned() });
     };
+    tables.scan(Table::Late, &prefix, &range_end(&prefix), &mut |key, value| {
+        match key.get(prefix.len()..) {
+            Some([SECTION_MARKS]) => marks = record::decode("marks", value)?,
+            Some([SECTION_LAST_SEEN]) => last_seen = Some(record::decode::<LastSeen>("last seen", value)?),
+            _ => return Err(StoreError::Corrupt { what: "late key".to_owned() }),
+        }
+        Ok(true)
+    })?;
     // Marks of an earlier account of this name went with it; this holds whatever a shard stored.
     marks.low_water = marks.low_water.max(born_at);
     marks.undelivered.retain(|id| *id > born_at);
@@ -387,7 +400,7 @@ fn take_slot(tables: &mut impl TablesMut, fences: &mut Fences, slot: Slot, epoch
 }
 
 fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogId) -> Result<(), StoreError> {
-    use Table::{Accounts, Blobs, Directory, Domains, Edges};
+    use Table::{Accounts, Blobs, Directory, Domains, Edges, Late};
     match change {
         Change::CreateAccount { account, credentials } => {
             let account_record = AccountRecord { born_at: born_at.0 };
@@ -405,6 +418,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             remove_all(tables, Blobs, &account_prefix(slot, account))?;
             remove_all(tables, Table::Sessions, &account_prefix(slot, account))?;
             remove_all(tables, Table::Executed, &account_prefix(slot, account))?;
+            remove_all(tables, Late, &account_prefix(slot, account))?;
             listing::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
@@ -426,7 +440,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             tables.remove(Accounts, &section_key(slot, account, SECTION_REQUEST, contact.as_str()))
         }
         Change::PutMarks { account, marks } => {
-            tables.put(Accounts, &section_key(slot, account, SECTION_MARKS, ""), &record::encode(marks))
+            tables.put(Late, &section_key(slot, account, SECTION_MARKS, ""), &record::encode(marks))
         }
         Change::PutBlocked { account, jid } => {
             tables.put(Accounts, &section_key(slot, account, SECTION_BLOCKED, jid), &record::encode(&()))
@@ -448,7 +462,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             tables.remove(Table::Executed, &session_key(slot, account, *stream))
         }
         Change::PutLastSeen { account, seen } => {
-            tables.put(Accounts, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
+            tables.put(Late, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
         }
         Change::PutDisabled { account, disabled } => {
             let key = section_key(slot, account, SECTION_DISABLED, "");

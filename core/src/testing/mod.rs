@@ -480,6 +480,11 @@ impl Core {
         true
     }
 
+    /// Questions that wait in storage.
+    pub(crate) fn asked(&self) -> usize {
+        self.held.len()
+    }
+
     /// The oldest question that waits is stored, and the answer is lost.
     pub(crate) fn store_one(&mut self) {
         let (_, question) = self.held.pop_front().unwrap();

@@ -15,6 +15,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Domains => "domains",
         Table::Edges => "edges",
         Table::Executed => "executed",
+        Table::Late => "late",
         Table::Listings => "listings",
         Table::Sessions => "sessions",
         Table::Slots => "slots",
@@ -94,7 +95,8 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, edges, executed, listings, sessions, slots, meta] = &mut self.open;
+        let [accounts, blobs, directory, domains, edges, executed, late, listings, sessions, slots, meta] =
+            &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
@@ -102,6 +104,7 @@ impl<'t> WriteTables<'t> {
             Table::Domains => domains,
             Table::Edges => edges,
             Table::Executed => executed,
+            Table::Late => late,
             Table::Listings => listings,
             Table::Sessions => sessions,
             Table::Slots => slots,
