@@ -32,10 +32,11 @@ pub fn advance(cx: &mut Cx<'_>) {
     if !late.busy && late.under_way == 0 && now_ms >= late.next_ms {
         (late.busy, late.next_ms) = (true, now_ms.saturating_add(limits::MARKS_STORE_MS));
     }
-    if late.busy {
+    let most = limits::LATE_UNDER_WAY_MAX / usize::from(cx.shard.settings.shards).max(1);
+    if late.busy && late.under_way < most {
         let more = go_on(cx);
         cx.shard.late.busy = more;
-        if more {
+        if more && cx.shard.late.under_way < most {
             cx.out.wake_at(now_ms);
         }
     }

@@ -107,6 +107,10 @@ pub const MARKS_STORE_MS: u64 = 3_000;
 /// the next turn.
 pub const LATE_PER_TURN: usize = 512;
 
+/// Changes that are stored late and not answered, of all shards together, about: half of what storage lets wait. A round
+/// goes on when some are answered.
+pub const LATE_UNDER_WAY_MAX: usize = hearth_storage::limits::QUEUE_QUESTIONS_MAX / 2;
+
 /// How often a shard forgets what nobody goes on with, and reads again what could not be read.
 pub const SWEEP_MS: u64 = 750;
 

@@ -17,7 +17,6 @@ use crate::executed;
 use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
-use crate::outputs::Event;
 use crate::questions;
 use crate::session::{Earlier, Inbound, Outbound, Session, SessionKey, Visibility};
 use crate::sm;
@@ -77,8 +76,9 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
                 account.log.dirty |= marks;
                 account.seen_dirty |= seen;
             }
-            if let Answer::Failed(cause) = &answer {
-                cx.event(Event::StorageFailed { doing: "record a session", cause: cause.to_string() });
+            // Tried again with the next round; that the store is not well has been said.
+            if matches!(answer, Answer::Failed(_)) && cx.session(key).is_some() {
+                cx.shard.records_due.insert(key);
             }
             then(cx, stored);
         }),
@@ -102,14 +102,16 @@ pub fn on_end(cx: &mut Cx<'_>, session: &Session) {
 /// The next core need not know of it; `then` is called when that is answered.
 pub fn remove(cx: &mut Cx<'_>, account: BareJid, stream: StreamId, then: fn(&mut Cx<'_>)) {
     let slot = cx.shard.settings.slot_key.slot(account.as_str());
-    let then = move |cx: &mut Cx<'_>, answer| {
+    let changes = vec![Change::RemoveSession { account: account.clone(), stream }];
+    let answered = move |cx: &mut Cx<'_>, answer| {
         then(cx);
-        // Its account may be gone, or another shard's: then so is the record, or the next core finds nobody.
-        if let Answer::Failed(cause) = answer {
-            cx.event(Event::StorageFailed { doing: "forget a session", cause: cause.to_string() });
+        // Its account may be gone, or another shard's: then so is the record, or the next core finds nobody. What failed
+        // is tried again; that the store is not well has been said.
+        if let Answer::Failed(_) = answer {
+            cx.shard.records_gone.push_back((account, stream));
         }
     };
-    cx.ask(slot, Ask::Apply { changes: vec![Change::RemoveSession { account, stream }] }, Box::new(then));
+    cx.ask(slot, Ask::Apply { changes }, Box::new(answered));
 }
 
 /// Brings a session of the core before this one back, without a socket: to be resumed until its time is up, or,

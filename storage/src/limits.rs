@@ -16,8 +16,9 @@ pub const QUEUE_BATCHES_MAX: usize = 2_048;
 pub const READS_PER_TURN_MAX: usize = 64;
 
 /// Change sets in one commit of small state. More wait for the next commit, so that the first of
-/// them is not kept waiting for the last.
-pub const COMMIT_SETS_MAX: usize = 1_024;
+/// them is not kept waiting for the last. What is stored late comes by the thousand and lies close together: the more
+/// of it a commit takes, the fewer pages each costs.
+pub const COMMIT_SETS_MAX: usize = 8_192;
 
 /// Bytes of changes in one commit of small state. Same consequence.
 pub const COMMIT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -333,3 +333,19 @@ fn a_resource_that_is_told_of_as_gone_does_not_come_back_unheard() {
     core.attach(&[new]);
     assert_eq!(core.closed(new), Some(Some(StreamCondition::Reset)));
 }
+
+#[test]
+fn what_could_not_be_stored_is_tried_again() {
+    let (mut core, ada, _, _) = on_record();
+    core.failing = true;
+    core.close(ada, true);
+    let mary = core.login("mary@example.org/tab");
+    core.advance(limits::MARKS_STORE_MS);
+    core.failing = false;
+    core.advance(limits::MARKS_STORE_MS);
+    assert!(core.session(mary).is_some());
+    let on_record = core.storage.boot().unwrap().sessions;
+    let mut whose: Vec<_> = on_record.iter().map(|(account, _)| account.localpart().unwrap_or_default()).collect();
+    whose.sort_unstable();
+    assert_eq!(whose, ["grace", "mary"]);
+}
