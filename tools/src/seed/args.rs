@@ -1,0 +1,110 @@
+//! The command line.
+
+use super::limits::{PAIRS_MAX, POWER_LAW_SHARE, USERS_MAX, contacts_max};
+use argh::FromArgs;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Who is whose contact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Graph {
+    Groups,
+    PowerLaw,
+}
+
+impl Graph {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Graph::Groups => "groups",
+            Graph::PowerLaw => "power-law",
+        }
+    }
+}
+
+impl FromStr for Graph {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let named = [Graph::Groups, Graph::PowerLaw].into_iter().find(|graph| graph.name() == name);
+        named.ok_or_else(|| format!("{name} is neither groups nor power-law"))
+    }
+}
+
+/// Makes test accounts with one password, user0, user1, …, straight into the store of a Hearth that is not running.
+#[derive(FromArgs, Clone, Debug)]
+#[argh(
+    example = "{command_name} --data hearth-data --users 100000 --contacts 25",
+    example = "{command_name} --data hearth-data --users 100000 --contacts 25 --graph power-law --seed 7 --json",
+    note = "Contacts are mutual. With --graph groups everybody is in one closed group of --contacts + 1, which is what `load presence` and `load mixed` count on; with power-law most have about half of --contacts, few have very many (2,000 at most), and --contacts is the mean: for `load login`, `idle` and `chat`, which do not care.",
+    note = "The same words make the same accounts, contacts and keys."
+)]
+pub struct Args {
+    /// folder of the store, made if it is missing
+    #[argh(option)]
+    pub data: Option<PathBuf>,
+
+    /// domain of the accounts, default localhost
+    #[argh(option, default = "String::from(\"localhost\")")]
+    pub domain: String,
+
+    /// how many accounts, default 15000
+    #[argh(option, default = "15000")]
+    pub users: u32,
+
+    /// number of the first, default 0
+    #[argh(option, default = "0")]
+    pub first_user: u32,
+
+    /// password of all of them, default pencil
+    #[argh(option, default = "String::from(\"pencil\")")]
+    pub password: String,
+
+    /// contacts of each, or their mean, default 0
+    #[argh(option, default = "0")]
+    pub contacts: u32,
+
+    /// groups or power-law, default groups
+    #[argh(option, default = "Graph::Groups")]
+    pub graph: Graph,
+
+    /// what everything random follows from, default 1
+    #[argh(option, default = "1")]
+    pub seed: u64,
+
+    /// print one JSON line instead of a sentence
+    #[argh(switch)]
+    pub json: bool,
+}
+
+impl Default for Args {
+    #[expect(clippy::expect_used, reason = "no option is required")]
+    fn default() -> Args {
+        Args::from_args(&["seed"], &[]).expect("the defaults parse")
+    }
+}
+
+impl Args {
+    /// Refuses what cannot be made.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.first_user.checked_add(self.users).is_none() {
+            return Err("--first-user and --users are too large together".into());
+        }
+        if self.users == 0 || self.users > USERS_MAX {
+            return Err(format!("--users must be 1 to {USERS_MAX}"));
+        }
+        let most = contacts_max(&self.domain);
+        let mean_max = match self.graph {
+            Graph::Groups => most,
+            Graph::PowerLaw => (most / POWER_LAW_SHARE).min(self.users - 1),
+        };
+        if self.contacts > mean_max {
+            let graph = self.graph.name();
+            return Err(format!("--contacts must be at most {mean_max} with --graph {graph} and so many users"));
+        }
+        let pairs = u64::from(self.users) * u64::from(self.contacts) / 2;
+        if self.graph == Graph::PowerLaw && pairs > PAIRS_MAX {
+            return Err(format!("--users and --contacts make {pairs} pairs, power-law at most {PAIRS_MAX}"));
+        }
+        Ok(())
+    }
+}
