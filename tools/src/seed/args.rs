@@ -5,6 +5,9 @@ use argh::FromArgs;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// What is said where neither or both places are named.
+pub(super) const WHERE_TO: &str = "either --data FOLDER or --xep0227 FILE says where to; see --help";
+
 /// Who is whose contact.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Graph {
@@ -30,18 +33,54 @@ impl FromStr for Graph {
     }
 }
 
-/// Makes test accounts with one password, user0, user1, …, straight into the store of a Hearth that is not running.
+/// How a XEP-0227 file is split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Split {
+    None,
+    Domain,
+    Account,
+}
+
+impl FromStr for Split {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "none" => Ok(Split::None),
+            "domain" => Ok(Split::Domain),
+            "account" => Ok(Split::Account),
+            other => Err(format!("{other} is none of none, domain, account")),
+        }
+    }
+}
+
+/// Makes test accounts with one password, user0, user1, …: straight into the store of a Hearth that is not running, or
+/// as files of the Portable Import/Export Format (XEP-0227) for any server.
 #[derive(FromArgs, Clone, Debug)]
 #[argh(
-    example = "{command_name} --data hearth-data --users 100000 --contacts 25",
+    example = "{command_name} --data hearth-data --users 100000 --contacts 25 --vcards",
     example = "{command_name} --data hearth-data --users 100000 --contacts 25 --graph power-law --seed 7 --json",
+    example = "{command_name} --xep0227 accounts --split domain --contacts 25 --vcards   then: ejabberdctl import_piefxis accounts/server-data.xml",
+    example = "{command_name} --xep0227 accounts --split account --contacts 25           as prosody-migrator reads them, type = \"xep0227\"",
     note = "Contacts are mutual. With --graph groups everybody is in one closed group of --contacts + 1, which is what `load presence` and `load mixed` count on; with power-law most have about half of --contacts, few have very many (2,000 at most), and --contacts is the mean: for `load login`, `idle` and `chat`, which do not care.",
     note = "The same words make the same accounts, contacts and keys."
 )]
 pub struct Args {
-    /// folder of the store, made if it is missing
+    /// folder of the store, made if it is missing: this or --xep0227
     #[argh(option)]
     pub data: Option<PathBuf>,
+
+    /// file to make, or folder with --split, for its owner alone
+    #[argh(option)]
+    pub xep0227: Option<PathBuf>,
+
+    /// none: one file; domain: the accounts in one file that another includes; account: a file for each; default none
+    #[argh(option, default = "Split::None")]
+    pub split: Split,
+
+    /// the password in the files as it is, and no SCRAM keys, for importers that read none
+    #[argh(switch)]
+    pub with_passwords: bool,
 
     /// domain of the accounts, default localhost
     #[argh(option, default = "String::from(\"localhost\")")]
@@ -67,6 +106,10 @@ pub struct Args {
     #[argh(option, default = "Graph::Groups")]
     pub graph: Graph,
 
+    /// give each a vCard (XEP-0054) with names, address and a picture of 0.4 to 4.3 KB
+    #[argh(switch)]
+    pub vcards: bool,
+
     /// what everything random follows from, default 1
     #[argh(option, default = "1")]
     pub seed: u64,
@@ -86,6 +129,12 @@ impl Default for Args {
 impl Args {
     /// Refuses what cannot be made.
     pub(super) fn check(&self) -> Result<(), String> {
+        if self.data.is_some() == self.xep0227.is_some() {
+            return Err(WHERE_TO.into());
+        }
+        if self.xep0227.is_none() && (self.with_passwords || self.split != Split::None) {
+            return Err("--split and --with-passwords go with --xep0227 only".into());
+        }
         if self.first_user.checked_add(self.users).is_none() {
             return Err("--first-user and --users are too large together".into());
         }

@@ -147,7 +147,7 @@ fn at(list: &mut [u32], index: u32) -> &mut u32 {
 }
 
 /// A number below `end`, which is not 0.
-fn below(end: u32, random: &mut SeededRandom) -> u32 {
+pub(super) fn below(end: u32, random: &mut SeededRandom) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `end`")]
     let drawn = ((u64::from(end) * (random.next_u64() >> 32)) >> 32) as u32;
     drawn

@@ -3,6 +3,7 @@
 use super::args::{Args, Graph};
 use super::graph::{Friends, PowerLaw};
 use super::limits::contacts_max;
+use super::vcard::Card;
 use hearth_core::derive::{Derived, Task};
 use hearth_core::random::SeededRandom;
 use hearth_core::sasl::prepare_password;
@@ -24,12 +25,15 @@ pub(super) struct People {
     pub(super) users: Range<u32>,
     pub(super) credentials: Credentials,
     friends: Friends,
+    /// What vCards follow from; `None` for none.
+    cards: Option<u64>,
 }
 
 /// One account.
 pub(super) struct Person {
     pub(super) user: u32,
     pub(super) contacts: Vec<u32>,
+    pub(super) card: Option<Card>,
 }
 
 impl People {
@@ -46,11 +50,23 @@ impl People {
             }
         };
         let users = args.first_user..args.first_user.saturating_add(args.users);
-        Ok(People { domain: any.domainpart().to_owned(), users, credentials, friends })
+        Ok(People {
+            domain: any.domainpart().to_owned(),
+            users,
+            credentials,
+            friends,
+            cards: args.vcards.then_some(args.seed),
+        })
     }
 
     pub(super) fn person(&self, user: u32) -> Person {
-        Person { user, contacts: self.friends.of(user, &self.users) }
+        let card = |seed| Card::of(user, &self.address(user), &mut source(seed, Use::Card, user));
+        Person { user, contacts: self.friends.of(user, &self.users), card: self.cards.map(card) }
+    }
+
+    /// Prepared.
+    pub(super) fn domain(&self) -> &str {
+        &self.domain
     }
 
     /// Text of a user's bare JID, prepared.
@@ -69,6 +85,7 @@ impl People {
 pub(super) enum Use {
     Salt = 1,
     Graph,
+    Card,
 }
 
 /// The numbers for one use of the seed, and one user where they are the user's.

@@ -6,7 +6,7 @@ use super::{Totals, bar};
 use aws_lc_rs::rand;
 use hearth_core::random::Random;
 use hearth_storage::{
-    Answer, Answered, Ask, Boot, Change, Fresh, Question, RosterItem, Storage, StorageConfig, StorageHandle,
+    Answer, Answered, Ask, Blob, Boot, Change, Fresh, Question, RosterItem, Storage, StorageConfig, StorageHandle,
     Subscription,
 };
 use hearth_wire::ids::{Slot, SlotKey};
@@ -93,10 +93,10 @@ impl Writer {
     }
 }
 
-/// The account, its roster and the roster's version.
+/// The account, its roster and the roster's version, its vCard, which lists nobody in the directory.
 fn changes(people: &People, person: Person) -> Result<Vec<Change>, String> {
     let account = people.jid(person.user)?;
-    let mut changes = Vec::with_capacity(person.contacts.len() + 2);
+    let mut changes = Vec::with_capacity(person.contacts.len() + 3);
     changes.push(Change::CreateAccount { account: account.clone(), credentials: people.credentials.clone() });
     if !person.contacts.is_empty() {
         changes.push(Change::PutRosterVersion { account: account.clone(), version: 1 });
@@ -111,6 +111,9 @@ fn changes(people: &People, person: Person) -> Result<Vec<Change>, String> {
             approved: false,
         };
         changes.push(Change::PutRosterItem { account: account.clone(), item });
+    }
+    if let Some(card) = person.card {
+        changes.push(Change::PutBlob { account, blob: Blob::VCard, bytes: Some(card.tree()) });
     }
     Ok(changes)
 }

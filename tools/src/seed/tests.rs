@@ -2,8 +2,10 @@
 
 use super::*;
 use argh::FromArgs as _;
-use hearth_storage::{Answer, Ask, Question, Snapshot, Storage, StorageConfig, Subscription};
-use hearth_wire::BareJid;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hearth_storage::{Answer, Ask, Blob, Question, Snapshot, Storage, StorageConfig, Subscription};
+use hearth_wire::{BareJid, tree};
 use std::path::Path;
 
 /// These words behind `seed`, into this folder.
@@ -39,7 +41,10 @@ fn accounts_and_groups_are_in_the_store() {
     let totals = seeded(dir.path(), "--users 11 --first-user 5 --contacts 3").unwrap().totals;
     // Groups 5–8, 9–12 and the rest, 13–15.
     let items = 4 * 3 + 4 * 3 + 3 * 2;
-    assert_eq!(totals, Totals { accounts: 11, roster_items: items, contacts_least: 2, contacts_most: 3 });
+    assert_eq!(
+        totals,
+        Totals { accounts: 11, roster_items: items, contacts_least: 2, contacts_most: 3, ..Totals::default() }
+    );
     assert!(seeded(dir.path(), "--first-user 15 --users 2").unwrap_err().contains("Exists"));
 
     let snapshots = snapshots(dir.path(), [9]);
@@ -111,4 +116,48 @@ fn what_was_done_is_told() {
     let json: serde_json::Value = serde_json::from_str(&done.json()).unwrap();
     assert_eq!((&json["accounts"], &json["roster_items"], &json["contacts_most"]), (&6.into(), &12.into(), &2.into()));
     assert_eq!(json["graph"], "groups");
+}
+
+/// The card of each user in the store, as it is kept.
+fn cards(data: &Path, users: impl IntoIterator<Item = u32>) -> Vec<Option<Vec<u8>>> {
+    let (storage, boot) = Storage::open(&StorageConfig::new(data, store::fresh())).unwrap();
+    let load = |user: u32| {
+        let account = BareJid::parse(&format!("user{user}@localhost")).unwrap();
+        let slot = boot.slot_key.slot(account.as_str());
+        let ask = Ask::LoadBlob { account, blob: Blob::VCard };
+        match storage.answer(Question { id: 1, slot, epoch: boot.epoch, ask }).answer {
+            Answer::Blob(bytes) => bytes,
+            other => panic!("user{user}: {other:?}"),
+        }
+    };
+    users.into_iter().map(load).collect()
+}
+
+#[test]
+fn vcards_differ_and_stay_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let totals = seeded(dir.path(), "--users 50 --vcards").unwrap().totals;
+    assert_eq!((totals.accounts, totals.vcards), (50, 50));
+    let cards = cards(dir.path(), 0..50);
+    let (mut texts, mut photo_bytes) = (std::collections::BTreeSet::new(), 0);
+    for (user, card) in cards.iter().enumerate() {
+        let card = card.as_ref().unwrap();
+        assert_eq!(tree::validate(card, tree::DEPTH_MAX), Ok(()));
+        let ns = "vcard-temp";
+        let card = tree::first(card).unwrap();
+        assert!(card.is(ns, "vCard"));
+        let text = |path: &[&str]| path.iter().try_fold(card, |at, name| at.child(ns, name)).unwrap().text();
+        assert_eq!(text(&["FN"]), format!("{} {}", text(&["N", "GIVEN"]), text(&["N", "FAMILY"])));
+        assert_eq!(text(&["NICKNAME"]), format!("{} {user}", text(&["N", "GIVEN"])));
+        assert_eq!(text(&["EMAIL", "USERID"]), format!("user{user}@localhost"));
+        assert_eq!(text(&["PHOTO", "TYPE"]), "image/png");
+        let photo = BASE64.decode(text(&["PHOTO", "BINVAL"])).unwrap();
+        assert!(photo.starts_with(b"\x89PNG") && photo.len() < 4_400);
+        photo_bytes += photo.len() as u64;
+        texts.insert(text(&["PHOTO", "BINVAL"]));
+    }
+    assert_eq!((texts.len(), photo_bytes), (50, totals.photo_bytes));
+    let without = tempfile::tempdir().unwrap();
+    assert_eq!(seeded(without.path(), "--users 1").unwrap().totals.vcards, 0);
+    assert_eq!(self::cards(without.path(), [0]), [None]);
 }
