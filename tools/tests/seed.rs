@@ -100,9 +100,9 @@ fn the_command_helps_tells_and_refuses() {
     let (code, out, _) = command("--help");
     assert_eq!(code, Some(0));
     assert!(out.contains("Examples:") && out.contains("--graph power-law") && out.contains("load presence"), "{out}");
-    let (code, out, _) = command("--data made --users 8 --contacts 2 --vcards --json");
+    let (code, out, _) = command("--data made --users 9 --contacts 2 --vcards --json");
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, &json["roster_items"], &json["vcards"]), (Some(0), &16.into(), &8.into()));
+    assert_eq!((code, &json["roster_items"], &json["vcards"]), (Some(0), &18.into(), &9.into()));
     let (code, out, err) = command("--users 8");
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.starts_with("seed: ") && err.contains("--data FOLDER or --xep0227"), "{err}");

@@ -60,10 +60,18 @@ impl FromStr for Split {
 #[argh(
     example = "{command_name} --data hearth-data --users 100000 --contacts 25 --vcards",
     example = "{command_name} --data hearth-data --users 100000 --contacts 25 --graph power-law --seed 7 --json",
-    example = "{command_name} --xep0227 accounts --split domain --contacts 25 --vcards   then: ejabberdctl import_piefxis accounts/server-data.xml",
-    example = "{command_name} --xep0227 accounts --split account --contacts 25           as prosody-migrator reads them, type = \"xep0227\"",
-    note = "Contacts are mutual. With --graph groups everybody is in one closed group of --contacts + 1, which is what `load presence` and `load mixed` count on; with power-law most have about half of --contacts, few have very many (2,000 at most), and --contacts is the mean: for `load login`, `idle` and `chat`, which do not care.",
-    note = "The same words make the same accounts, contacts and keys."
+    example = "{command_name} --xep0227 accounts --split account --users 1000 --contacts 25 --vcards",
+    example = "{command_name} --xep0227 accounts.xml --users 1000 --contacts 25 --with-passwords",
+    note = "The same words make the same accounts, keys, contacts and vCards. Contacts are mutual. With --graph groups \
+            everybody is in one closed group of --contacts + 1: `load presence` and `load mixed` count on that. With \
+            power-law --contacts is the mean: most have about two thirds of it, few very many, 2,000 at most (fewer where \
+            the domain's name is long); for `load login`, `idle` and `chat`, which ask no more of contacts than that \
+            they are there.",
+    note = "Prosody 0.12: prosody-migrator with an input of type \"xep0227\" reads --split account, from Prosody's own data \
+            folder. ejabberd 23.01: `ejabberdctl import_piefxis FILE` reads --split none, which it holds in memory, or \
+            server-data.xml of --split domain, which it does not, and needs --with-passwords: it takes SCRAM keys, too, \
+            but then fails each login with them.",
+    error_code(1, "nothing, or not all, was made; the line says why")
 )]
 pub struct Args {
     /// folder of the store, made if it is missing: this or --xep0227
