@@ -148,9 +148,7 @@ fn at(list: &mut [u32], index: u32) -> &mut u32 {
 
 /// A number below `end`, which is not 0.
 pub(super) fn below(end: u32, random: &mut SeededRandom) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `end`")]
-    let drawn = ((u64::from(end) * (random.next_u64() >> 32)) >> 32) as u32;
-    drawn
+    ((u64::from(end) * (random.next_u64() >> 32)) >> 32) as u32
 }
 
 #[cfg(test)]
@@ -164,11 +162,11 @@ mod tests {
 
     /// Every contact is somebody else, once, and mutual; returns how many pairs there are.
     fn pairs(graph: &[Vec<u32>]) -> usize {
-        for (user, contacts) in graph.iter().enumerate() {
+        for (user, contacts) in (0..).zip(graph) {
             assert!(contacts.windows(2).all(|two| two[0] < two[1]), "{user}: {contacts:?}");
             for contact in contacts {
-                assert_ne!(*contact as usize, user);
-                assert!(graph[*contact as usize].binary_search(&(user as u32)).is_ok(), "{user} and {contact}");
+                assert_ne!(*contact, user);
+                assert!(graph[*contact as usize].binary_search(&user).is_ok(), "{user} and {contact}");
             }
         }
         graph.iter().map(Vec::len).sum::<usize>() / 2
