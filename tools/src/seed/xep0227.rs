@@ -337,10 +337,9 @@ mod tests {
                 .collect()
         };
         let all = users(&one);
-        assert_eq!(
-            at(&read(&domain.join("server-data.xml")), "0 server-data/XInclude include@href"),
-            ["localhost.xml"]
-        );
+        let main = domain.join("server-data.xml");
+        assert_eq!(at(&read(&main), "0 server-data/XInclude include@href"), ["localhost.xml"]);
+        assert!(std::fs::read_to_string(&main).unwrap().contains("\n<xi:include href="), "as ejabberd knows it");
         assert_eq!(users(&domain.join("localhost.xml")), all[1..]);
         let parts: Vec<_> = (0..5).map(|user| users(&each.join(format!("user{user}@localhost.xml")))).collect();
         assert!(parts.iter().all(|part| part[..3] == all[..3]), "server-data, host and its address");
