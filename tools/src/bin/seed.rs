@@ -1,4 +1,4 @@
-//! `seed`: test accounts straight into a store. See `seed --help`.
+//! `seed`: test accounts, into a store or as XEP-0227 files. See `seed --help`.
 
 use hearth_tools::seed::{Args, run};
 use std::io::Write as _;
