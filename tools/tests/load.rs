@@ -23,14 +23,13 @@ fn seeded() -> Hearth {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let done = seed::run(&seed::Args {
-        data: data.clone(),
-        domain: "localhost".into(),
+        data: Some(data.clone()),
         users: USERS,
-        first_user: 0,
         password: PASSWORD.into(),
         contacts: CONTACTS,
+        ..seed::Args::default()
     });
-    assert_eq!(done.unwrap().roster_items, u64::from(USERS * CONTACTS));
+    assert_eq!(done.unwrap().totals.roster_items, u64::from(USERS * CONTACTS));
     let options = Options { domain: "localhost", arguments: &["--allow-clear-login"] };
     Hearth::start_in(data, Some(folder), &options)
 }

@@ -1,4 +1,4 @@
-//! `seed`: test accounts straight into a store. See `seed --help`.
+//! `seed`: test accounts, into a store or as XEP-0227 files. See `seed --help`.
 
 use hearth_tools::seed::{Args, run};
 use std::io::Write as _;
@@ -11,14 +11,9 @@ fn main() -> ExitCode {
     let args: Args = argh::from_env();
     match run(&args) {
         Ok(done) => {
-            let _ = writeln!(
-                std::io::stdout(),
-                "{} accounts, {} roster items in {:.1} s",
-                done.accounts,
-                done.roster_items,
-                done.took.as_secs_f64()
-            );
-            ExitCode::SUCCESS
+            let text = if args.json { done.json() } else { done.sentence() };
+            let written = writeln!(std::io::stdout(), "{text}");
+            if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "seed: {why}");

@@ -114,8 +114,8 @@ impl Place {
 
     /// Accounts straight into the store.
     fn seed(&self, users: u32) -> Result<(), String> {
-        let (domain, password) = (DOMAIN.to_owned(), PASSWORD.to_owned());
-        seed::run(&seed::Args { data: self.data(), domain, users, first_user: 0, password, contacts: 0 }).map(drop)
+        let (data, domain, password) = (Some(self.data()), DOMAIN.to_owned(), PASSWORD.to_owned());
+        seed::run(&seed::Args { data, domain, users, password, ..seed::Args::default() }).map(drop)
     }
 
     /// What went wrong is to be looked at: it stays.
