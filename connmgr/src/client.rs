@@ -5,10 +5,11 @@
 mod reading;
 
 use crate::conn::{Conn, Flushed};
-use crate::limits::{ACK_WAIT_MS, LINGER_MS, RECENT_MS};
+use crate::entry::{Entry, Waiting};
+use crate::limits::{ACK_WAIT_MS, LINGER_MS, NEWCOMER_MS, NEWCOMER_STANZAS, RECENT_MS};
 use crate::session::Session;
 use crate::shared::Shared;
-use crate::stream::{Deadline, Facts, Input, Output, Stream};
+use crate::stream::{Deadline, Facts, Input, Output, Question, Stream};
 use crate::wheel::{NEVER, Tick, tick_after};
 use crate::xml::{Framer, Scope};
 use hearth_wire::StreamCondition;
@@ -56,6 +57,9 @@ pub(crate) struct Client {
     seconds: bool,
     recent: bool,
     waits_for_link: bool,
+    entry: Entry,
+    /// Stanzas that it may still send as a newcomer; see [`NEWCOMER_STANZAS`].
+    newcomer: u8,
     /// Login or linger must be done by then.
     deadline: Tick,
     last_read: Tick,
@@ -115,6 +119,8 @@ impl Client {
             asked: false,
             recent: false,
             waits_for_link: false,
+            entry: Entry::Idle,
+            newcomer: NEWCOMER_STANZAS,
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
             last_read: cx.tick,
             asked_at: NEVER,
@@ -180,6 +186,7 @@ impl Client {
         self.tell_closed(cx);
         self.conn.drop_buffers(&mut cx.pool);
         self.no_stranger(cx);
+        self.answered(cx);
     }
 
     /// Makes room at the door for another stranger, once.
@@ -215,12 +222,9 @@ impl Client {
                     self.framer.restart();
                     self.scope = Scope::default();
                 }
-                Output::Ask(question) => match cx.ask(self.counter, self.stranger.as_deref(), self.shard, &question) {
-                    Some(shard) => self.shard = Some(shard),
-                    None => lost = true,
-                },
+                Output::Ask(question) => lost |= !self.ask_or_wait(question, cx),
                 Output::Authenticated => self.no_stranger(cx),
-                Output::Bound => self.deadline = NEVER,
+                Output::Bound => self.deadline = tick_after(cx.tick, NEWCOMER_MS),
                 Output::Asked => self.asked_at = cx.tick,
                 Output::End { clean, linger } => self.end(clean, linger, cx),
             }
@@ -228,6 +232,64 @@ impl Client {
         cx.scratch.outputs = out;
         if lost {
             self.input(Input::LinkLost, cx);
+        }
+    }
+
+    // ---- on the way in ----
+
+    /// Asks, or waits for a place (`entry.rs`); false if nobody can be asked.
+    fn ask_or_wait(&mut self, question: Question, cx: &mut Shared) -> bool {
+        if question.is_work() && !self.enter(cx) {
+            self.wait_to_enter(Some(question), cx);
+            return true;
+        }
+        self.ask(&question, cx)
+    }
+
+    fn ask(&mut self, question: &Question, cx: &mut Shared) -> bool {
+        match cx.ask(self.counter, self.stranger.as_deref(), self.shard, question) {
+            Some(shard) => self.shard = Some(shard),
+            None => return false,
+        }
+        true
+    }
+
+    /// Whether it has a place, or got one.
+    pub(super) fn enter(&mut self, cx: &mut Shared) -> bool {
+        if self.entry == Entry::Idle && cx.entry.enter(cx.now.mono_ms) {
+            self.entry = Entry::Inside;
+        }
+        self.entry == Entry::Inside
+    }
+
+    pub(super) fn wait_to_enter(&mut self, question: Option<Question>, cx: &mut Shared) {
+        if self.entry == Entry::Idle {
+            self.entry = Entry::Waiting;
+            cx.entry.wait(Waiting { place: place(self.counter), counter: self.counter, question });
+        }
+    }
+
+    /// A place is free for it, and taken.
+    pub(crate) fn let_in(&mut self, waiting: Waiting, cx: &mut Shared) {
+        if self.counter != waiting.counter || self.entry != Entry::Waiting || self.life != Life::Open {
+            return cx.entry.leave(cx.now.mono_ms);
+        }
+        self.entry = Entry::Inside;
+        match waiting.question {
+            Some(question) => {
+                if !self.ask(&question, cx) {
+                    self.input(Input::LinkLost, cx);
+                }
+            }
+            None => cx.again.push(place(self.counter)),
+        }
+    }
+
+    /// The core has answered, or will not.
+    pub(crate) fn answered(&mut self, cx: &mut Shared) {
+        if self.entry == Entry::Inside {
+            cx.entry.leave(cx.now.mono_ms);
+            self.entry = Entry::Idle;
         }
     }
 
@@ -272,6 +334,7 @@ impl Client {
     pub(crate) fn on_link_lost(&mut self, stays: bool, cx: &mut Shared) {
         self.shard = None;
         self.waits_for_link = false;
+        self.answered(cx);
         self.input(if stays { Input::Detached } else { Input::LinkLost }, cx);
         if self.stream.session_mut().is_some_and(|session| session.is_away()) {
             cx.detached.add(self.counter);
@@ -332,8 +395,15 @@ impl Client {
 
     pub(crate) fn on_settled(&mut self, settled: &Settled, cx: &mut Shared) {
         let Stream::Bound(session) = &mut self.stream else { return };
-        if session.on_settled(settled) && session.has_to_say() {
+        if !session.on_settled(settled) {
+            return;
+        }
+        let (says, done) = (session.has_to_say(), session.unsettled() == 0);
+        if says {
             self.mark_dirty(cx);
+        }
+        if done && self.entry == Entry::Inside {
+            self.answered(cx);
         }
     }
 
@@ -525,6 +595,11 @@ impl Client {
         });
         if self.life != Life::Open || unread {
             self.on_broken(cx);
+        } else if self.deadline <= now && matches!(self.stream, Stream::Bound(_)) {
+            (self.newcomer, self.deadline) = (0, NEVER);
+        } else if self.deadline <= now && self.entry == Entry::Waiting {
+            // Not the client's slowness either.
+            self.deadline = tick_after(now, seconds(timeouts.login_s));
         } else if self.deadline <= now {
             self.input(Input::Deadline(Deadline::Login), cx);
         } else if slow {

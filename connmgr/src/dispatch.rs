@@ -40,7 +40,12 @@ pub(crate) fn frames(shard: ShardIndex, clients: &mut Slab<Client>, cx: &mut Sha
 fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut Shared) -> Result<(), LinkError> {
     // Kinds of a later release are skipped.
     let Some(frame) = ToEdge::decode(bytes).map_err(LinkError::Wire)? else { return Ok(()) };
-    let mut to = |counter, cx: &mut Shared, input: Input<'_>| with(counter, clients, cx, |c, cx| c.input(input, cx));
+    let mut to = |counter, cx: &mut Shared, input: Input<'_>| {
+        with(counter, clients, cx, |client, cx| {
+            client.answered(cx);
+            client.input(input, cx);
+        });
+    };
     match frame {
         ToEdge::Welcome(welcome) => on_welcome(shard, &welcome, clients, cx)?,
         ToEdge::Refused(refused) => return Err(LinkError::Refused(refused.reason.to_owned())),

@@ -31,8 +31,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Events taken from the kernel at once.
-const EVENTS: usize = 1024;
+/// Events taken from the kernel at once: a storm of them is cut into turns, between which the links are served.
+const EVENTS: usize = 256;
 
 const WAKER: Token = Token(0);
 const LISTENERS: usize = 1;
@@ -170,6 +170,15 @@ impl EventLoop {
             }
         }
         self.accept();
+        while let Some(waiting) = self.cx.entry.next(self.cx.now.mono_ms) {
+            match self.clients.get_mut(waiting.place) {
+                Some(client) => {
+                    client.let_in(waiting, &mut self.cx);
+                    client.touch(&mut self.cx);
+                }
+                None => self.cx.entry.leave(self.cx.now.mono_ms),
+            }
+        }
         for place in again {
             self.with(place, Client::resume);
         }
@@ -203,7 +212,7 @@ impl EventLoop {
         if let Some((due, _)) = self.cx.recent.front() {
             at = at.min(u64::from(*due).saturating_mul(TICK_MS));
         }
-        at = at.min(self.patience.next_ms());
+        at = at.min(self.patience.next_ms()).min(self.cx.entry.next_ms());
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
         }
@@ -450,6 +459,7 @@ impl EventLoop {
         Counts {
             connections: self.clients.len() as u64,
             bound: u64::from(self.clients.bound()),
+            newcomers_waiting: self.cx.entry.waiting() as u64,
             detached: self.cx.detached.len() as u64,
             accepted: self.sequence,
             links: links.len() as u64,
@@ -474,6 +484,11 @@ impl EventLoop {
     fn prune(&mut self) {
         let bound = self.clients.len().saturating_mul(2).saturating_add(64);
         let clients = &mut self.clients;
+        if self.cx.entry.waiting() > bound {
+            self.cx
+                .entry
+                .retain(|place, counter| clients.get_mut(place).is_some_and(|client| client.counter() == counter));
+        }
         if self.cx.held.len() > bound {
             self.cx.held.sort_unstable();
             self.cx.held.dedup();

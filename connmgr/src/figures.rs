@@ -14,6 +14,7 @@ pub(crate) const PUBLISH_MS: u64 = 1_000;
 pub(crate) struct Counts {
     pub(crate) connections: u64,
     pub(crate) bound: u64,
+    pub(crate) newcomers_waiting: u64,
     pub(crate) detached: u64,
     pub(crate) accepted: u64,
     pub(crate) turned_away: u64,
@@ -28,9 +29,15 @@ pub(crate) struct Counts {
 /// Name, kind, meaning, and which number it is.
 type Figure = (&'static str, Kind, &'static str, fn(&mut Counts) -> &mut u64);
 
-const FIGURES: [Figure; 11] = [
+const FIGURES: [Figure; 12] = [
     ("hearth_edge_connections", Kind::Gauge, "Clients' connections, logged in or not.", |c| &mut c.connections),
     ("hearth_edge_sessions", Kind::Gauge, "Connections with a bound resource.", |c| &mut c.bound),
+    (
+        "hearth_edge_newcomers_waiting",
+        Kind::Gauge,
+        "Connections that log in and wait until the core has done with others.",
+        |c| &mut c.newcomers_waiting,
+    ),
     (
         "hearth_edge_sessions_detached",
         Kind::Gauge,

@@ -33,6 +33,7 @@ pub mod detached;
 mod dialer;
 pub mod directory;
 mod dispatch;
+mod entry;
 mod event_loop;
 mod figures;
 pub mod limits;

@@ -35,6 +35,18 @@ pub const STRANGER_READ_BYTES: usize = 8 * 1024;
 /// Connections accepted per listener and turn, so that a storm of clients does not starve the others.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
+/// Newcomers for whom the core has something to do at one time, of each loop: enough to keep it busy, and no more work
+/// than a turn can do before the stanzas of those who are there. More wait in order (`entry.rs`).
+pub const NEWCOMERS_AT_ONCE: usize = 32;
+
+/// Stanzas that a new session sends as a newcomer, and how long, in milliseconds, unless presence comes before.
+pub const NEWCOMER_STANZAS: u8 = 8;
+/// See [`NEWCOMER_STANZAS`].
+pub const NEWCOMER_MS: u64 = 3_000;
+
+/// Milliseconds without any newcomer's coming or going after which those inside count no more.
+pub const ENTRY_STUCK_MS: u64 = 500;
+
 /// Pending connections the kernel queues per listener; more are dropped by the kernel and retried by the client.
 pub const LISTEN_BACKLOG: i32 = 4096;
 
@@ -125,8 +137,9 @@ pub const OUTPUT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of credited frames that a shard may send ahead of what this loop has read.
 pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The link's credit is restated when this much of its window was used.
-pub const LINK_CREDIT_STEP_BYTES: u64 = LINK_WINDOW_BYTES / 4;
+/// The link's credit is restated when this much of its window was used: often enough that the shard sees how far behind
+/// this loop is, and lets what nobody waits for wait.
+pub const LINK_CREDIT_STEP_BYTES: u64 = LINK_WINDOW_BYTES / 64;
 
 /// Bytes read from one link in a turn; the rest is read in the next turn.
 pub const LINK_READ_BYTES_PER_TURN: usize = 1024 * 1024;

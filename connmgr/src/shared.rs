@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::conn::Pool;
 use crate::detached::Detached;
 use crate::directory::Directory;
+use crate::entry::Entrance;
 use crate::figures::Counts;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) seconds: Vec<u32>,
     /// Clients that something is to be forgotten of, and when, in that order, each once.
     pub(crate) recent: VecDeque<(Tick, u32)>,
+    /// Clients on their way to their first presence.
+    pub(crate) entry: Entrance,
     /// Clients whose stream header waits for the core.
     pub(crate) held: Vec<u32>,
     /// Those that only grow.
@@ -87,6 +90,7 @@ impl Shared {
             seconds: Vec::new(),
             asked: VecDeque::new(),
             recent: VecDeque::new(),
+            entry: Entrance::default(),
             held: Vec::new(),
             counts: Counts::default(),
         }

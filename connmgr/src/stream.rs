@@ -186,6 +186,13 @@ pub enum Question {
     Register { at: At, domain: Box<str>, protection: Option<Protection>, stanza: Vec<u8> },
 }
 
+impl Question {
+    /// Whether the core has work with it, and the client waits for the answer.
+    pub fn is_work(&self) -> bool {
+        !matches!(self, Question::Abort | Question::SmEnable { .. })
+    }
+}
+
 /// The SASL exchange's beginning, with what it is bound to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Auth {

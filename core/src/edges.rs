@@ -82,6 +82,7 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     link.incarnation = hello.incarnation;
     link.event_loop = hello.event_loop;
     link.credit_bytes = hello.link_credit;
+    link.edge_window_bytes = hello.link_credit;
     let welcome = Welcome {
         version,
         shards: cx.shard.settings.shards,
@@ -326,7 +327,9 @@ fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, clean: 
     if !clean && sm::may_park(session) {
         return sm::park(cx, key);
     }
-    if cx.shard.ending.is_empty() && cx.shard.outboxes_calm() {
+    let more = cx.shard.closed_in_turn < cx.shard.settings.limits.closes_per_turn;
+    if more && cx.shard.ending.is_empty() && cx.shard.may_go_on(cx.shard.closed_in_turn) {
+        cx.shard.closed_in_turn = cx.shard.closed_in_turn.saturating_add(1);
         cx.end_session(key, reason);
     } else {
         cx.shard.ending.push_back((key, generation, reason));
@@ -336,9 +339,9 @@ fn end_or_wait(cx: &mut Cx<'_>, key: SessionKey, generation: Generation, clean: 
 /// Goes on ending sessions, of closed sockets and of dead links, while the other shards can take the
 /// presence it makes: at most one session's broadcast passes the half of an outbox that is theirs.
 pub fn close_some(cx: &mut Cx<'_>) {
-    let mut closed: usize = 0;
+    let mut closed = std::mem::take(&mut cx.shard.closed_in_turn);
     let most = cx.shard.settings.limits.closes_per_turn;
-    while closed < most && cx.shard.outboxes_calm() {
+    while closed < most && cx.shard.may_go_on(closed) {
         let Some((key, generation, reason)) = cx.shard.ending.pop_front() else { break };
         if cx.session_at(key, generation).is_some() {
             cx.end_session(key, reason);
@@ -346,7 +349,7 @@ pub fn close_some(cx: &mut Cx<'_>) {
         }
     }
     while closed < most
-        && cx.shard.outboxes_calm()
+        && cx.shard.may_go_on(closed)
         && let Some((id, cursor)) = cx.shard.closing.front().copied()
     {
         if cursor >= cx.shard.sessions.end() {
@@ -371,7 +374,7 @@ pub fn close_some(cx: &mut Cx<'_>) {
         }
     }
     if !cx.shard.ending.is_empty() || !cx.shard.closing.is_empty() {
-        let at_ms = if cx.shard.outboxes_calm() { 0 } else { 1 };
+        let at_ms = if cx.shard.may_go_on(closed) { 0 } else { 1 };
         cx.out.wake_at(cx.now.mono_ms.saturating_add(at_ms));
     }
 }

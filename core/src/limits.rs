@@ -93,8 +93,13 @@ pub const OFFLINE_MESSAGES_MAX: usize = 1000;
 /// Messages read from the log at once for an offline flush.
 pub const FLUSH_PAGE: u32 = 64;
 
-/// Sessions closed per turn when a link dies, so that one turn stays short.
-pub const CLOSES_PER_TURN: usize = 256;
+/// Bytes on their way to an edge, about, above which work that nobody waits for is done one piece a turn: what is younger stands
+/// behind them, some ten milliseconds' worth of the edge's work.
+pub const LINK_CALM_BYTES: u64 = 192 * 1024;
+
+/// Sessions that end per turn when a link dies or many sockets close at once, each with a presence for every contact
+/// who is there: so turns stay short, of the edges too. More wait for the next turn.
+pub const CLOSES_PER_TURN: usize = 32;
 
 /// How long an account without sessions stays in memory: a burst of messages costs one read.
 pub const ACCOUNT_IDLE_MS: u64 = 30_000;

@@ -1,5 +1,6 @@
 //! A link as the shard sees it: whose it is, what it may still carry, which sockets it names.
 
+use crate::limits;
 use crate::questions::Open;
 use crate::session::SessionKey;
 use hearth_wire::ids::EdgeIncarnation;
@@ -37,6 +38,8 @@ pub struct Link {
     /// Bytes of credited frames sent, and the absolute credit the edge granted.
     pub sent_bytes: u64,
     pub credit_bytes: u64,
+    /// Credit that the edge grants ahead of what it has read.
+    pub edge_window_bytes: u64,
     /// Sessions that hold entries back because this link's credit is used up.
     pub waiting: VecDeque<SessionKey>,
     /// The edge takes no new clients.
@@ -49,6 +52,12 @@ impl Link {
     /// Whether its sessions outlive it.
     pub fn attaches(&self) -> bool {
         self.version >= VERSION_ATTACH
+    }
+
+    /// Whether the edge is not far behind: [`limits::LINK_CALM_BYTES`].
+    pub fn is_calm(&self) -> bool {
+        let read = self.credit_bytes.saturating_sub(self.edge_window_bytes);
+        !self.up || self.sent_bytes.saturating_sub(read) <= limits::LINK_CALM_BYTES
     }
 
     /// Whether it is of the same event loop of the same run of an edge.
@@ -71,6 +80,7 @@ impl Link {
             granted_bytes: window_bytes,
             sent_bytes: 0,
             credit_bytes: 0,
+            edge_window_bytes: 0,
             waiting: VecDeque::new(),
             questions: None,
             draining: false,

@@ -196,10 +196,12 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
 
 /// End of a turn: those whom nobody returned end, so many at a time.
 pub fn bury_some(cx: &mut Cx<'_>) {
+    let mut done: usize = 0;
     while cx.shard.burying < limits::RESTORED_AT_ONCE_MAX
-        && cx.shard.outboxes_calm()
+        && cx.shard.may_go_on(done)
         && let Some(before) = cx.shard.not_returned.pop_front()
     {
+        done = done.saturating_add(1);
         cx.shard.burying = cx.shard.burying.saturating_add(1);
         restore(cx, before, |cx| {
             cx.shard.burying = cx.shard.burying.saturating_sub(1);

@@ -202,6 +202,8 @@ pub struct Shard {
     handled_bytes: Vec<u64>,
     /// Dead links whose sessions are being closed, with the cursor.
     pub closing: VecDeque<(LinkId, u32)>,
+    /// Sessions of closed sockets that ended in this turn already.
+    pub closed_in_turn: usize,
     /// Set once the core is about to stop: the next place whose session is to be told.
     pub draining: Option<u32>,
     /// Sessions whose sockets are closed, to end when other shards have room for what that means.
@@ -272,6 +274,7 @@ impl Shard {
             outbox_bytes: vec![0; shards],
             handled_bytes: vec![0; shards],
             closing: VecDeque::new(),
+            closed_in_turn: 0,
             draining: None,
             ending: VecDeque::new(),
             presence_due: BTreeMap::new(),
@@ -346,6 +349,12 @@ impl Shard {
     /// Whether work that nobody waits for may go on: every outbox is at most half full.
     pub fn outboxes_calm(&self) -> bool {
         self.outbox_bytes.iter().all(|bytes| *bytes <= self.settings.limits.outbox_bytes / 2)
+    }
+
+    /// Whether work that nobody waits for, of which `done` pieces were done in this turn, may go on: other shards have room, and
+    /// no edge is far behind, but for one piece a turn.
+    pub fn may_go_on(&self, done: usize) -> bool {
+        self.outboxes_calm() && (done == 0 || self.links.values().all(Link::is_calm))
     }
 
     /// Whether the other shards have handled all that was sent to them.

@@ -437,7 +437,7 @@ pub fn expire(cx: &mut Cx<'_>) {
         if until_ms > cx.now.mono_ms {
             return cx.out.wake_at(until_ms);
         }
-        if ended >= cx.shard.settings.limits.closes_per_turn || !cx.shard.outboxes_calm() {
+        if ended >= cx.shard.settings.limits.closes_per_turn || !cx.shard.may_go_on(ended) {
             return cx.out.wake_at(cx.now.mono_ms.saturating_add(1));
         }
         cx.end_session(key, "not resumed in time");

@@ -2,6 +2,7 @@
 
 use super::{Client, Life, place};
 use crate::directory::Hosted;
+use crate::entry::Entry;
 use crate::limits::{LINGER_BYTES, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
 use crate::session::Taken;
 use crate::shared::Shared;
@@ -55,6 +56,9 @@ impl Client {
     pub(super) fn reads(&self, cx: &Shared) -> bool {
         match self.life {
             Life::Open => {
+                if self.entry == Entry::Waiting {
+                    return false;
+                }
                 let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
                 let needs_link = matches!(&self.stream, Stream::Bound(session) if !session.is_away());
                 self.stream.reads() && (!needs_link || (!self.waits_for_link && room()))
@@ -66,7 +70,7 @@ impl Client {
 
     /// The link has no room: it calls again when it has more. See [`Client::resume`].
     pub(super) fn wait_for_link(&mut self, cx: &mut Shared) {
-        if self.waits_for_link {
+        if self.waits_for_link || self.entry == Entry::Waiting {
             return;
         }
         if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
@@ -318,18 +322,33 @@ impl Client {
         self.resume(cx);
     }
 
+    /// Whether a stanza of a newcomer may go to the core now; else it is read again when there is a place. With its presence it is
+    /// there, and waits for nobody any more.
+    fn may_enter(&mut self, element: &tree::Element<'_>, cx: &mut Shared) -> bool {
+        if self.away().is_none() && !self.enter(cx) {
+            self.wait_to_enter(None, cx);
+            return false;
+        }
+        self.newcomer = if element.name() == "presence" { 0 } else { self.newcomer.saturating_sub(1) };
+        true
+    }
+
     fn on_element(&mut self, encoded: &[u8], more: bool, cx: &mut Shared) -> bool {
         let Some(element) = first_element(encoded) else {
             self.input(Input::Refused { condition: XmlError::Syntax.condition(), text: "" }, cx);
             return true;
         };
-        let session = match &mut self.stream {
-            Stream::Bound(session) if !session.is_own(&element) => session,
+        match &mut self.stream {
+            Stream::Bound(session) if !session.is_own(&element) => {}
             _ => {
                 self.input(Input::Element { element, more }, cx);
                 return true;
             }
-        };
+        }
+        if self.newcomer > 0 && !self.may_enter(&element, cx) {
+            return false;
+        }
+        let Stream::Bound(session) = &mut self.stream else { return true };
         let shard = self.shard.filter(|_| !session.is_away());
         let mut link = shard.and_then(|shard| cx.links.get_mut(usize::from(shard)));
         let (credit, before) = link.as_mut().map_or((0, 0), |link| (link.credit(), link.out().len()));

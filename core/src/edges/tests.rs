@@ -108,3 +108,40 @@ fn a_revoked_key_cuts_its_links_and_no_others() {
     }
     assert_eq!(sessions(&core), 1);
 }
+
+/// All leave in one turn. Returns how many are left after each of the next turns.
+fn leave(core: &mut Core, clients: Vec<Client>) -> Vec<usize> {
+    clients.into_iter().for_each(|client| core.put_closed(client, false));
+    let mut left = Vec::new();
+    while left.last() != Some(&0) {
+        core.input(0, Input::EndOfTurn);
+        left.push(sessions(core));
+        assert!(left.len() < 10, "{left:?}");
+    }
+    left
+}
+
+#[test]
+fn a_storm_of_closed_sockets_is_cut_into_turns() {
+    let mut core = Core::new(1);
+    let most = limits::CLOSES_PER_TURN;
+    let clients = (0..=2 * most).map(|n| core.bind(&format!("user{n}@example.org/desk"))).collect();
+    assert_eq!(leave(&mut core, clients), [most + 1, 1, 0]);
+}
+
+#[test]
+fn while_an_edge_is_far_behind_one_session_ends_per_turn() {
+    let mut core = Core::new(1);
+    let clients = (0..3).map(|n| core.bind(&format!("ada@example.org/{n}"))).collect();
+    let link = core.shards[0].links.get_mut(&LINK).unwrap();
+    link.sent_bytes = limits::LINK_CALM_BYTES + 1;
+    assert_eq!(leave(&mut core, clients), [2, 1, 0]);
+    // It has read all but little.
+    let mut core = Core::new(1);
+    let clients = (0..3).map(|n| core.bind(&format!("ada@example.org/{n}"))).collect();
+    let link = core.shards[0].links.get_mut(&LINK).unwrap();
+    let credit = link.credit_bytes + limits::LINK_CALM_BYTES;
+    link.sent_bytes = 2 * limits::LINK_CALM_BYTES;
+    core.frame(0, &ToCore::LinkCredit(hearth_wire::to_core::LinkCredit { bytes: credit }));
+    assert_eq!(leave(&mut core, clients), [0]);
+}

@@ -439,10 +439,15 @@ impl Core {
 
     /// The client's stream ends: properly, or by loss of its connection.
     pub(crate) fn close(&mut self, client: Client, clean: bool) {
+        self.put_closed(client, clean);
+        self.run();
+    }
+
+    /// The same, and the turn goes on.
+    pub(crate) fn put_closed(&mut self, client: Client, clean: bool) {
         let state = self.state(client);
         let closed = to_core::Closed { counter: state.counter, generation: Some(state.generation), clean };
         self.frame(state.shard, &ToCore::Closed(closed));
-        self.run();
     }
 
     /// The operator's command, to one shard.

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long everybody's return may take.
 const RETURN_MAX: Duration = Duration::from_secs(300);
 
+/// Connections cut, or begun, before the program looks at what else there is.
+const AT_ONCE: usize = 32;
+
 pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
     let mut beside = Beside::new(run)?;
     let others = beside.others(run);
@@ -22,19 +25,21 @@ pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
     beside.phase(run, "before", run.args.seconds)?;
 
     let meter = run.meter()?;
-    for user in others.clone() {
-        run.net.cut(user);
-    }
-    for user in others.clone() {
-        run.net.begin(user)?;
-    }
     let bar = progress("coming back", others.len() as u64);
     let (began, mut back, mut logins) = (Instant::now(), 0_u64, Histogram::default());
+    let (mut cut, mut begun) = (others.clone(), others.clone());
     while back < others.len() as u64 {
         if began.elapsed() > RETURN_MAX {
             return Err(LoadError::OutOfTime { phase: "coming back" });
         }
-        beside.turn(run, Instant::now() + Duration::from_millis(100), |run, event| {
+        // All at one moment, as far as one thread can that also takes in what comes for those who chat.
+        cut.by_ref().take(AT_ONCE).for_each(|user| run.net.cut(user));
+        let left = cut.is_empty();
+        for user in begun.by_ref().take(if left { AT_ONCE } else { 0 }) {
+            run.net.begin(user)?;
+        }
+        let more = if begun.is_empty() { Duration::from_millis(100) } else { Duration::ZERO };
+        beside.turn(run, Instant::now() + more, |run, event| {
             match event {
                 Event::Ready { took, .. } => {
                     back += 1;
