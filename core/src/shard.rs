@@ -348,6 +348,11 @@ impl Shard {
         self.outbox_bytes.iter().all(|bytes| *bytes <= self.settings.limits.outbox_bytes / 2)
     }
 
+    /// Bytes that the other shards have not handled.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.outbox_bytes.iter().copied().fold(0, u64::saturating_add)
+    }
+
     /// Whether the other shards have handled all that was sent to them.
     pub fn outboxes_empty(&self) -> bool {
         self.outbox_bytes.iter().all(|bytes| *bytes == 0)
@@ -381,6 +386,7 @@ pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize)
     }
     match frame {
         ToCore::Hello(_) | ToCore::Heartbeat(_) => {}
+        ToCore::Echo(echo) => edges::on_echo(cx, link, *echo),
         ToCore::LinkCredit(credit) => edges::on_credit(cx, link, credit.bytes),
         ToCore::Authenticate(frame) => login::on_authenticate(cx, link, frame),
         ToCore::AuthResponse(frame) => login::on_response(cx, link, frame),
