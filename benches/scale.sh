@@ -4,16 +4,19 @@
 #   benches/scale.sh links [SECONDS]           8 event loops × 16 shards: links, idle CPU, CPU of chat (20 seconds each)
 #   benches/scale.sh cold-start [ACCOUNTS]     from kill -9 to the first message of a new session (1,000,000 accounts)
 #   benches/scale.sh sessions N [SECONDS]      N online with 25 contacts each and the mixed day on top (600 seconds)
+#   benches/scale.sh growth [RATE [N…]]        what a message and a session cost with N online with 25 contacts each, RATE messages a
+#                                              second among them in all (500; 1,000, 10,000 and 100,000), by as many edges each time
 #
 # Environment: HEARTH_BIN, the folder of the executables (target/release, built if it is not set); HEARTH_DIR, where stores and
 # logs lie and stay (a temporary folder that is removed). An edge and a load program take at most 15,000 sessions
-# each, for the sake of descriptors. `sessions` of 100,000 needs some 4 GiB; cold-start makes a store of 300 MB, and drops
-# the system's caches for its last line if it runs as root.
+# each, for the sake of descriptors. `sessions` and `growth` of 100,000 need some 4 GiB, and `growth` some ten minutes
+# (HEARTH_SECONDS: those it measures of each size, 60); cold-start makes a store of 300 MB, and drops the system's caches for
+# its last line if it runs as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 case "${1:-}" in
-  links | cold-start | sessions) what=$1 ;;
+  links | cold-start | sessions | growth) what=$1 ;;
   --help | -h) usage && exit 0 ;;
   *) usage >&2 && exit 2 ;;
 esac
@@ -30,9 +33,13 @@ finish() {
   local pid
   for pid in "${loads[@]}" "${edges[@]}" $core; do kill "$pid" 2>/dev/null || true; done
   wait 2>/dev/null || true
+  loads=() edges=() core=""
+}
+leave() {
+  finish
   [ -n "${HEARTH_DIR:-}" ] || rm -rf "$dir"
 }
-trap finish EXIT
+trap leave EXIT
 trap 'exit 130' INT TERM
 
 start_core() { # shards
@@ -113,37 +120,53 @@ cold_start() {
   du -sh "$dir/data" | cut -f1 | sed 's/^/store: /'
 }
 
-sessions() {
-  local wanted=$1 seconds=${2:-600} parts size part pids="" before_cpu logins from
-  # Groups of friends, 26 each, stay within one load program.
-  size=$((per / 26 * 26)) parts=$(((wanted + size - 1) / size)) logins=$(now)
-  size=$(((wanted / parts + 25) / 26 * 26))
-  [ -e "$dir/data" ] || "$bin/seed" --data "$dir/data" --users $((parts * size)) --contacts 25 >&2
+# Groups of friends, 26 each, stay within one load program: sets `parts` and `size`, users on each of so many edges.
+share() { # sessions, of the edges for so many
+  local most=$((per / 26 * 26))
+  parts=$((($2 + most - 1) / most))
+  size=$((($1 / parts + 25) / 26 * 26))
+}
+start_servers() {
+  local part
   start_core 1
   for part in $(seq 0 $((parts - 1))); do start_edge "$part" 1; done
   say "$((parts * size)) users on $parts edges"
+}
+status() { "$bin/hearthctl" --data "$dir/data" --json status | grep -o "\"$1\":[0-9]*" | cut -d: -f2; }
+# A load program for each edge, of users who do what `every` says for so many seconds; returns when all are online.
+all_online() { # every, seconds
+  local part pid
   for part in $(seq 0 $((parts - 1))); do
     # Each lives on until the last has logged in and all have been measured.
     load mixed --target "127.0.0.1:$((35222 + part))" --first-user $((part * size)) --users "$size" --parallel 8 --sources 100 \
-      --every "${HEARTH_EVERY:-chat=60,ping=60,presence=600,login=1800}" --warmup "${HEARTH_WARMUP:-5}" --seconds "$seconds" \
-      --max-seconds 7200 --json >"$dir/part$part.json" 2>"$dir/part$part.err" &
+      --every "$1" --warmup "${HEARTH_WARMUP:-5}" --seconds "$2" --max-seconds 7200 --json \
+      >"$dir/part$part.json" 2>"$dir/part$part.err" &
     loads+=($!)
   done
-  online() { "$bin/hearthctl" --data "$dir/data" --json status | grep -o '"sessions":[0-9]*' | cut -d: -f2; }
-  until [ "$(online)" -ge $((parts * size * 99 / 100)) ]; do
+  until [ "$(status sessions)" -ge $((parts * size * 99 / 100)) ]; do
     sleep 1
     for pid in "${loads[@]}"; do kill -0 "$pid" 2>/dev/null || { cat "$dir"/part*.err >&2 && return 1; }; done
   done
+}
+spent() { for pid in "$@"; do seconds_of "$pid"; done | awk '{ s += $1 } END { print s }'; }
+pss_kib() { for pid in "$@"; do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup"; done | awk '{ s += $1 } END { printf "%.0f", s }'; }
+mib() { echo $(($(pss_kib "$@") / 1024)); }
+
+sessions() {
+  local seconds=${2:-600} logins from pid parts size
+  share "$1" "$1"
+  logins=$(now)
+  [ -e "$dir/data" ] || "$bin/seed" --data "$dir/data" --users $((parts * size)) --contacts 25 >&2
+  start_servers
+  all_online "${HEARTH_EVERY:-chat=60,ping=60,presence=600,login=1800}" "$seconds"
   printf 'all online after %s s\n' "$(minus "$(now)" "$logins")"
   sleep $((${HEARTH_WARMUP:-5} + 5))
-  spent() { for pid in "$@"; do seconds_of "$pid"; done | awk '{ s += $1 } END { print s }'; }
   local edge_before core_before window=$((seconds * 2 / 3))
   edge_before=$(spent "${edges[@]}") core_before=$(spent "$core") from=$(now)
   sleep "$window"
-  printf 'over %s s with %s online: edges %s s, core %s s of CPU\n' "$(minus "$(now)" "$from")" "$(online)" \
+  printf 'over %s s with %s online: edges %s s, core %s s of CPU\n' "$(minus "$(now)" "$from")" "$(status sessions)" \
     "$(minus "$(spent "${edges[@]}")" "$edge_before")" "$(minus "$(spent "$core")" "$core_before")"
-  pss() { for pid in "$@"; do awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup"; done | awk '{ s += $1 } END { printf "%.0f", s / 1024 }'; }
-  printf 'PSS: edges %s MiB, core %s MiB\n' "$(pss "${edges[@]}")" "$(pss "$core")"
+  printf 'PSS: edges %s MiB, core %s MiB\n' "$(mib "${edges[@]}")" "$(mib "$core")"
   for pid in "${loads[@]}"; do wait "$pid" || say "a load program failed; see $dir/part*.err"; done
   # The best and the worst of the load programs.
   python3 - "$dir"/part*.json <<'END'
@@ -160,8 +183,59 @@ for (name, unit), values in figures.items():
 END
 }
 
+# p50 and p99 of chat: of the best load program to the worst.
+latency() {
+  python3 - "$dir"/part*.json <<'END'
+import json, sys
+reports = [json.loads(open(name).read().strip().splitlines()[-1])["figures"] for name in sys.argv[1:]]
+for p in ("p50", "p99"):
+    values = [figure["value"] for figures in reports for figure in figures if figure["name"] == f"message {p}"]
+    print(f"{min(values):.3g} to {max(values):.3g}" if values else "-", end=", " if p == "p50" else "\n")
+END
+}
+
+# One size after the other on one store and as many edges each time, so that only the size differs: fewer edges would find more
+# messages at each wake-up. Memory is what the same servers have above what they had before the
+# first login, and what each session more than the size before has.
+growth() {
+  local rate=${1:-500} seconds=${HEARTH_SECONDS:-60} sizes=("${@:2}") wanted most=0 parts size online pid n=0 kib=0
+  if [ ${#sizes[@]} -eq 0 ]; then sizes=(1000 10000 100000); fi
+  for wanted in "${sizes[@]}"; do most=$((wanted > most ? wanted : most)); done
+  share "$most" "$most"
+  [ -e "$dir/data" ] || "$bin/seed" --data "$dir/data" --users $((parts * size)) --contacts 25 >&2
+  printf '%33s%-30s%-27s%s\n' "" "CPU-s per 100,000 messages" "PSS, bytes per session" "PSS, bytes per"
+  printf '%8s %8s %8s %5s  %8s %8s %8s   %8s %8s %8s  %13s  %s\n' \
+    sessions messages "a second" edges edges core all edges core all "session more" "chat p50, p99 ms (best to worst load program)"
+  for wanted in "${sizes[@]}"; do
+    share "$wanted" "$most"
+    online=$((parts * size))
+    start_servers
+    until [ "$(status links)" = "$parts" ]; do sleep 0.5; done
+    local edge_kib core_kib edge_cpu core_cpu messages from took
+    edge_kib=$(pss_kib "${edges[@]}") core_kib=$(pss_kib "$core")
+    all_online "chat=$(awk -v n="$online" -v rate="$rate" 'BEGIN { print n / rate }'),ping=0,presence=0,login=0" $((seconds + 60))
+    sleep $((${HEARTH_WARMUP:-5} + 5))
+    messages=$(status messages_logged) edge_cpu=$(spent "${edges[@]}") core_cpu=$(spent "$core") from=$(now)
+    sleep "$seconds"
+    messages=$(($(status messages_logged) - messages))
+    edge_cpu=$(minus "$(spent "${edges[@]}")" "$edge_cpu") core_cpu=$(minus "$(spent "$core")" "$core_cpu")
+    took=$(minus "$(now)" "$from") online=$(status sessions)
+    edge_kib=$(($(pss_kib "${edges[@]}") - edge_kib)) core_kib=$(($(pss_kib "$core") - core_kib))
+    for pid in "${loads[@]}"; do wait "$pid" || say "a load program failed; see $dir/part*.err"; done
+    awk -v n="$online" -v m="$messages" -v s="$took" -v parts="$parts" -v ec="$edge_cpu" -v cc="$core_cpu" -v em="$edge_kib" \
+      -v cm="$core_kib" -v n0="$n" -v kib="$kib" -v chat="$(latency)" 'BEGIN {
+        printf "%8d %8d %8.0f %5d  %8.2f %8.2f %8.2f   %8.0f %8.0f %8.0f  %13s  %s\n", n, m, m / s, parts, ec / m * 1e5, cc / m * 1e5,
+          (ec + cc) / m * 1e5, em * 1024 / n, cm * 1024 / n, (em + cm) * 1024 / n,
+          n0 && n != n0 ? int((em + cm - kib) * 1024 / (n - n0)) : "", chat }'
+    n=$online kib=$((edge_kib + core_kib))
+    finish
+    rm -f "$dir"/part*.json
+  done
+}
+
 case "$what" in
   links) links "${@:2}" ;;
   cold-start) cold_start "${@:2}" ;;
   sessions) sessions "${@:2}" ;;
+  growth) growth "${@:2}" ;;
 esac

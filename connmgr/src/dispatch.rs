@@ -11,6 +11,7 @@ use hearth_wire::codec::WireError;
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::stanza::{Overlay, Stanza};
 use hearth_wire::to_edge::{Target, ToEdge, Welcome};
+use std::time::Duration;
 
 /// Handles every whole frame that the link has read; what is left of the bytes stays there.
 pub(crate) fn frames(shard: ShardIndex, clients: &mut Slab<Client>, cx: &mut Shared) -> Result<(), LinkError> {
@@ -50,6 +51,13 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
         ToEdge::Welcome(welcome) => on_welcome(shard, &welcome, clients, cx)?,
         ToEdge::Refused(refused) => return Err(LinkError::Refused(refused.reason.to_owned())),
         ToEdge::Heartbeat(_) => {}
+        ToEdge::Echo(echo) => {
+            let took =
+                cx.link(shard).and_then(|link| link.on_echo(&echo)).map(|sent_us| cx.turn_us.saturating_sub(sent_us));
+            if let Some(took_us) = took {
+                cx.round_trips.note(Duration::from_micros(took_us));
+            }
+        }
         ToEdge::LinkCredit(credit) => {
             if let Some(link) = cx.link(shard) {
                 link.on_credit(&credit);

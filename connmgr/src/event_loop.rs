@@ -12,7 +12,7 @@ use crate::limits::{
     ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS, TICK_MS,
     WRITTEN_REPORT_MS,
 };
-use crate::link::{Identity, LinkError};
+use crate::link::{Identity, Link, LinkError};
 use crate::listener::exhausted;
 use crate::live::{Live, LoopTls};
 use crate::reattach::{self, Patience, Progress};
@@ -122,6 +122,7 @@ impl EventLoop {
             published: setup.published,
             publish_at_ms: 0,
         };
+        this.cx.round_trips = Arc::clone(&this.published.round_trips);
         this.take_settings();
         Ok((this, waker))
     }
@@ -196,7 +197,7 @@ impl EventLoop {
         if !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
             return Some(Duration::ZERO);
         }
-        let mut at = self.cx.links.iter().map(crate::link::Link::next_ms).min().unwrap_or(u64::MAX);
+        let mut at = self.cx.links.iter().map(Link::next_ms).min().unwrap_or(u64::MAX);
         if waiting && self.has_room() {
             at = at.min(self.accept_after_ms);
         }
@@ -231,7 +232,7 @@ impl EventLoop {
     }
 
     fn read_clock(&mut self) {
-        self.cx.now = self.clock.now();
+        (self.cx.now, self.cx.turn_us) = self.clock.now();
         self.cx.tick = tick_of(self.cx.now.mono_ms);
     }
 
@@ -372,12 +373,12 @@ impl EventLoop {
     }
 
     fn dial_links(&mut self) {
-        let now = self.cx.now.mono_ms;
+        let (now, turn_us) = (self.cx.now.mono_ms, self.cx.turn_us);
         for at in 0..self.cx.links.len() {
             let token = Token(LINKS.saturating_add(at));
             let Some(link) = self.cx.links.get_mut(at) else { continue };
             let done = link
-                .on_tick(now)
+                .on_tick(now, turn_us)
                 .and_then(|()| link.dial(&self.dialer, &self.identity, self.poll.registry(), token, now));
             if let Err(error) = done {
                 self.on_link_lost(ShardIndex::try_from(at).unwrap_or(ShardIndex::MAX), &error);
@@ -401,7 +402,7 @@ impl EventLoop {
         }
         let stay = link.attaches() && !matches!(error, LinkError::Refused(_));
         link.drop_connection(now, random);
-        if !self.cx.links.iter().any(crate::link::Link::is_up) {
+        if !self.cx.links.iter().any(Link::is_up) {
             self.cx.directory.forget();
         }
         reattach::on_link_lost(shard, stay, &mut self.clients, &mut self.cx);
@@ -464,7 +465,9 @@ impl EventLoop {
             accepted: self.sequence,
             links: links.len() as u64,
             links_up: links.iter().filter(|link| link.is_up()).count() as u64,
-            link_credit: links.iter().map(crate::link::Link::credit).sum(),
+            link_credit: links.iter().map(Link::credit).sum(),
+            link_waiting: links.iter().map(Link::waiting_bytes).sum(),
+            held: links.iter().map(|link| link.waiting.len() as u64).sum(),
             ..self.cx.counts
         }
     }
@@ -578,13 +581,13 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
+    /// The time, and the first of it in microseconds.
     #[expect(clippy::disallowed_methods, reason = "the loop's own clock, read once a turn")]
-    fn now(&self) -> Now {
+    fn now(&self) -> (Now, u64) {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Now {
-            mono_ms: millis(Instant::now().saturating_duration_since(self.start)),
-            utc_ms: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis),
-        }
+        let mono = Instant::now().saturating_duration_since(self.start);
+        let utc_ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, millis);
+        (Now { mono_ms: millis(mono), utc_ms }, u64::try_from(mono.as_micros()).unwrap_or(u64::MAX))
     }
 }
 

@@ -2,7 +2,7 @@
 //! numbers of its own and publishes them about once a second.
 
 use crate::live::Live;
-use hearth_link::metrics::{Kind, Page, Turns};
+use hearth_link::metrics::{Kind, Page, Times};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,12 +24,14 @@ pub(crate) struct Counts {
     pub(crate) links_up: u64,
     pub(crate) links_lost: u64,
     pub(crate) link_credit: u64,
+    pub(crate) link_waiting: u64,
+    pub(crate) held: u64,
 }
 
 /// Name, kind, meaning, and which number it is.
 type Figure = (&'static str, Kind, &'static str, fn(&mut Counts) -> &mut u64);
 
-const FIGURES: [Figure; 12] = [
+const FIGURES: [Figure; 14] = [
     ("hearth_edge_connections", Kind::Gauge, "Clients' connections, logged in or not.", |c| &mut c.connections),
     ("hearth_edge_sessions", Kind::Gauge, "Connections with a bound resource.", |c| &mut c.bound),
     (
@@ -56,13 +58,23 @@ const FIGURES: [Figure; 12] = [
     ("hearth_edge_link_credit_bytes", Kind::Gauge, "Bytes that the shards still take, of all links together.", |c| {
         &mut c.link_credit
     }),
+    (
+        "hearth_edge_link_waiting_bytes",
+        Kind::Gauge,
+        "Bytes for the shards that the links' sockets do not take yet.",
+        |c| &mut c.link_waiting,
+    ),
+    ("hearth_edge_connections_held_by_link", Kind::Gauge, "Connections not read until their link has room.", |c| {
+        &mut c.held
+    }),
 ];
 
 /// What one loop has published.
 #[derive(Default)]
 pub(crate) struct Published {
     numbers: [AtomicU64; FIGURES.len()],
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns: Arc<Times>,
+    pub(crate) round_trips: Arc<Times>,
 }
 
 impl Published {
@@ -81,8 +93,16 @@ pub(crate) fn page(loops: &[Arc<Published>], live: &Live) -> String {
         let sum = numbers.map(|number| number.load(Ordering::Relaxed)).fold(0, u64::saturating_add);
         page.single(name, *kind, help, sum as f64);
     }
-    let turns: Vec<_> = loops.iter().map(|of| Arc::clone(&of.turns)).collect();
-    Turns::write(&turns, &mut page, "hearth_edge_turn_seconds", "Turns of the event loops, without their waiting.");
+    let times =
+        |which: fn(&Published) -> &Arc<Times>| -> Vec<_> { loops.iter().map(|of| Arc::clone(which(of))).collect() };
+    let help = "From when a loop asks a shard for an echo to when it has it; a second later it asks again.";
+    Times::write(&times(|of| &of.round_trips), &mut page, "hearth_link_round_trip_seconds", help);
+    Times::write(
+        &times(|of| &of.turns),
+        &mut page,
+        "hearth_edge_turn_seconds",
+        "Turns of the event loops, without their waiting.",
+    );
     let name = "hearth_edge_certificate_expiry_timestamp_seconds";
     page.family(name, Kind::Gauge, "When a certificate ends, seconds since 1970.");
     for (domain, not_after_ms) in live.settings().certificates.ends() {

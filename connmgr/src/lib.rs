@@ -259,7 +259,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Resu
             .map_err(system("start a thread"))?;
         threads.push(thread);
     }
-    tracing::info!(event = "ready", ?addresses, loops, edge = uplink.name, core = %uplink.core);
+    let figures_at = metrics.as_ref().map(|(_, stop)| tracing::field::display(stop.address()));
+    tracing::info!(event = "ready", ?addresses, loops, edge = uplink.name, core = %uplink.core, metrics = figures_at);
     threads.push(keep(Arc::clone(&live), &stop)?);
     let (metrics, metrics_stop) = metrics.unzip();
     if let (Some(listener), Some(stop)) = (metrics, metrics_stop.clone()) {

@@ -157,6 +157,10 @@ pub const LINK_OUTPUT_HIGH_BYTES: usize = 1024 * 1024;
 /// Milliseconds without other traffic after which a heartbeat goes out.
 pub const HEARTBEAT_MS: u64 = 1_000;
 
+/// Milliseconds between two questions on a link of how long a round trip takes, one at a time. An unanswered one is
+/// not asked again: the link is from before it, or is about to be dead.
+pub const ECHO_MS: u64 = 1_000;
+
 /// Milliseconds of silence after which a link is dead.
 pub const LINK_SILENCE_MS: u64 = 3_000;
 

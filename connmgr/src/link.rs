@@ -1,17 +1,17 @@
-//! A loop's link to one shard: dialling, frames, credit, heartbeats (wire's crate documentation has the layout).
+//! A loop's link to one shard: dialling, frames, credit, heartbeats, round trips (wire's crate documentation has the layout).
 //!
 //! A link is flushed once a turn of the loop. It is dead after three seconds of silence, at the first broken
 //! frame, or when its socket ends; it is dialled again with growing, jittered pauses.
 
 use crate::dialer::Dialer;
 use crate::limits::{
-    HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
+    ECHO_MS, HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
     LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN, REDIAL_SOON_MS, REDIAL_SOON_MS_MAX,
 };
 use hearth_link::{Socket, Watch};
 use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
 use hearth_wire::ids::ShardIndex;
-use hearth_wire::to_core::{self, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
+use hearth_wire::to_core::{self, Echo, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
 use hearth_wire::to_edge::Welcome;
 use mio::{Registry, Token};
 use std::fmt;
@@ -72,6 +72,10 @@ pub(crate) struct Link {
     granted_bytes: u64,
     last_sent_ms: u64,
     last_received_ms: u64,
+    /// When the question of how long a round trip takes went out, microseconds: under way.
+    echo_sent_us: Option<u64>,
+    /// When it is due again.
+    echo_at_ms: u64,
     redial_at_ms: u64,
     redial_pause_ms: u64,
     /// Since when it is down.
@@ -100,6 +104,8 @@ impl Link {
             granted_bytes: 0,
             last_sent_ms: 0,
             last_received_ms: 0,
+            echo_sent_us: None,
+            echo_at_ms: 0,
             redial_at_ms: 0,
             redial_pause_ms: REDIAL_MS_MIN,
             down_since_ms: None,
@@ -125,7 +131,12 @@ impl Link {
 
     /// Too much waits for the socket.
     pub(crate) fn is_full(&self) -> bool {
-        self.out.len().saturating_sub(self.out_at) >= LINK_OUTPUT_HIGH_BYTES
+        self.waiting_bytes() >= LINK_OUTPUT_HIGH_BYTES as u64
+    }
+
+    /// What waits for the socket.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.out.len().saturating_sub(self.out_at) as u64
     }
 
     /// Where frames are appended. Credited ones are counted by [`Link::charge`].
@@ -196,6 +207,11 @@ impl Link {
             self.credit_bytes = credit.bytes;
             self.freed = true;
         }
+    }
+
+    /// An answer to [`Echo`]: when the question went out, if it is of that.
+    pub(crate) fn on_echo(&mut self, echo: &Echo) -> Option<u64> {
+        self.echo_sent_us.take_if(|sent_us| *sent_us == echo.token)
     }
 
     /// A credited frame of the core, with its prefix, was read.
@@ -293,13 +309,19 @@ impl Link {
         Ok(blocked)
     }
 
-    /// Once in a while: heartbeat and silence.
-    pub(crate) fn on_tick(&mut self, now_ms: u64) -> Result<(), LinkError> {
+    /// Once in a while: round trip, heartbeat and silence.
+    pub(crate) fn on_tick(&mut self, now_ms: u64, turn_us: u64) -> Result<(), LinkError> {
         if self.socket.is_none() {
             return Ok(());
         }
         if now_ms.saturating_sub(self.last_received_ms) >= LINK_SILENCE_MS {
             return Err(LinkError::Silent);
+        }
+        // Behind a core that has not answered there is nothing to measure yet.
+        if self.up && self.echo_sent_us.is_none() && now_ms >= self.echo_at_ms {
+            self.echo_at_ms = now_ms.saturating_add(ECHO_MS);
+            self.echo_sent_us = Some(turn_us);
+            ToCore::Echo(Echo { token: turn_us }).encode(&mut self.out);
         }
         if self.up && self.out.is_empty() && now_ms.saturating_sub(self.last_sent_ms) >= HEARTBEAT_MS {
             ToCore::Heartbeat(Heartbeat {}).encode(&mut self.out);
@@ -331,7 +353,11 @@ impl Link {
             return self.redial_at_ms;
         }
         let silent = self.last_received_ms.saturating_add(LINK_SILENCE_MS);
-        if self.up { silent.min(self.last_sent_ms.saturating_add(HEARTBEAT_MS)) } else { silent }
+        if !self.up {
+            return silent;
+        }
+        let echo = if self.echo_sent_us.is_none() { self.echo_at_ms } else { u64::MAX };
+        silent.min(self.last_sent_ms.saturating_add(HEARTBEAT_MS)).min(echo)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::live::{Live, LoopTls};
 use crate::stream::{Now, Output, Question};
 use crate::wheel::{Tick, Wheel};
 use crate::xml;
+use hearth_link::metrics::Times;
 use hearth_wire::ids::ShardIndex;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -43,6 +44,10 @@ pub(crate) struct Shared {
     pub(crate) random: Random,
     pub(crate) now: Now,
     pub(crate) tick: Tick,
+    /// When this turn began, as `now`.
+    pub(crate) turn_us: u64,
+    /// What `Echo` took on the links.
+    pub(crate) round_trips: Arc<Times>,
     /// Clients with output to flush this turn, each once.
     pub(crate) dirty: Vec<u32>,
     /// Clients with input that can be handled in the next turn.
@@ -85,6 +90,8 @@ impl Shared {
             random,
             now: Now::default(),
             tick: 1,
+            turn_us: 0,
+            round_trips: Arc::default(),
             dirty: Vec::new(),
             again: Vec::new(),
             seconds: Vec::new(),

@@ -263,6 +263,19 @@ fn a_stopping_edge_names_another_to_who_has_not_logged_in_and_to_others_if_told_
 }
 
 #[test]
+fn round_trips_are_asked_for_where_they_are_answered() {
+    for (echoes, then) in [(true, Seen::Echo), (false, Seen::Heartbeat)] {
+        let (_edge, core) = Edge::with_core(Rules { echoes, ..Rules::default() }, |_| {});
+        // A core from before it is asked once, and is told that the edge lives as ever.
+        for (nth, expected) in [Seen::Echo, then.clone(), then].into_iter().enumerate() {
+            let seen = core.wait("a sign of life", |seen| matches!(seen, Seen::Echo | Seen::Heartbeat));
+            assert_eq!(seen, expected, "{nth}, echoes: {echoes}");
+        }
+        assert_eq!(core.count(|seen| matches!(seen, Seen::Hello { .. })), 0, "the link lives");
+    }
+}
+
+#[test]
 fn broken_frames_and_silence_end_a_link() {
     let (edge, core) = Edge::with_core(Rules { version: 1, ..Rules::default() }, |_| {});
     let mut peer = Peer::bound(&edge, "one");

@@ -13,7 +13,7 @@ use crate::sm;
 use crate::stream_features;
 use hearth_storage::{Answer, Ask, Change, DomainRecord, EdgeRun};
 use hearth_wire::ids::Generation;
-use hearth_wire::to_core::{Hello, LinkCredit, Security, VERSION_MIN};
+use hearth_wire::to_core::{Echo, Hello, LinkCredit, Security, VERSION_MIN};
 use hearth_wire::to_edge::{Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 
 /// A connection came.
@@ -42,6 +42,11 @@ pub fn on_revoked(cx: &mut Cx<'_>, edge: &str) {
 fn cut(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
     refuse(cx, link, reason);
     on_down(cx, link);
+}
+
+/// The edge wants to know how long a round trip takes: this turn is part of it.
+pub fn on_echo(cx: &mut Cx<'_>, link: LinkId, echo: Echo) {
+    cx.out.frame(link, &ToEdge::Echo(echo));
 }
 
 /// Talks to an edge no more, and says why.

@@ -55,7 +55,11 @@ fn start(arguments: &Arguments) -> Result<(), CoreError> {
     let stop = StopHandle::new();
     let (path, running) = (arguments.config.clone(), stop.clone());
     runtime::stop_on_signals(&stop, move || reload(path.as_deref(), &running))?;
-    runtime::run(&config, |ready| tracing::info!(event = "ready", control = %ready.control.display()), &stop)
+    let say = |ready: &runtime::Ready| {
+        let metrics = ready.metrics.map(tracing::field::display);
+        tracing::info!(event = "ready", control = %ready.control.display(), metrics);
+    };
+    runtime::run(&config, say, &stop)
 }
 
 /// A file that is wrong changes nothing.

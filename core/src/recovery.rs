@@ -91,6 +91,7 @@ pub fn hold_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usiz
         frame,
         ToCore::Hello(_)
             | ToCore::Heartbeat(_)
+            | ToCore::Echo(_)
             | ToCore::LinkCredit(_)
             | ToCore::Drained(_)
             | ToCore::OpenQuestions(_)

@@ -357,6 +357,11 @@ impl Shard {
         self.outboxes_calm() && (done == 0 || self.links.values().all(Link::is_calm))
     }
 
+    /// Bytes that the other shards have not handled.
+    pub fn outbox_bytes(&self) -> u64 {
+        self.outbox_bytes.iter().copied().fold(0, u64::saturating_add)
+    }
+
     /// Whether the other shards have handled all that was sent to them.
     pub fn outboxes_empty(&self) -> bool {
         self.outbox_bytes.iter().all(|bytes| *bytes == 0)
@@ -390,6 +395,7 @@ pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize)
     }
     match frame {
         ToCore::Hello(_) | ToCore::Heartbeat(_) => {}
+        ToCore::Echo(echo) => edges::on_echo(cx, link, *echo),
         ToCore::LinkCredit(credit) => edges::on_credit(cx, link, credit.bytes),
         ToCore::Authenticate(frame) => login::on_authenticate(cx, link, frame),
         ToCore::AuthResponse(frame) => login::on_response(cx, link, frame),

@@ -117,20 +117,20 @@ fn usage(stat: &str) -> Option<(f64, f64)> {
     Some(((user + system) / 100.0, pages * 4096.0))
 }
 
-/// Upper bounds of [`Turns`], seconds; what took longer is behind the last.
-const TURN_BOUNDS_S: [f64; 6] = [0.001, 0.003, 0.01, 0.03, 0.1, 1.0];
+/// Upper bounds of [`Times`], seconds; what took longer is behind the last.
+const TIME_BOUNDS_S: [f64; 8] = [0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 1.0];
 
-/// How long the turns of one loop took: what else it had to do waited so long.
+/// How long something of one loop took: its turns, during which all else waits; round trips on its links.
 #[derive(Default, Debug)]
-pub struct Turns {
-    counts: [AtomicU64; TURN_BOUNDS_S.len() + 1],
+pub struct Times {
+    counts: [AtomicU64; TIME_BOUNDS_S.len() + 1],
     us: AtomicU64,
 }
 
-impl Turns {
-    /// A turn took so long.
+impl Times {
+    /// It took so long once more.
     pub fn note(&self, took: Duration) {
-        let at = TURN_BOUNDS_S.partition_point(|bound| *bound < took.as_secs_f64());
+        let at = TIME_BOUNDS_S.partition_point(|bound| *bound < took.as_secs_f64());
         if let Some(count) = self.counts.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -138,17 +138,17 @@ impl Turns {
     }
 
     /// Those of all loops as one histogram.
-    pub fn write(loops: &[Arc<Turns>], page: &mut Page, name: &str, help: &str) {
-        let sum = |of: &dyn Fn(&Turns) -> u64| loops.iter().map(|turns| of(turns)).fold(0_u64, u64::saturating_add);
-        let counts: Vec<u64> = (0..=TURN_BOUNDS_S.len())
-            .map(|at| sum(&|turns| turns.counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed))))
+    pub fn write(loops: &[Arc<Times>], page: &mut Page, name: &str, help: &str) {
+        let sum = |of: &dyn Fn(&Times) -> u64| loops.iter().map(|times| of(times)).fold(0_u64, u64::saturating_add);
+        let counts: Vec<u64> = (0..=TIME_BOUNDS_S.len())
+            .map(|at| sum(&|times| times.counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed))))
             .collect();
         page.histogram(
             name,
             help,
-            &TURN_BOUNDS_S,
+            &TIME_BOUNDS_S,
             &counts,
-            sum(&|turns| turns.us.load(Ordering::Relaxed)) as f64 / 1e6,
+            sum(&|times| times.us.load(Ordering::Relaxed)) as f64 / 1e6,
         );
     }
 }
@@ -261,17 +261,22 @@ mod tests {
     }
 
     #[test]
-    fn turns_of_all_loops_are_one_histogram() {
-        let loops = [Arc::new(Turns::default()), Arc::new(Turns::default())];
-        for (turns, ms) in [(0, 1), (0, 2), (1, 2), (1, 5_000)] {
-            loops[turns].note(Duration::from_millis(ms));
+    fn times_of_all_loops_are_one_histogram() {
+        let loops = [Arc::new(Times::default()), Arc::new(Times::default())];
+        for (times, ms) in [(0, 1), (0, 2), (1, 2), (1, 5_000)] {
+            loops[times].note(Duration::from_millis(ms));
         }
         let mut page = Page::new();
-        Turns::write(&loops, &mut page, "t", "h");
+        Times::write(&loops, &mut page, "t", "h");
         let text = page.finish();
-        for line in
-            ["t_bucket{le=\"0.001\"} 1\n", "le=\"0.003\"} 3\n", "le=\"1\"} 3\n", "le=\"+Inf\"} 4\n", "t_sum 5.005\n"]
-        {
+        for line in [
+            "t_bucket{le=\"0.0003\"} 0\n",
+            "t_bucket{le=\"0.001\"} 1\n",
+            "le=\"0.003\"} 3\n",
+            "le=\"1\"} 3\n",
+            "le=\"+Inf\"} 4\n",
+            "t_sum 5.005\n",
+        ] {
             assert!(text.contains(line), "{line}{text}");
         }
     }

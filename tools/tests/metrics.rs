@@ -140,6 +140,13 @@ fn both_daemons_count_what_clients_do_and_the_dashboard_finds_it() {
     assert!(value(&after.0, "hearth_storage_appends_commit_seconds_count") >= 1.0);
     assert!(value(&after.0, "hearth_storage_appends_commit_seconds_sum") > 0.0);
     assert!(value(&after.0, "hearth_link_credit_bytes") > 0.0);
+    assert!((0.0..1e6).contains(&value(&after.0, "hearth_shard_inbox{shard=\"0\"}")));
+    assert!((0.0..1e6).contains(&value(&after.0, "hearth_shard_outbox_bytes")));
+    let round_trips = value(&after.1, "hearth_link_round_trip_seconds_count");
+    let mean_s = value(&after.1, "hearth_link_round_trip_seconds_sum") / round_trips;
+    assert!(round_trips >= 1.0 && mean_s > 1e-6 && mean_s < 3.0, "{round_trips} round trips of {mean_s} s");
+    assert_eq!(value(&after.1, "hearth_edge_connections_held_by_link"), 0.0);
+    assert!((0.0..1e6).contains(&value(&after.1, "hearth_edge_link_waiting_bytes")));
     assert!(value(&after.1, "hearth_edge_stanzas_received_total") >= 10.0);
     assert!(value(&after.1, "hearth_edge_stanzas_sent_total") >= 10.0);
     assert_eq!(value(&after.1, "hearth_edge_connections_accepted_total"), 2.0);

@@ -42,6 +42,8 @@ frames! {
         17 => AllSent(AllSent),
         /// Right ahead of a session's `Attach`; a core from before it passes it over, and an edge from before it sends none.
         18 => OpenQuestions(OpenQuestions<'a>),
+        /// Answered by `Echo`; a core from before it passes it over.
+        19 => Echo(Echo),
     }
 }
 
@@ -65,6 +67,13 @@ pub struct Hello<'a> {
 /// Nothing else was sent for a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Heartbeat {}
+
+/// To be sent back as it is, in its turn among the other frames: what a round trip takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Echo {
+    /// The sender's own; nobody else reads anything into it.
+    pub token: u64,
+}
 
 /// All the bytes of credited frames that the receiver of this frame may ever have sent on this
 /// link: absolute and cumulative. Credited are `Stanza`, `Deliver` and `Multicast`, prefix included.

@@ -7,7 +7,7 @@ use crate::stanza::Overlay;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use crate::limits::MULTICAST_TARGETS_MAX;
-pub use crate::to_core::{Counter, Heartbeat, LinkCredit};
+pub use crate::to_core::{Counter, Echo, Heartbeat, LinkCredit};
 use crate::to_core::{OpenQuestion, open_questions};
 
 frames! {
@@ -40,6 +40,8 @@ frames! {
         25 => MulticastLogged(MulticastLogged<'a>),
         /// Right behind a session's `Resumed`; an edge from before it passes it over.
         26 => AskedBefore(AskedBefore<'a>),
+        /// What came with `Echo`, which no edge from before it sends.
+        27 => Echo(Echo),
     }
 }
 

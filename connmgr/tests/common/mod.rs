@@ -40,6 +40,8 @@ pub struct Rules {
     pub registration: bool,
     /// Answer no heartbeat.
     pub silent: bool,
+    /// Send `Echo` back, as a core from before it does not.
+    pub echoes: bool,
     /// Link version.
     pub version: u16,
     /// Take no links: they end at once.
@@ -61,6 +63,7 @@ impl Default for Rules {
             answer: true,
             registration: false,
             silent: false,
+            echoes: true,
             version: 2,
             away: false,
             attach: true,
@@ -121,6 +124,7 @@ pub enum Seen {
     },
     Drained,
     Heartbeat,
+    Echo,
     /// `StanzaAgain`.
     Again {
         counter: u64,
@@ -364,6 +368,12 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 ToEdge::Heartbeat(Heartbeat {}).encode(out);
             }
             Seen::Heartbeat
+        }
+        ToCore::Echo(f) => {
+            if rules.echoes && !rules.silent {
+                ToEdge::Echo(*f).encode(out);
+            }
+            Seen::Echo
         }
         ToCore::LinkCredit(_) => return None,
         ToCore::StanzaAgain(f) => {

@@ -49,6 +49,24 @@ fn sessions(core: &Core) -> usize {
 }
 
 #[test]
+fn an_echo_comes_back_on_its_link_and_in_its_turn() {
+    let (mut core, _) = core();
+    let (now, mut out) = (core.now, crate::outputs::Outputs::default());
+    let [shard] = core.shards.as_mut_slice() else { panic!("one shard") };
+    // A stranger is not answered.
+    shard.handle(Input::LinkUp(OTHER), now, &mut out);
+    for (link, token) in [(LINK, 7), (LINK, u64::MAX), (OTHER, 9)] {
+        shard.handle(Input::Frame { link, frame: ToCore::Echo(Echo { token }), bytes: 0 }, now, &mut out);
+    }
+    let mut expected = Vec::new();
+    for token in [7, u64::MAX] {
+        ToEdge::Echo(Echo { token }).encode(&mut expected);
+    }
+    assert_eq!(out.to_edges[usize::from(LINK.0)], expected);
+    assert!(out.close_links.contains(&OTHER), "the first frame must be Hello");
+}
+
+#[test]
 fn a_key_speaks_for_its_own_name_only() {
     for (key_of, name, welcome) in [
         (Some("paris"), "paris", true),

@@ -71,6 +71,11 @@ impl Mailbox {
         Ok((Mailbox { sender, waker, woken: woken.clone() }, Inbox { receiver, woken }))
     }
 
+    /// Messages that wait there.
+    pub(crate) fn waiting(&self) -> usize {
+        self.sender.len()
+    }
+
     /// Delivers; false if the shard thread is gone.
     pub(crate) fn send(&self, mail: Mail) -> bool {
         if self.sender.send(mail).is_err() {

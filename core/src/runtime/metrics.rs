@@ -6,7 +6,7 @@ use super::spawn;
 use crate::commands::{Call, Did, Done, Refused};
 use crate::config::CoreError;
 use crate::cx::Cx;
-use hearth_link::metrics::{Kind, Page, Stop, Turns};
+use hearth_link::metrics::{Kind, Page, Stop, Times};
 use hearth_storage::{COMMIT_BOUNDS_MS, Condition};
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};
@@ -29,6 +29,13 @@ const FIGURES: &[(&str, &str, &str, Kind, &str)] = &[
         "Bytes that the edges still take, of all links together.",
     ),
     ("link_waiting", "hearth_sessions_held_by_link", "", Kind::Gauge, "Sessions that wait for credit of their link."),
+    (
+        "outbox",
+        "hearth_shard_outbox_bytes",
+        "",
+        Kind::Gauge,
+        "Bytes under way between shards that the receivers have not handled.",
+    ),
     ("records", "hearth_session_records_due", "", Kind::Gauge, "Session records that wait to be stored or removed."),
     ("stanzas_in", "hearth_stanzas_received", "", Kind::Counter, "Stanzas of clients."),
     ("stanzas_out", "hearth_stanzas_sent", "", Kind::Counter, "Stanzas to clients, a multicast counted once."),
@@ -60,7 +67,7 @@ pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, CoreError> {
 }
 
 /// Serves the figures on a thread of its own.
-pub(super) fn start(listener: TcpListener, control: Control, turns: Vec<Arc<Turns>>) -> Result<Stop, CoreError> {
+pub(super) fn start(listener: TcpListener, control: Control, turns: Vec<Arc<Times>>) -> Result<Stop, CoreError> {
     let stop = Stop::of(&listener).map_err(|cause| CoreError::os("serve figures", cause))?;
     let asked = stop.clone();
     // Ends with the process at the latest: it holds nothing that must be closed.
@@ -72,7 +79,7 @@ pub(super) fn start(listener: TcpListener, control: Control, turns: Vec<Arc<Turn
 }
 
 /// The page; `None` while the shards do not answer.
-fn page(control: &Control, turns: &[Arc<Turns>]) -> Option<String> {
+fn page(control: &Control, turns: &[Arc<Times>]) -> Option<String> {
     let Ok(Done::Did(answer)) = control.ask_all(figures) else { return None };
     let mut page = Page::new();
     let mut before = "";
@@ -88,6 +95,10 @@ fn page(control: &Control, turns: &[Arc<Turns>]) -> Option<String> {
         }
         page.sample(name, &[("state", state)], value);
     }
+    page.family("hearth_shard_inbox", Kind::Gauge, "Messages of other threads that wait for a shard.");
+    for (shard, mailbox) in control.shards.iter().enumerate() {
+        page.sample("hearth_shard_inbox", &[("shard", &shard.to_string())], mailbox.waiting() as f64);
+    }
     let lanes = control.storage.figures();
     page.family("hearth_storage_waiting", Kind::Gauge, "Questions that wait for a writing thread of the store.");
     for lane in &lanes {
@@ -99,7 +110,7 @@ fn page(control: &Control, turns: &[Arc<Turns>]) -> Option<String> {
         let help = "From when the oldest question of a commit was asked to its answer.";
         page.histogram(&name, help, &bounds, &lane.commits, lane.waited_us as f64 / 1e6);
     }
-    Turns::write(turns, &mut page, "hearth_shard_turn_seconds", "Turns of the shards, without their waiting.");
+    Times::write(turns, &mut page, "hearth_shard_turn_seconds", "Turns of the shards, without their waiting.");
     let uptime_s = control.clock.now().mono_ms as f64 / 1e3;
     page.single("hearth_uptime_seconds", Kind::Gauge, "Since this core was started.", uptime_s);
     page.process();
@@ -122,6 +133,7 @@ fn figures(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
         "links": links().count(),
         "link_credit": links().map(|link| link.credit_bytes.saturating_sub(link.sent_bytes)).sum::<u64>(),
         "link_waiting": links().map(|link| link.waiting.len()).sum::<usize>(),
+        "outbox": shard.outbox_bytes(),
         "records": shard.records_due.len().saturating_add(shard.records_gone.len()),
         "stanzas_in": shard.stats.stanzas_in,
         "stanzas_out": shard.stats.stanzas_out,

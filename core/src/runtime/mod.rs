@@ -24,7 +24,7 @@ pub(crate) use edge_admin::EdgeAdmin;
 use edge_admin::TlsDoor;
 use edge_keys::EdgeKeys;
 use hearth_link::PrivateKey;
-use hearth_link::metrics::Turns;
+use hearth_link::metrics::Times;
 use hearth_storage::{Answer, Ask, Boot, Question, Storage};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::VERSION_MAX;
@@ -148,7 +148,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
     let control_listener = bind_unix_std(&at.control)?;
     let metrics_listener = config.metrics.map(metrics::listen).transpose()?;
     at.metrics = metrics_listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let turns: Vec<Arc<Turns>> = (0..shards).map(|_| Arc::default()).collect();
+    let turns: Vec<Arc<Times>> = (0..shards).map(|_| Arc::default()).collect();
 
     let mut threads: Vec<JoinHandle<std::io::Result<()>>> = Vec::new();
     for ((index, (poll, inbox)), turns) in (0..shards).zip(polls).zip(&turns) {

@@ -12,7 +12,7 @@ use crate::link::LinkId;
 use crate::outputs::Outputs;
 use crate::shard::{Input, Shard};
 use crossbeam_channel::Sender;
-use hearth_link::metrics::Turns;
+use hearth_link::metrics::Times;
 use hearth_link::{Pace, Socket, Watch};
 use hearth_storage::StorageHandle;
 use hearth_wire::ids::ShardIndex;
@@ -46,7 +46,7 @@ pub(crate) struct ShardThread {
     pub(crate) stopping: bool,
     /// Told once there is nothing left to wait for.
     pub(crate) drained: Option<Sender<ShardIndex>>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns: Arc<Times>,
 }
 
 impl ShardThread {

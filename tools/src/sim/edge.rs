@@ -457,7 +457,7 @@ impl EdgeLoop {
                 self.directory.on_domain(domain);
                 return self.wake_held();
             }
-            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Refused(_) => return,
+            ToEdge::DomainGone(_) | ToEdge::Heartbeat(_) | ToEdge::Echo(_) | ToEdge::Refused(_) => return,
             ToEdge::Attached(f) => {
                 if self.detached.on_attached(f) {
                     self.resend_left(shard);

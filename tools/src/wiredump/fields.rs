@@ -143,6 +143,7 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
             fields
         }
         ToCore::AllSent(_) => Fields(Vec::new()),
+        ToCore::Echo(f) => fields!(f; token),
         ToCore::OpenQuestions(f) => {
             let mut fields = fields!(f; counter, whole);
             fields.0.push(("open", open_questions(&f.open)));
@@ -175,6 +176,7 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         ToEdge::Close(f) => fields!(f; counter, generation, condition, text),
         ToEdge::PreAuthReply(f) => fields!(f; counter, stanza as Stanza),
         ToEdge::Capsule(f) => fields!(f; counter, generation, sealed),
+        ToEdge::Echo(f) => fields!(f; token),
         ToEdge::Refused(f) => fields!(f; reason),
         ToEdge::SmEnabled(f) => fields!(f; counter, generation, entry, previd, max_s),
         ToEdge::Resumed(f) => {

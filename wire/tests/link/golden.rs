@@ -134,6 +134,7 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
             }),
             "0b0000001207010171010361406201",
         ),
+        (ToCore::Echo(Echo { token: 300 }), "0300000013ac02"),
     ]
 }
 
@@ -281,6 +282,7 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             }),
             "0e0000001a0703ac02010171010361406201",
         ),
+        (ToEdge::Echo(Echo { token: 300 }), "030000001bac02"),
     ]
 }
 

@@ -175,6 +175,7 @@ impl Material {
                     .collect(),
                 whole: self.pick(&[true, false], 16),
             }),
+            ToCore::Echo(Echo { token: credit }),
         ]
     }
 
@@ -265,6 +266,7 @@ impl Material {
                     .collect(),
                 whole: number % 2 == 0,
             }),
+            ToEdge::Echo(Echo { token: credit }),
         ]
     }
 }
