@@ -12,7 +12,7 @@
 //! # Ok(()) }
 //! ```
 
-use crate::scram::{Binding, Hash, Scram};
+use crate::scram::{self, Binding, Hash, Scram};
 use crate::xml::{CLIENT, Element, Item, Reader, STREAM, XmlError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -31,6 +31,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const NS_TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 
 /// Where to connect, and how.
@@ -245,7 +246,7 @@ impl Client {
         password: &str,
         binding: &Binding,
     ) -> Result<(), ClientError> {
-        let mut scram = Scram::new(hash, user, password, binding);
+        let mut scram = Scram::new(hash, user, password, binding).offered(self.offered(NS_SASL, "mechanisms"));
         let mechanism = hash.mechanism(binding);
         let first = BASE64.encode(scram.first());
         self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{first}</auth>"))?;
@@ -257,6 +258,18 @@ impl Client {
             return unexpected("the server's proof", &success);
         }
         self.open().map(|_| ())
+    }
+
+    /// What this stream offers by one SASL profile (XEP-0474).
+    fn offered(&self, ns: &str, name: &str) -> String {
+        let features = self.features.as_ref();
+        let mechanisms = features.and_then(|features| features.child(ns, name)).into_iter().flat_map(Element::children);
+        let mechanisms = mechanisms.filter(|child| child.is(ns, "mechanism")).map(Element::text).collect();
+        let bindings = features.and_then(|features| features.child(NS_CHANNEL_BINDING, "sasl-channel-binding"));
+        let types = |bindings: &Element| {
+            bindings.children().filter_map(|binding| binding.attr("type")).map(str::to_owned).collect()
+        };
+        scram::offered(mechanisms, bindings.map(types))
     }
 
     /// The data of the next SASL element, which must have this name.

@@ -131,6 +131,27 @@ impl Offer {
     fn plus(self) -> bool {
         self.has(Mechanism::ScramSha256Plus)
     }
+
+    /// The types of channel binding that are announced (XEP-0440), sorted; where there are none, the stream has no
+    /// `<sasl-channel-binding/>`.
+    fn bindings(self) -> impl Iterator<Item = &'static str> {
+        let there = [(TLS_EXPORTER, self.exporter), (TLS_SERVER_END_POINT, self.end_point)];
+        there.into_iter().filter(move |(_, there)| *there && self.plus()).map(|(name, _)| name)
+    }
+
+    /// Mechanisms and types of channel binding that the stream is offered, by RFC 6120 and by XEP-0388 alike, as
+    /// XEP-0474 §5.1 joins them.
+    fn listed(self) -> String {
+        let mut mechanisms: Vec<&str> = offered(self).map(Mechanism::name).collect();
+        mechanisms.sort_unstable();
+        let mut listed = mechanisms.join("\x1e");
+        let bindings: Vec<&str> = self.bindings().collect();
+        if !bindings.is_empty() {
+            listed.push('\x1f');
+            listed.push_str(&bindings.join("\x1e"));
+        }
+        listed
+    }
 }
 
 /// Mechanisms of a stream, strongest first.
@@ -148,10 +169,8 @@ pub fn features(offer: Offer, out: &mut tree::Builder) {
     out.close();
     if offer.plus() {
         out.open(Some(NS_CHANNEL_BINDING), "sasl-channel-binding");
-        for (name, there) in [(TLS_EXPORTER, offer.exporter), (TLS_SERVER_END_POINT, offer.end_point)] {
-            if there {
-                out.open(None, "channel-binding").attr("type", name).close();
-            }
+        for name in offer.bindings() {
+            out.open(None, "channel-binding").attr("type", name).close();
         }
         out.close();
     }
@@ -219,8 +238,8 @@ enum State {
 /// What of `<auth/>` outlives it.
 struct Start {
     kind: Kind,
-    /// The stream is offered -PLUS.
-    plus_offered: bool,
+    /// What the stream was offered.
+    offer: Offer,
     exporter: Option<Secret>,
     end_point: Option<Secret>,
     domain: String,
@@ -293,7 +312,7 @@ impl Exchange {
             Mechanism::from_name(mechanism).filter(|m| offer.has(*m)).ok_or(SaslCondition::InvalidMechanism)?;
         let start = Start {
             kind: mechanism.kind(),
-            plus_offered: offer.plus(),
+            offer,
             exporter: binding.tls_exporter.map(Secret::new),
             end_point: binding.tls_server_end_point.map(Secret::new),
             domain: domain.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  C: gs2-header  n=name,r=cnonce                    First::parse
-//!  S: r=cnonce snonce,s=salt,i=iterations            First::challenge
+//!  S: r=cnonce snonce,s=salt,i=iterations,h=hash     First::challenge; `h`: XEP-0474
 //!  C: c=base64(gs2-header cbind-data),r=…,p=proof    Proof::verify
 //!  S: v=signature
 //! ```
@@ -20,6 +20,8 @@ pub(super) struct First {
     client_nonce: String,
     /// `client-first-message-bare`.
     bare: String,
+    /// What the challenge says beyond RFC 5802.
+    pub(super) extensions: String,
 }
 
 /// Waits for the client's proof.
@@ -68,6 +70,7 @@ impl First {
             cbind_input: Secret::new(cbind_input),
             client_nonce: client_nonce.to_owned(),
             bare: bare.to_owned(),
+            extensions: format!(",h={}", offered_hash(&start.offer.listed(), hash)),
         };
         Ok((first, saslname(name)?, authzid))
     }
@@ -75,7 +78,8 @@ impl First {
     /// `server-first-message`, and what the answer is verified with.
     pub(super) fn challenge(self, keys: Keys, server_nonce: &str) -> (Vec<u8>, Proof) {
         let nonce = self.client_nonce + server_nonce;
-        let challenge = format!("r={nonce},s={},i={}", BASE64.encode(&keys.salt), keys.iterations);
+        let (salt, iterations, extensions) = (BASE64.encode(&keys.salt), keys.iterations, self.extensions);
+        let challenge = format!("r={nonce},s={salt},i={iterations}{extensions}");
         let messages = format!("{},{challenge},", self.bare);
         (challenge.into_bytes(), Proof { hash: self.hash, cbind_input: self.cbind_input, nonce, messages, keys })
     }
@@ -116,13 +120,19 @@ impl Proof {
     }
 }
 
+/// XEP-0474 §5.1: a hash of what was offered, which the proof covers: who took a mechanism or a type of channel
+/// binding out of the list on its way is found out by the client, or, having changed this too, by us.
+pub(super) fn offered_hash(listed: &str, hash: Hash) -> String {
+    BASE64.encode(hash.digest(listed.as_bytes()))
+}
+
 /// What of the channel the exchange is bound to, by the flag of the gs2 header (§6). The failure of
 /// a downgrade has no condition of its own.
 fn check_flag<'s>(flag: &str, plus: bool, start: &'s Start) -> Result<Option<&'s Secret>, SaslCondition> {
     match (flag, plus) {
         ("n", false) => Ok(None),
         // The client could bind and believes that the server cannot: someone removed -PLUS.
-        ("y", false) if start.plus_offered => Err(SaslCondition::NotAuthorized),
+        ("y", false) if start.offer.plus() => Err(SaslCondition::NotAuthorized),
         ("y", false) => Ok(None),
         ("n" | "y", true) => Err(SaslCondition::MalformedRequest),
         (flag, plus) => {

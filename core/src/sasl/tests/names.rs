@@ -167,7 +167,7 @@ fn a_pretence_cannot_be_proved() {
         let client = Client::new(Hash::Sha256, "eve", "pencil");
         let start = Start {
             kind: Mechanism::ScramSha256.kind(),
-            plus_offered: false,
+            offer: Offer::of(Security::Tls12, &UNBOUND),
             exporter: None,
             end_point: None,
             domain: domain.into(),
