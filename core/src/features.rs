@@ -7,6 +7,7 @@ use crate::cx::Cx;
 use crate::domain::Switch;
 use crate::forms::Info;
 use crate::iq::Iq;
+use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
 use crate::{
     blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
@@ -35,6 +36,9 @@ pub const ALL: &[&Feature] = &[
     &register::FEATURE,
     &result_sets::FEATURE,
     &roster::FEATURE,
+    &sasl::INLINE_PROFILE,
+    &sasl::BINDING_TYPES,
+    &sasl::DOWNGRADE_PROTECTION,
     &search::FEATURE,
     &server_info::FEATURE,
     &sm::FEATURE,
@@ -56,6 +60,8 @@ pub struct Feature {
     pub iq: &'static [IqHandler],
     /// Children of `<stream:features/>` after authentication.
     pub stream_features: Option<fn(&DomainRecord, &mut Builder)>,
+    /// Children of `<inline/>`: what may come along with authentication (XEP-0388 §2.1).
+    pub inline: Option<fn(Offer, &mut Builder)>,
     /// What the server says of a domain beyond that (XEP-0128).
     pub info: Option<fn(&DomainRecord) -> Option<Info>>,
 }
@@ -69,6 +75,7 @@ impl Feature {
         disco_account: &[],
         iq: &[],
         stream_features: None,
+        inline: None,
         info: None,
     };
 

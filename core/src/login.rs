@@ -17,7 +17,7 @@ use crate::sasl::{Exchange, Input, Mechanism, Output};
 use crate::slots::handover;
 use crate::tally::{Bounds, Prefix};
 use hearth_storage::Credentials;
-use hearth_wire::to_core::{AuthResponse, Authenticate, Security};
+use hearth_wire::to_core::{AuthResponse, Authenticate, AuthenticateInline, Security};
 use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, Moved, ToEdge};
 use hearth_wire::{BareJid, SaslCondition, StreamCondition};
 use std::net::IpAddr;
@@ -69,6 +69,15 @@ struct Asker {
 
 /// `<auth/>` came (§6.4.2).
 pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) {
+    begin(cx, link, frame, None);
+}
+
+/// `<authenticate/>` came (XEP-0388 §2.4).
+pub fn on_authenticate_inline(cx: &mut Cx<'_>, link: LinkId, frame: &AuthenticateInline<'_>) {
+    begin(cx, link, &frame.authenticate, Some(frame));
+}
+
+fn begin(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>, inline: Option<&AuthenticateInline<'_>>) {
     let counter = frame.counter;
     let full = cx.shard.logins.len() >= limits::LOGINS_MAX && !cx.shard.logins.contains_key(&(link, counter));
     if full {
@@ -78,7 +87,9 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
     }
     // An edge asks again only if it dropped our success because the client had aborted meanwhile.
     release(cx, link, counter);
-    let refused = if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
+    // XEP-0388 is for streams inside TLS, whatever else is allowed.
+    let in_clear_allowed = cx.shard.settings.clear_login && inline.is_none();
+    let refused = if frame.security == Security::ClearLoopback && !in_clear_allowed {
         Some(SaslCondition::EncryptionRequired)
     } else if !cx.shard.domains.contains(frame.domain) {
         Some(SaslCondition::NotAuthorized)
@@ -109,6 +120,7 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
             security: frame.security,
             binding: frame.binding,
             domain: frame.domain,
+            from: inline.and_then(|inline| inline.from),
         },
     );
 }

@@ -12,6 +12,8 @@
 //! # Ok(()) }
 //! ```
 
+pub mod inline;
+
 use crate::scram::{self, Binding, Hash, Scram};
 use crate::xml::{CLIENT, Element, Item, Reader, STREAM, XmlError};
 use base64::Engine as _;
@@ -100,6 +102,10 @@ impl std::error::Error for ClientError {}
 
 fn unexpected<T>(wanted: &'static str, got: &impl fmt::Debug) -> Result<T, ClientError> {
     Err(ClientError::Unexpected { wanted, got: format!("{got:?}") })
+}
+
+fn decoded(element: &Element) -> Result<Vec<u8>, ClientError> {
+    BASE64.decode(element.text()).map_err(|_| ClientError::Unexpected { wanted: "base64", got: element.to_string() })
 }
 
 type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
@@ -250,10 +256,10 @@ impl Client {
         let mechanism = hash.mechanism(binding);
         let first = BASE64.encode(scram.first());
         self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{first}</auth>"))?;
-        let challenge = self.sasl("challenge")?;
+        let challenge = self.sasl(NS_SASL, "challenge")?;
         let last = scram.last(&challenge).map_err(|got| ClientError::Unexpected { wanted: "a challenge", got })?;
         self.send(&format!("<response xmlns='{NS_SASL}'>{}</response>", BASE64.encode(last)))?;
-        let success = self.sasl("success")?;
+        let success = self.sasl(NS_SASL, "success")?;
         if !scram.verify(&success) {
             return unexpected("the server's proof", &success);
         }
@@ -273,18 +279,21 @@ impl Client {
     }
 
     /// The data of the next SASL element, which must have this name.
-    fn sasl(&mut self, name: &'static str) -> Result<Vec<u8>, ClientError> {
+    fn sasl(&mut self, ns: &str, name: &'static str) -> Result<Vec<u8>, ClientError> {
+        decoded(&self.sasl_element(ns, name)?)
+    }
+
+    /// The next SASL element, which must have this name.
+    fn sasl_element(&mut self, ns: &str, name: &'static str) -> Result<Element, ClientError> {
         let element = self.receive_element()?;
-        if element.is(NS_SASL, "failure") {
+        if element.is(ns, "failure") {
             let condition = element.children().next().map_or("failure", |condition| &condition.name);
             return Err(ClientError::Refused(condition.to_owned()));
         }
-        if !element.is(NS_SASL, name) {
+        if !element.is(ns, name) {
             return unexpected(name, &element);
         }
-        BASE64
-            .decode(element.text())
-            .map_err(|_| ClientError::Unexpected { wanted: "base64", got: element.to_string() })
+        Ok(element)
     }
 
     /// Resource binding (RFC 6120 §7); returns the full JID.

@@ -57,7 +57,7 @@
 //! | 16 | [`Attach`](to_core::ToCore::Attach) | 16 | [`Close`](to_edge::ToEdge::Close) |
 //! | 17 | [`AllSent`](to_core::ToCore::AllSent) | 17 | [`PreAuthReply`](to_edge::ToEdge::PreAuthReply) |
 //! | 18 | [`OpenQuestions`](to_core::ToCore::OpenQuestions) | 18 | [`Capsule`](to_edge::ToEdge::Capsule) |
-//! | | | 19 | [`Refused`](to_edge::ToEdge::Refused) |
+//! | 19 | [`AuthenticateInline`](to_core::ToCore::AuthenticateInline) | 19 | [`Refused`](to_edge::ToEdge::Refused) |
 //! | | | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
 //! | | | 21 | [`Resumed`](to_edge::ToEdge::Resumed) |
 //! | | | 22 | [`ResumeFailed`](to_edge::ToEdge::ResumeFailed) |
@@ -65,6 +65,8 @@
 //! | | | 24 | [`DeliverLogged`](to_edge::ToEdge::DeliverLogged) |
 //! | | | 25 | [`MulticastLogged`](to_edge::ToEdge::MulticastLogged) |
 //! | | | 26 | [`AskedBefore`](to_edge::ToEdge::AskedBefore) |
+//! | | | 27 | [`Authentication`](to_edge::ToEdge::Authentication) |
+//! | | | 28 | [`FastToken`](to_edge::ToEdge::FastToken) |
 //!
 //! A published frame kind never changes: what is new is a new kind, or bytes after the body that
 //! an older reader ignores. Unknown kinds are skipped by their length.

@@ -21,12 +21,13 @@ mod scram;
 pub(crate) mod tests;
 
 use crate::derive::{Derived, Task};
+use crate::features::{self, Feature, Spec};
 use crate::limits;
 use crate::random::Random;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto::{Hash, Secret};
-use hearth_storage::{Credentials, ScramKeys};
+use hearth_storage::{Credentials, DomainRecord, ScramKeys};
 use hearth_wire::to_core::{ChannelBinding, Security};
 use hearth_wire::{BareJid, SaslCondition, prep, tree};
 
@@ -34,10 +35,19 @@ use hearth_wire::{BareJid, SaslCondition, prep, tree};
 pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// Namespace of XEP-0440.
 pub const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// Namespace of XEP-0388.
+pub const NS_SASL2: &str = "urn:xmpp:sasl:2";
 /// RFC 9266.
 const TLS_EXPORTER: &str = "tls-exporter";
 /// RFC 5929 §4.
 const TLS_SERVER_END_POINT: &str = "tls-server-end-point";
+
+/// Authentication and what comes along with it in one request; what it says on a stream is the edge's.
+pub const INLINE_PROFILE: Feature = Feature { spec: Spec::Xep(388, "1.0.4"), ..Feature::EMPTY };
+/// Each stream is told what it can be bound to.
+pub const BINDING_TYPES: Feature = Feature { spec: Spec::Xep(440, "1.0.0"), ..Feature::EMPTY };
+/// Nobody between client and server changes what is offered, unnoticed.
+pub const DOWNGRADE_PROTECTION: Feature = Feature { spec: Spec::Xep(474, "0.5.0"), ..Feature::EMPTY };
 
 /// The mechanisms this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -176,6 +186,19 @@ pub fn features(offer: Offer, out: &mut tree::Builder) {
     }
 }
 
+/// Writes `<authentication/>` (XEP-0388 §2.1): the same mechanisms, and what may come along. Only inside TLS.
+pub fn inline_features(offer: Offer, domain: &DomainRecord, out: &mut tree::Builder) {
+    out.open(Some(NS_SASL2), "authentication");
+    for mechanism in offered(offer) {
+        out.leaf(None, "mechanism", mechanism.name());
+    }
+    out.open(None, "inline");
+    for add in features::of(domain).filter_map(|feature| feature.inline) {
+        add(offer, out);
+    }
+    out.close().close();
+}
+
 /// What an exchange takes.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -186,6 +209,8 @@ pub enum Input<'a> {
         security: Security,
         binding: ChannelBinding<'a>,
         domain: &'a str,
+        /// Bare JID that the client called itself in its header, where that counts (XEP-0388 §2.4).
+        from: Option<&'a str>,
     },
     /// `<response/>`.
     Response(&'a [u8]),
@@ -243,6 +268,7 @@ struct Start {
     exporter: Option<Secret>,
     end_point: Option<Secret>,
     domain: String,
+    from: Option<String>,
 }
 
 enum Loading {
@@ -275,8 +301,8 @@ impl Exchange {
         let next = match (state, input) {
             (State::Over, _) => return,
             (_, Input::Abort(condition)) => Err(condition),
-            (State::New, Input::Start { mechanism, initial, security, binding, domain }) => {
-                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, domain, out)
+            (State::New, Input::Start { mechanism, initial, security, binding, domain, from }) => {
+                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, (domain, from), out)
             }
             (State::First(start), Input::Response(data)) => self.on_first(&start, data, out),
             (State::Loading(loading), Input::Credentials(found)) => self.on_credentials(loading, found, out),
@@ -305,7 +331,7 @@ impl Exchange {
         mechanism: &str,
         initial: Option<&[u8]>,
         binding: ChannelBinding<'_>,
-        domain: &str,
+        (domain, from): (&str, Option<&str>),
         out: &mut Vec<Output>,
     ) -> Result<State, SaslCondition> {
         let mechanism =
@@ -316,6 +342,7 @@ impl Exchange {
             exporter: binding.tls_exporter.map(Secret::new),
             end_point: binding.tls_server_end_point.map(Secret::new),
             domain: domain.to_owned(),
+            from: from.map(str::to_owned),
         };
         match initial {
             Some(data) => self.on_first(&start, data, out),
@@ -341,6 +368,10 @@ impl Exchange {
             }
         };
         check_authzid(authzid.as_deref(), &account)?;
+        // Who calls itself another than it proves to be is confused, or somebody would confuse us.
+        if start.from.as_deref().is_some_and(|from| from != account.as_str()) {
+            return Err(SaslCondition::InvalidAuthzid);
+        }
         self.account = Some(account.clone());
         out.push(Output::LoadCredentials(account));
         Ok(State::Loading(loading))

@@ -87,7 +87,7 @@ enum Seen {
 impl Stream<'_> {
     fn start(&mut self, mechanism: &str, initial: Option<&[u8]>) -> Seen {
         let (security, binding) = (self.security, self.binding);
-        self.feed(Input::Start { mechanism, initial, security, binding, domain: "example.org" })
+        self.feed(Input::Start { mechanism, initial, security, binding, domain: "example.org", from: None })
     }
 
     fn respond(&mut self, data: impl AsRef<[u8]>) -> Seen {
@@ -395,6 +395,7 @@ fn questions_under_way() {
         security: Security::Tls13,
         binding: UNBOUND,
         domain: "example.org",
+        from: None,
     };
     exchange.handle(start, &mut out);
     assert!(matches!(out.pop(), Some(Output::LoadCredentials(jid)) if jid.as_str() == "ada@example.org"));
@@ -418,9 +419,10 @@ fn no_worker_is_a_temporary_failure() {
     let mut out = Vec::new();
     let (security, binding) = (stream.security, UNBOUND);
     let initial = Some(&b"\0ada\0pencil"[..]);
-    stream
-        .exchange
-        .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org" }, &mut out);
+    stream.exchange.handle(
+        Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org", from: None },
+        &mut out,
+    );
     stream.exchange.handle(Input::Credentials(None), &mut out);
     assert_eq!(stream.feed(Input::Derived(Derived::Busy)), Seen::Failure(SaslCondition::TemporaryAuthFailure));
 }

@@ -136,8 +136,10 @@ fn unknown_accounts_cost_the_same() {
         let mut out = Vec::new();
         let (security, binding) = (Security::Tls13, UNBOUND);
         let initial = Some(&b"\0ada\0wrong"[..]);
-        exchange
-            .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org" }, &mut out);
+        exchange.handle(
+            Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org", from: None },
+            &mut out,
+        );
         exchange.handle(Input::Credentials(found), &mut out);
         match out.pop() {
             Some(Output::Derive(Task::Verify { hash, password, salt, iterations })) => {
@@ -158,7 +160,9 @@ fn a_pretence_cannot_be_proved() {
     let mut out = Vec::new();
     let (security, binding, domain) = (stream.security, UNBOUND, "example.org");
     let initial = Some(&b"\0eve\0x"[..]);
-    stream.exchange.handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain }, &mut out);
+    stream
+        .exchange
+        .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain, from: None }, &mut out);
     stream.exchange.handle(Input::Credentials(None), &mut out);
     let keys = pretence(Hash::Sha256, &Secret::new(SECRET), &eve);
     assert_eq!(stream.feed(Input::Derived(Derived::Keys(keys))), NOT_AUTHORIZED);
@@ -168,6 +172,7 @@ fn a_pretence_cannot_be_proved() {
         let start = Start {
             kind: Mechanism::ScramSha256.kind(),
             offer: Offer::of(Security::Tls12, &UNBOUND),
+            from: None,
             exporter: None,
             end_point: None,
             domain: domain.into(),
