@@ -10,8 +10,8 @@ use crate::iq::Iq;
 use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
 use crate::{
-    blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
-    register, result_sets, roster, search, server_info, sm, stanza_ids, vcard, version,
+    blocking, disco, entity_time, fast, forms, invisible, jid_escaping, last_activity, legacy_session, ping,
+    private_storage, register, result_sets, roster, search, server_info, sm, stanza_ids, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -25,6 +25,7 @@ pub const ALL: &[&Feature] = &[
     &disco::EXTENSIONS,
     &blocking::FEATURE,
     &entity_time::FEATURE,
+    &fast::FEATURE,
     &forms::FEATURE,
     &forms::FIELD_NAMES,
     &invisible::FEATURE,

@@ -8,7 +8,7 @@
 //! ```
 
 use super::crypto::{Hash, Secret, ct_eq};
-use super::{BASE64, Keys, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
+use super::{BASE64, Keys, Proved, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
 use base64::Engine as _;
 use hearth_wire::SaslCondition;
 
@@ -87,7 +87,7 @@ impl First {
 
 impl Proof {
     /// `client-final-message` against all that is known; gives `server-final-message`.
-    pub(super) fn verify(self, data: &[u8]) -> Result<Option<Vec<u8>>, SaslCondition> {
+    pub(super) fn verify(self, data: &[u8]) -> Result<Proved, SaslCondition> {
         let malformed = SaslCondition::MalformedRequest;
         let text = super::message(data)?;
         // The proof is last, and no value before it has a comma.
@@ -113,7 +113,8 @@ impl Proof {
         let same_nonce = ct_eq(nonce.as_bytes(), self.nonce.as_bytes());
         let server = self.hash.hmac(self.keys.server_key.expose(), &auth_message);
         if proved & same_channel & same_nonce & self.keys.known {
-            Ok(Some(format!("v={}", BASE64.encode(server.as_ref())).into_bytes()))
+            let data = format!("v={}", BASE64.encode(server.as_ref())).into_bytes();
+            Ok(Proved { data: Some(data), token: None })
         } else {
             Err(SaslCondition::NotAuthorized)
         }

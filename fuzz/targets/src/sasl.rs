@@ -81,7 +81,7 @@ fn converse(
         tls_exporter: (stream & 4 != 0).then_some(EXPORTER),
         tls_server_end_point: (stream & 8 != 0).then_some(END_POINT),
     };
-    talk.feed(Input::Start { mechanism, initial, security, binding, domain: DOMAIN, from: None });
+    talk.feed(Input::Start { mechanism, initial, security, binding, domain: DOMAIN, along: Along::default() });
     if let (Some(initial), Some(claimed)) = (initial, talk.exchange.claimed()) {
         let hint = routing_hint(mechanism, initial);
         assert_eq!(hint.as_deref(), claimed.localpart(), "edge and core differ about {initial:?}");

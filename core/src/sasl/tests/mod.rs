@@ -5,6 +5,7 @@ mod downgrade;
 mod forged;
 mod names;
 mod timing;
+mod tokens;
 
 use super::*;
 use std::collections::HashMap;
@@ -33,6 +34,8 @@ impl Random for Counting {
 /// Accounts and their passwords; few iterations, so that tests are quick.
 struct World {
     accounts: HashMap<String, Credentials>,
+    /// Of the client that asks, if its account exists.
+    tokens: Vec<Token>,
     random: Counting,
 }
 
@@ -52,18 +55,19 @@ struct Stream<'w> {
     security: Security,
     binding: ChannelBinding<'static>,
     plain_challenge: bool,
+    by_token: bool,
 }
 
 impl World {
     fn new() -> World {
         let accounts = [("ada@example.org", "pencil"), ("o,=x@example.org", "ink")];
         let accounts = accounts.into_iter().map(|(jid, password)| (jid.to_owned(), credentials(password, 10)));
-        World { accounts: accounts.collect(), random: Counting(0) }
+        World { accounts: accounts.collect(), tokens: Vec::new(), random: Counting(0) }
     }
 
     fn stream(&mut self, security: Security, binding: ChannelBinding<'static>) -> Stream<'_> {
         let exchange = Exchange::new(&mut self.random, &SECRET);
-        Stream { world: self, exchange, security, binding, plain_challenge: false }
+        Stream { world: self, exchange, security, binding, plain_challenge: false, by_token: false }
     }
 
     fn bound(&mut self) -> Stream<'_> {
@@ -87,7 +91,14 @@ enum Seen {
 impl Stream<'_> {
     fn start(&mut self, mechanism: &str, initial: Option<&[u8]>) -> Seen {
         let (security, binding) = (self.security, self.binding);
-        self.feed(Input::Start { mechanism, initial, security, binding, domain: "example.org", from: None })
+        self.feed(Input::Start {
+            mechanism,
+            initial,
+            security,
+            binding,
+            domain: "example.org",
+            along: Along { by_token: self.by_token, from: None },
+        })
     }
 
     fn respond(&mut self, data: impl AsRef<[u8]>) -> Seen {
@@ -101,6 +112,11 @@ impl Stream<'_> {
             assert!(out.len() <= 1, "one step at a time: {out:?}");
             let Some(output) = out.pop() else { return Seen::Silence };
             match output {
+                Output::LoadTokens(account) => {
+                    let known = self.world.accounts.contains_key(account.as_str());
+                    let tokens = if known { self.world.tokens.as_slice() } else { &[] };
+                    self.exchange.handle(Input::Tokens(tokens), &mut out);
+                }
                 Output::LoadCredentials(account) => {
                     let found = self.world.accounts.get(account.as_str());
                     if let (true, State::Loading(Loading::Scram(first))) =
@@ -112,8 +128,8 @@ impl Stream<'_> {
                 }
                 Output::Derive(task) => self.exchange.handle(Input::Derived(task.run()), &mut out),
                 Output::Challenge(data) => return Seen::Challenge(String::from_utf8(data).unwrap()),
-                Output::Success { account, data } => {
-                    let data = data.map(|data| String::from_utf8(data).unwrap());
+                Output::Success { account, proved } => {
+                    let data = proved.data.map(|data| String::from_utf8_lossy(&data).into_owned());
                     return Seen::Success(account.to_string(), data);
                 }
                 Output::Failure(condition) => return Seen::Failure(condition),
@@ -395,7 +411,7 @@ fn questions_under_way() {
         security: Security::Tls13,
         binding: UNBOUND,
         domain: "example.org",
-        from: None,
+        along: Along::default(),
     };
     exchange.handle(start, &mut out);
     assert!(matches!(out.pop(), Some(Output::LoadCredentials(jid)) if jid.as_str() == "ada@example.org"));
@@ -420,7 +436,7 @@ fn no_worker_is_a_temporary_failure() {
     let (security, binding) = (stream.security, UNBOUND);
     let initial = Some(&b"\0ada\0pencil"[..]);
     stream.exchange.handle(
-        Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org", from: None },
+        Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org", along: Along::default() },
         &mut out,
     );
     stream.exchange.handle(Input::Credentials(None), &mut out);

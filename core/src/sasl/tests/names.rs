@@ -137,7 +137,14 @@ fn unknown_accounts_cost_the_same() {
         let (security, binding) = (Security::Tls13, UNBOUND);
         let initial = Some(&b"\0ada\0wrong"[..]);
         exchange.handle(
-            Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org", from: None },
+            Input::Start {
+                mechanism: "PLAIN",
+                initial,
+                security,
+                binding,
+                domain: "example.org",
+                along: Along::default(),
+            },
             &mut out,
         );
         exchange.handle(Input::Credentials(found), &mut out);
@@ -160,9 +167,10 @@ fn a_pretence_cannot_be_proved() {
     let mut out = Vec::new();
     let (security, binding, domain) = (stream.security, UNBOUND, "example.org");
     let initial = Some(&b"\0eve\0x"[..]);
-    stream
-        .exchange
-        .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain, from: None }, &mut out);
+    stream.exchange.handle(
+        Input::Start { mechanism: "PLAIN", initial, security, binding, domain, along: Along::default() },
+        &mut out,
+    );
     stream.exchange.handle(Input::Credentials(None), &mut out);
     let keys = pretence(Hash::Sha256, &Secret::new(SECRET), &eve);
     assert_eq!(stream.feed(Input::Derived(Derived::Keys(keys))), NOT_AUTHORIZED);
