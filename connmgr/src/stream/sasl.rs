@@ -41,12 +41,7 @@ impl Negotiation {
     }
 
     /// An exchange begins, by either profile; `said` is what its element holds, or what is wrong with that.
-    pub(super) fn begin(
-        &mut self,
-        element: &Element<'_>,
-        said: Result<(Option<Vec<u8>>, Option<Box<Inline>>), SaslCondition>,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn begin(&mut self, element: &Element<'_>, said: Result<Said, SaslCondition>, out: &mut Vec<Output>) {
         if self.state == State::Challenged {
             out.push(Output::Ask(Question::Abort));
             return self.refuse(SaslCondition::MalformedRequest, out);
@@ -162,6 +157,9 @@ impl Negotiation {
         });
     }
 }
+
+/// The client's first message, and what came along with it.
+pub(super) type Said = (Option<Vec<u8>>, Option<Box<Inline>>);
 
 /// Said to a client that tries both profiles on one stream.
 pub(super) const ONE_PROFILE: &str = "one SASL profile for each stream";

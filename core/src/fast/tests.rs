@@ -326,7 +326,7 @@ fn threat_038_tokens_are_the_generators_and_never_the_same() {
     let times = Times { now_ms: 1, life_ms: 2 };
     // Nothing but the generator, which in the daemon is the operating system's, goes into it.
     assert_eq!(make(TokenBinding::None, 3, times, &mut Zeroes).secret, [0; TOKEN_BYTES]);
-    assert!(TOKEN_BYTES * 8 >= 128);
+    const { assert!(TOKEN_BYTES * 8 >= 128) };
     let mut random = crate::random::SeededRandom::new(7);
     let made: HashSet<[u8; TOKEN_BYTES]> =
         (0..100_000).map(|_| make(TokenBinding::None, 3, times, &mut random).secret).collect();

@@ -321,7 +321,7 @@ fn initial_response_absent_or_empty() {
 
 /// Threat: a mechanism known to the server but not offered on this very stream.
 #[test]
-fn only_what_the_stream_is_offered() {
+fn threat_029_only_what_the_stream_is_offered() {
     use Mechanism::{Plain, ScramSha1, ScramSha1Plus, ScramSha256, ScramSha256Plus, ScramSha512, ScramSha512Plus};
     let all = [ScramSha512Plus, ScramSha256Plus, ScramSha1Plus, ScramSha512, ScramSha256, ScramSha1, Plain];
     let unbound = [ScramSha512, ScramSha256, ScramSha1, Plain];
@@ -443,15 +443,17 @@ fn no_worker_is_a_temporary_failure() {
     assert_eq!(stream.feed(Input::Derived(Derived::Busy)), Seen::Failure(SaslCondition::TemporaryAuthFailure));
 }
 
-/// Secrets are compared with `ct_eq` only: the sources of this folder have no `==` or `!=` next to
+/// Secrets are compared with `ct_eq` only: the sources of this folder, and of tokens, have no `==` or `!=` next to
 /// a word for one.
 #[test]
-fn no_secret_meets_an_equals_sign() {
+fn threat_031_no_secret_meets_an_equals_sign() {
     let sources = [
         ("mod.rs", include_str!("../mod.rs")),
         ("scram.rs", include_str!("../scram.rs")),
         ("plain.rs", include_str!("../plain.rs")),
+        ("token.rs", include_str!("../token.rs")),
         ("crypto.rs", include_str!("../crypto.rs")),
+        ("fast.rs", include_str!("../../fast.rs")),
         ("derive.rs", include_str!("../../derive.rs").split("#[cfg(test)]").next().unwrap()),
     ];
     let words = [

@@ -24,7 +24,7 @@ fn outcomes(world: &mut World, name: &str, password: &'static str, authzid: &str
 
 /// Threat: authenticated as one account, a session opened for another.
 #[test]
-fn authzid_matrix() {
+fn threat_024_authzid_matrix() {
     let mut world = World::new();
     for authzid in ["", "ada@example.org", "ADA@Example.ORG", "ada@example.org."] {
         for seen in outcomes(&mut world, "ada", "pencil", authzid) {
@@ -83,7 +83,7 @@ fn prepared_names_and_passwords() {
 
 /// A wrong password and an unknown name look the same in every message.
 #[test]
-fn unknown_accounts_are_indistinguishable() {
+fn threat_032_unknown_accounts_are_indistinguishable() {
     let mut world = World::new();
     // The known one as a server would have stored it.
     world.accounts.insert("ada@example.org".into(), credentials("pencil", limits::SCRAM_ITERATIONS));

@@ -131,3 +131,18 @@ fn threat_029_token_mechanisms_are_for_streams_that_offer_them() {
         }
     }
 }
+
+/// Nobody learns by a token that is not there whether the account is.
+#[test]
+fn threat_032_no_token_tells_which_accounts_there_are() {
+    for (mechanism, binding, data) in ALL {
+        let mut world = World::new();
+        for tokens in [vec![], vec![token(1, binding)], vec![token(1, binding), token(2, binding)]] {
+            world.tokens = tokens;
+            for name in ["ada", "eve", "o,=x"] {
+                let seen = prove(&mut world, mechanism, &message(name, [9; TOKEN_BYTES], "Initiator", data));
+                assert_eq!(seen, NOT_AUTHORIZED, "{name}");
+            }
+        }
+    }
+}
