@@ -2,11 +2,12 @@
 
 use crate::directory::Directory;
 use crate::limits::SESSION_WINDOW_BYTES;
-use crate::stream::{At, Auth, Question};
+use crate::stream::{Agent, At, Auth, Inline, Question};
 use crate::tls::{EndPoint, Protection, Version};
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
 use hearth_wire::to_core::{
-    AuthResponse, Authenticate, Bind, ChannelBinding, Counter, PreAuthIq, Resume, Security, SmEnable, ToCore,
+    AuthResponse, Authenticate, AuthenticateInline, Bind, ChannelBinding, Counter, PreAuthIq, Resume, Security,
+    SmEnable, ToCore, UserAgent,
 };
 use std::net::IpAddr;
 
@@ -23,7 +24,12 @@ impl Question {
         match self {
             Question::Authenticate { at, auth } => {
                 let (slot, epoch, shard) = locate(directory, at)?;
-                Some((shard, ToCore::Authenticate(authenticate(counter, peer?, slot, epoch, auth))))
+                let authenticate = authenticate(counter, peer?, slot, epoch, auth);
+                let frame = match auth.inline.as_deref() {
+                    Some(inline) => ToCore::AuthenticateInline(along(authenticate, inline)),
+                    None => ToCore::Authenticate(authenticate),
+                };
+                Some((shard, frame))
             }
             Question::Register { at, domain, protection, stanza } => {
                 let (slot, epoch, shard) = locate(directory, at)?;
@@ -67,6 +73,21 @@ fn authenticate<'a>(counter: u64, peer: IpAddr, slot: Slot, epoch: SlotEpoch, au
         binding,
         mechanism: &auth.mechanism,
         initial: auth.initial.as_deref(),
+    }
+}
+
+fn along<'a>(authenticate: Authenticate<'a>, inline: &'a Inline) -> AuthenticateInline<'a> {
+    let agent = |agent: &'a Agent| UserAgent {
+        id: agent.id,
+        software: agent.software.as_deref(),
+        device: agent.device.as_deref(),
+    };
+    AuthenticateInline {
+        authenticate,
+        from: inline.from.as_deref(),
+        agent: inline.agent.as_ref().map(agent),
+        fast: inline.fast,
+        request_token: inline.request_token.as_deref(),
     }
 }
 

@@ -9,6 +9,7 @@ use hearth_wire::jid;
 use hearth_wire::to_edge;
 use hearth_wire::tree::{self, Builder};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Namespace of STARTTLS (RFC 6120 §5.4).
 pub(crate) const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
@@ -27,8 +28,10 @@ pub struct Domain {
     pub features_tls_end_point: Vec<u8>,
     pub features_tls_exporter: Vec<u8>,
     pub features_tls_bound: Vec<u8>,
-    /// After authentication.
-    pub features_authenticated: Vec<u8>,
+    /// After authentication. Shared with streams that get them without asking again (XEP-0388 §2.6.1).
+    pub features_authenticated: Arc<[u8]>,
+    /// Inside TLS a client may authenticate by XEP-0388.
+    pub sasl2: bool,
     /// In-band registration is offered before authentication (XEP-0077 §3.1): in the clear, inside TLS.
     pub registration_clear: bool,
     pub registration_tls: bool,
@@ -37,8 +40,8 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// Renders what the core announced. `None` if a tree does not decode.
-    pub fn new(frame: &to_edge::Domain<'_>) -> Option<Domain> {
+    /// Renders what the core announced, of XEP-0388 too if it knows that. `None` if a tree does not decode.
+    pub fn new(frame: &to_edge::Domain<'_>, sasl2: Option<&Authentication>) -> Option<Domain> {
         for features in [
             frame.features_clear,
             frame.features_tls,
@@ -54,15 +57,18 @@ impl Domain {
         let mut optional = Builder::new();
         optional.open(Some(TLS_NS), "starttls").close().raw(frame.features_clear);
         let clear = !frame.features_clear.is_empty();
+        let tls =
+            |tree: &[u8], which: fn(&Authentication) -> &[u8]| features(&[tree, sasl2.map_or(&[], which)].concat());
         Some(Domain {
             name: frame.domain.into(),
             features_starttls: features(&required.finish())?,
             features_clear: if clear { Some(features(&optional.finish())?) } else { None },
-            features_tls: features(frame.features_tls)?,
-            features_tls_end_point: features(frame.features_tls_end_point)?,
-            features_tls_exporter: features(frame.features_tls_exporter)?,
-            features_tls_bound: features(frame.features_tls_bound)?,
-            features_authenticated: features(frame.features_authenticated)?,
+            features_tls: tls(frame.features_tls, |sasl2| &sasl2.tls)?,
+            features_tls_end_point: tls(frame.features_tls_end_point, |sasl2| &sasl2.tls_end_point)?,
+            features_tls_exporter: tls(frame.features_tls_exporter, |sasl2| &sasl2.tls_exporter)?,
+            features_tls_bound: tls(frame.features_tls_bound, |sasl2| &sasl2.tls_bound)?,
+            features_authenticated: features(frame.features_authenticated)?.into(),
+            sasl2: sasl2.is_some(),
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
             sm: tree::child(frame.features_authenticated, sm::NS, "sm").is_some(),
@@ -77,6 +83,28 @@ impl Domain {
             (Some(_), None) => &self.features_tls_exporter,
             (Some(_), Some(_)) => &self.features_tls_bound,
         }
+    }
+}
+
+/// `<authentication/>` (XEP-0388 §2.1) of a domain's streams, by what their connections can be bound to.
+#[derive(Debug)]
+pub struct Authentication {
+    tls: Box<[u8]>,
+    tls_end_point: Box<[u8]>,
+    tls_exporter: Box<[u8]>,
+    tls_bound: Box<[u8]>,
+}
+
+impl Authentication {
+    /// `None` if a tree does not decode.
+    pub fn new(frame: &to_edge::Authentication<'_>) -> Option<Authentication> {
+        let valid = |tree: &[u8]| tree::validate(tree, tree::DEPTH_MAX).ok().map(|()| tree.into());
+        Some(Authentication {
+            tls: valid(frame.tls)?,
+            tls_end_point: valid(frame.tls_end_point)?,
+            tls_exporter: valid(frame.tls_exporter)?,
+            tls_bound: valid(frame.tls_bound)?,
+        })
     }
 }
 
@@ -108,6 +136,8 @@ pub struct Directory {
     shards: ShardIndex,
     owners: Vec<(SlotEpoch, ShardIndex)>,
     domains: BTreeMap<Box<str>, Domain>,
+    /// Kept apart: every shard announces it ahead of the domain, in whatever order their frames come.
+    authentications: BTreeMap<Box<str>, Authentication>,
 }
 
 const NO_SHARD: ShardIndex = ShardIndex::MAX;
@@ -119,6 +149,7 @@ impl Directory {
             shards: 0,
             owners: vec![(0, NO_SHARD); usize::from(SLOTS)],
             domains: BTreeMap::new(),
+            authentications: BTreeMap::new(),
         }
     }
 
@@ -158,12 +189,26 @@ impl Directory {
         }
     }
 
+    /// What the next `Domain` of this name has besides. False if the frame was refused.
+    pub fn on_authentication(&mut self, frame: &to_edge::Authentication<'_>) -> bool {
+        if !self.authentications.contains_key(frame.domain) && self.authentications.len() >= DOMAINS_MAX {
+            return false;
+        }
+        match Authentication::new(frame) {
+            Some(authentication) => {
+                self.authentications.insert(frame.domain.into(), authentication);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// A domain is served, or changed its features. False if the frame was refused.
     pub fn on_domain(&mut self, frame: &to_edge::Domain<'_>) -> bool {
         if !self.domains.contains_key(frame.domain) && self.domains.len() >= DOMAINS_MAX {
             return false;
         }
-        match Domain::new(frame) {
+        match Domain::new(frame, self.authentications.get(frame.domain)) {
             Some(domain) => {
                 self.domains.insert(frame.domain.into(), domain);
                 true
@@ -175,6 +220,7 @@ impl Directory {
     /// The domain is no longer served.
     pub fn on_domain_gone(&mut self, domain: &str) {
         self.domains.remove(domain);
+        self.authentications.remove(domain);
     }
 
     /// The domain that a stream header's `to` names (RFC 6120 §4.9.3.6).
@@ -255,6 +301,47 @@ mod tests {
         assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
         directory.forget();
         assert_eq!(directory.shards(), 0);
+    }
+
+    /// Shards announce in their own order; an earlier release announces no XEP-0388 at all.
+    #[test]
+    fn what_goes_along_with_a_domain_is_kept_for_it() {
+        let mut directory = Directory::new();
+        directory.on_welcome(&welcome(2));
+        let offer = |name: &str| {
+            let mut tree = Builder::new();
+            tree.leaf(Some("urn:x"), "offer", name);
+            tree.finish()
+        };
+        let (tls, both) = (offer("tls"), offer("both"));
+        let ahead = |domain| to_edge::Authentication {
+            domain,
+            tls: &tls,
+            tls_end_point: &[],
+            tls_exporter: &[],
+            tls_bound: &both,
+        };
+        let known = |directory: &Directory, name: &str| {
+            let Hosted::Known(domain) = directory.hosted(name) else { panic!("{name}") };
+            let text = |features: &[u8]| String::from_utf8(features.to_vec()).unwrap();
+            (domain.sasl2, text(&domain.features_tls), text(&domain.features_tls_bound))
+        };
+        let first = offer("first");
+        assert!(directory.on_domain(&domain("b.example", &[], &first)));
+        for _ in 0..2 {
+            assert!(directory.on_authentication(&ahead("a.example")));
+        }
+        for _ in 0..2 {
+            assert!(directory.on_domain(&domain("a.example", &[], &first)));
+            let (sasl2, in_tls, bound) = known(&directory, "a.example");
+            let offered = |name| format!("<offer xmlns='urn:x'>first</offer><offer xmlns='urn:x'>{name}</offer>");
+            assert!(sasl2 && in_tls.contains(&offered("tls")) && bound.contains(&offered("both")), "{in_tls}");
+        }
+        assert!(!known(&directory, "b.example").0);
+        assert!(!directory.on_authentication(&to_edge::Authentication { tls_bound: &[9], ..ahead("c.example") }));
+        directory.on_domain_gone("a.example");
+        directory.on_domain(&domain("a.example", &[], &first));
+        assert!(!known(&directory, "a.example").0);
     }
 
     #[test]

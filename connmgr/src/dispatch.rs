@@ -67,6 +67,11 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
             cx.directory.on_slot_owner(&owner);
             wake_held(clients, cx);
         }
+        ToEdge::Authentication(f) => {
+            if !cx.directory.on_authentication(&f) {
+                return Err(LinkError::Wire(WireError::BadTree));
+            }
+        }
         ToEdge::Domain(domain) => {
             if !cx.directory.on_domain(&domain) {
                 return Err(LinkError::Wire(WireError::BadTree));
@@ -79,6 +84,10 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
         ToEdge::DomainGone(gone) => on_domain_gone(gone.domain, clients, cx),
         ToEdge::AuthChallenge(f) => to(f.counter, cx, Input::Challenge(f.data)),
         ToEdge::AuthSuccess(f) => to(f.counter, cx, Input::Success { account: f.account, data: f.data }),
+        ToEdge::FastToken(f) => {
+            let Ok(token) = std::str::from_utf8(f.token) else { return Err(LinkError::Wire(WireError::BadTree)) };
+            to(f.counter, cx, Input::Token { token, expires_ms: f.expires_ms });
+        }
         ToEdge::AuthFailure(f) => to(f.counter, cx, Input::Failure { condition: f.condition, last: f.last }),
         ToEdge::Moved(f) => to(f.counter, cx, Input::Moved(f.slot)),
         ToEdge::Bound(f) => to(f.counter, cx, Input::Bound(&f)),

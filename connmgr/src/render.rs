@@ -5,10 +5,12 @@
 //! changes; an attribute of a namespace gets a prefix declared on its own element.
 
 mod escape;
+mod sasl2;
 mod sm;
 mod stream;
 
 pub use escape::{escape_attribute, escape_text};
+pub use sasl2::{sasl2_challenge, sasl2_failure, sasl2_success};
 pub use sm::{sm_a, sm_enabled, sm_failed, sm_r, sm_resumed, sm_too_high};
 pub use stream::{
     StreamHeader, sasl_challenge, sasl_failure, sasl_success, see_other_host, stream_close, stream_error,

@@ -14,10 +14,13 @@
 //!                          │ ▲ ──resume──▶ Resuming ──Resumed──▶ (Session)
 //!                          │ └──ResumeFailed──┘
 //! ```
+//! By XEP-0388 success is not followed by a new stream: Asked leads to Features at once, or, where the client asked for
+//! that along with it, to Resuming, and from there on with one answer to both.
 //! Every state may end: by the client's closing tag, which is answered; by a stream error; by the socket.
 
 mod negotiation;
 mod sasl;
+mod sasl2;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,7 @@ use crate::session::Session;
 use crate::tls::Protection;
 use crate::xml::Header;
 use hearth_wire::ids::{Generation, Slot};
+use hearth_wire::to_core::Fast;
 use hearth_wire::to_edge::{Bound, Resumed, SmEnabled};
 use hearth_wire::tree::Element;
 use hearth_wire::{SaslCondition, StanzaCondition, StreamCondition};
@@ -93,6 +97,11 @@ pub enum Input<'a> {
     Success {
         account: &'a str,
         data: Option<&'a [u8]>,
+    },
+    /// Right ahead of `Success`: for the next time (XEP-0484 §3.3).
+    Token {
+        token: &'a str,
+        expires_ms: u64,
     },
     Failure {
         condition: SaslCondition,
@@ -200,6 +209,27 @@ pub struct Auth {
     pub protection: Option<Protection>,
     pub mechanism: String,
     pub initial: Option<Vec<u8>>,
+    /// What came along, by XEP-0388; `None` by RFC 6120.
+    pub inline: Option<Box<Inline>>,
+}
+
+/// What `<authenticate/>` (XEP-0388 §2.4) says of the client and what it asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Inline {
+    /// Bare JID that the client called itself in its header.
+    pub from: Option<Box<str>>,
+    pub agent: Option<Agent>,
+    /// XEP-0484.
+    pub fast: Option<Fast>,
+    pub request_token: Option<Box<str>>,
+}
+
+/// An installation of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Agent {
+    pub id: [u8; 16],
+    pub software: Option<Box<str>>,
+    pub device: Option<Box<str>>,
 }
 
 /// Where a question goes.
@@ -322,6 +352,7 @@ fn bound(session: &mut Session, input: Input<'_>, out: &mut Vec<Output>) {
         | Input::TlsReady(_)
         | Input::Challenge(_)
         | Input::Success { .. }
+        | Input::Token { .. }
         | Input::Failure { .. }
         | Input::Moved(_)
         | Input::Bound(_)

@@ -16,7 +16,7 @@ use crate::executed;
 use crate::message::Fenced;
 use crate::session::{Earlier, Origin, SessionKey};
 use hearth_storage::{
-    Answer, Change, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoreError, StoredRequest,
+    Answer, Change, Device, Disabled, LastSeen, LogId, LogMarks, RosterItem, Snapshot, StoreError, StoredRequest,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, Slot, SlotEpoch, SlotKey};
@@ -62,6 +62,8 @@ pub struct Account {
     pub blocked: Option<Box<BlockList>>,
     /// Stanzas of its sessions that changed it and may be sent again; `None` for nearly all.
     pub executed: Option<Box<executed::List>>,
+    /// Clients that may authenticate by tokens; none for most.
+    pub devices: Vec<Device>,
     pub seen_dirty: bool,
     /// What may be stored late is being stored.
     pub storing_late: bool,
@@ -277,6 +279,7 @@ impl Account {
             last_seen: None,
             blocked: None,
             executed: None,
+            devices: Vec::new(),
             seen_dirty: false,
             storing_late: false,
             used_ms: 0,
@@ -297,6 +300,7 @@ impl Account {
             last_seen,
             blocked,
             executed,
+            devices,
             log_above_mark,
         } = snapshot;
         self.roster = roster.iter().map(|item| Contact::new(item, slots)).collect();
@@ -311,6 +315,7 @@ impl Account {
         self.last_seen = last_seen.map(Box::new);
         self.blocked = BlockList::new(blocked);
         self.executed = executed::List::new(executed, now_ms);
+        self.devices = devices;
         // Ready when it is known what lies there.
         self.state = if log_above_mark { State::Loading } else { State::Ready };
     }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 /// The file in the data folder with the key by which edges know this core.
 pub(crate) const LINK_KEY: &str = "link.key";
 
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// Most shards of one core; a shard is a thread.
 pub const SHARDS_MAX: u16 = 256;
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// How long a stopping core waits for its clients' streams to end, at most, seconds.
     pub drain_s: u32,
+    /// How long a client may go on with a token in the place of a password (XEP-0484), days.
+    pub token_days: u32,
     pub log: Log,
     pub storage: StorageConfig,
 }
@@ -190,6 +194,7 @@ impl Default for Config {
             link_tls: None,
             metrics: None,
             drain_s: 10,
+            token_days: u32::try_from(limits::TOKEN_MS / DAY_MS).unwrap_or(1),
             log: Log::default(),
             storage: StorageConfig::default(),
         }
@@ -237,6 +242,10 @@ impl Config {
         if !(1..=3_600).contains(&self.drain_s) {
             return Err(format!("drain_s = {}: expected 1 to 3600", self.drain_s));
         }
+        let most = limits::TOKEN_DAYS_MAX;
+        if !(1..=most).contains(&self.token_days) {
+            return Err(format!("token_days = {}: expected 1 to {most}", self.token_days));
+        }
         if !(1..=65_536).contains(&self.storage.cache_mib) {
             return Err(format!("storage.cache_mib = {}: expected 1 to 65536", self.storage.cache_mib));
         }
@@ -247,7 +256,7 @@ impl Config {
     pub(crate) fn fixed_keys_changed(&self, new: &Config) -> Vec<(&'static str, String, String)> {
         let address = |address: &Option<SocketAddr>| address.map_or_else(|| "none".to_owned(), |it| it.to_string());
         let fixed = |config: &Config| {
-            let Config { data, shards, link_unix, link_tcp, link_tls, metrics, log, storage, .. } = config;
+            let Config { data, shards, link_unix, link_tcp, link_tls, metrics, token_days, log, storage, .. } = config;
             [
                 ("data", data.display().to_string()),
                 ("shards", shards.to_string()),
@@ -255,6 +264,7 @@ impl Config {
                 ("link_tcp", address(link_tcp)),
                 ("link_tls", address(link_tls)),
                 ("metrics", address(metrics)),
+                ("token_days", token_days.to_string()),
                 ("log.format", format!("{:?}", log.format).to_lowercase()),
                 ("storage.cache_mib", storage.cache_mib.to_string()),
                 ("storage.sync", format!("{:?}", storage.sync).to_lowercase()),
@@ -269,6 +279,11 @@ impl Config {
         let Config { domains, clear_login, drain_s, .. } = new;
         let log = Log { level: new.log.level, format: self.log.format };
         Config { domains, clear_login, drain_s, log, ..self.clone() }
+    }
+
+    /// How long a token is good for, milliseconds.
+    pub(crate) fn token_ms(&self) -> u64 {
+        u64::from(self.token_days).saturating_mul(DAY_MS)
     }
 
     /// Where edges on this machine connect.
@@ -402,6 +417,7 @@ mod tests {
         let wrong = |text: &str| Config::parse(text).unwrap_err();
         assert!(wrong("shards = 0").contains("shards = 0"));
         assert!(wrong("link_tcp = \"192.0.2.1:1\"").contains("loopback"));
+        assert!(wrong("token_days = 0").contains("token_days = 0: expected 1 to 366"));
         assert!(wrong("drain_s = 0").contains("drain_s = 0: expected 1 to 3600"));
         assert!(wrong("colour = 1").contains("colour"));
         assert!(wrong("[[domains]]\nname = \"EXAMPLE.org\"").contains("EXAMPLE.org"));

@@ -13,7 +13,7 @@ use crate::route::PeerMessage;
 use crate::session::{Origin, Session, SessionKey};
 use crate::shard::{Shard, ThenDerived};
 use crate::slots::handover;
-use hearth_storage::{Answer, Ask, Change, Credentials, Question, QuestionId, Refusal};
+use hearth_storage::{Answer, Ask, Change, Credentials, Device, Question, QuestionId, Refusal};
 use hearth_wire::ids::{Generation, SLOTS, Slot, SlotEpoch};
 use hearth_wire::stanza::{SharedStanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition};
@@ -148,13 +148,13 @@ impl Cx<'_> {
         (self.shard.accounts.insert(account), slot)
     }
 
-    /// Reads an account's credentials for a login: `None` if there is no such account, an error if
+    /// Reads an account's credentials, and who has tokens of it, for a login: `None` if there is no such account, an error if
     /// storage failed. The same read brings the account into memory if it was not there, so that a
     /// login costs one.
     pub fn load_credentials(
         &mut self,
         jid: &BareJid,
-        then: impl FnOnce(&mut Cx<'_>, Result<Option<Credentials>, StorageFailed>) + Send + 'static,
+        then: impl FnOnce(&mut Cx<'_>, Result<Option<(Credentials, Vec<Device>)>, StorageFailed>) + Send + 'static,
     ) {
         let slot = self.shard.settings.slot_key.slot(jid.as_str());
         let loading = self.shard.accounts.find(jid.as_str()).is_none().then(|| self.insert_loading(jid).0);
@@ -163,7 +163,9 @@ impl Cx<'_> {
             Ask::Load { account: jid.clone() },
             Box::new(move |cx, answer| {
                 let credentials = match &answer {
-                    Answer::Loaded(found) => Ok(found.as_ref().map(|snapshot| snapshot.credentials.clone())),
+                    Answer::Loaded(found) => {
+                        Ok(found.as_ref().map(|snapshot| (snapshot.credentials.clone(), snapshot.devices.clone())))
+                    }
                     _ => Err(StorageFailed),
                 };
                 if let Some(key) = loading {

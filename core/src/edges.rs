@@ -14,7 +14,7 @@ use crate::stream_features;
 use hearth_storage::{Answer, Ask, Change, DomainRecord, EdgeRun};
 use hearth_wire::ids::Generation;
 use hearth_wire::to_core::{Echo, Hello, LinkCredit, Security, VERSION_MIN};
-use hearth_wire::to_edge::{Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
+use hearth_wire::to_edge::{Authentication, Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
@@ -222,7 +222,18 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
         features_tls_bound: &tls(true, true),
         features_authenticated: &stream_features::after_login(domain),
     });
+    let tls = |exporter, end_point| {
+        stream_features::inline_login(domain, Offer { security: Security::Tls13, exporter, end_point })
+    };
+    let inline = ToEdge::Authentication(Authentication {
+        domain: &domain.domain,
+        tls: &tls(false, false),
+        tls_end_point: &tls(false, true),
+        tls_exporter: &tls(true, false),
+        tls_bound: &tls(true, true),
+    });
     for link in links {
+        cx.out.frame(*link, &inline);
         cx.out.frame(*link, &frame);
     }
 }

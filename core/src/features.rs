@@ -7,10 +7,11 @@ use crate::cx::Cx;
 use crate::domain::Switch;
 use crate::forms::Info;
 use crate::iq::Iq;
+use crate::sasl::{self, Offer};
 use crate::session::SessionKey;
 use crate::{
-    blocking, disco, entity_time, forms, invisible, jid_escaping, last_activity, legacy_session, ping, private_storage,
-    register, result_sets, roster, search, server_info, sm, stanza_ids, vcard, version,
+    blocking, disco, entity_time, fast, forms, invisible, jid_escaping, last_activity, legacy_session, ping,
+    private_storage, register, result_sets, roster, search, server_info, sm, stanza_ids, vcard, version,
 };
 use hearth_storage::DomainRecord;
 use hearth_wire::StanzaCondition;
@@ -24,6 +25,7 @@ pub const ALL: &[&Feature] = &[
     &disco::EXTENSIONS,
     &blocking::FEATURE,
     &entity_time::FEATURE,
+    &fast::FEATURE,
     &forms::FEATURE,
     &forms::FIELD_NAMES,
     &invisible::FEATURE,
@@ -35,6 +37,9 @@ pub const ALL: &[&Feature] = &[
     &register::FEATURE,
     &result_sets::FEATURE,
     &roster::FEATURE,
+    &sasl::INLINE_PROFILE,
+    &sasl::BINDING_TYPES,
+    &sasl::DOWNGRADE_PROTECTION,
     &search::FEATURE,
     &server_info::FEATURE,
     &sm::FEATURE,
@@ -56,6 +61,8 @@ pub struct Feature {
     pub iq: &'static [IqHandler],
     /// Children of `<stream:features/>` after authentication.
     pub stream_features: Option<fn(&DomainRecord, &mut Builder)>,
+    /// Children of `<inline/>`: what may come along with authentication (XEP-0388 §2.1).
+    pub inline: Option<fn(Offer, &mut Builder)>,
     /// What the server says of a domain beyond that (XEP-0128).
     pub info: Option<fn(&DomainRecord) -> Option<Info>>,
 }
@@ -69,6 +76,7 @@ impl Feature {
         disco_account: &[],
         iq: &[],
         stream_features: None,
+        inline: None,
         info: None,
     };
 

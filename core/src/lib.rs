@@ -34,6 +34,7 @@ pub mod drain;
 pub mod edges;
 pub mod entity_time;
 pub mod executed;
+pub mod fast;
 pub mod fate;
 pub mod features;
 pub mod forms;

@@ -16,6 +16,8 @@ pub struct Limits {
     pub pending: usize,
     pub flush_page: u32,
     pub closes_per_turn: usize,
+    /// The operator's `token_days`.
+    pub token_ms: u64,
 }
 
 impl Default for Limits {
@@ -30,6 +32,7 @@ impl Default for Limits {
             pending: PENDING_MAX,
             flush_page: FLUSH_PAGE,
             closes_per_turn: CLOSES_PER_TURN,
+            token_ms: TOKEN_MS,
         }
     }
 }
@@ -267,6 +270,21 @@ pub const ATTEMPTS_ROWS_MAX: usize = 16 * 1024;
 /// [`ATTEMPTS_WINDOW_MS`]: each costs a worker 1.3 ms and the stranger nothing. Reached: PLAIN from
 /// there is `temporary-auth-failure`; SCRAM, which costs the client more than the server, goes on.
 pub const PLAIN_FAILURES_MAX: u32 = 300;
+
+/// How long a token (XEP-0484) is good for unless the operator says otherwise, milliseconds: 21 days. Then its client
+/// needs the password again; one that comes now and then gets another in time.
+pub const TOKEN_MS: u64 = 21 * 24 * 60 * 60 * 1000;
+
+/// Most days for a token: a year. More is refused in the configuration.
+pub const TOKEN_DAYS_MAX: u32 = 366;
+
+/// Age at which a token that is used is to be replaced, milliseconds: a day, or half its life if that is shorter. Each
+/// replacement costs a commit.
+pub const TOKEN_RENEW_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Clients of one account that have tokens, some 300 bytes each while the account is in memory. Reached: the one that
+/// used none for longest needs the password again.
+pub const DEVICES_PER_ACCOUNT_MAX: usize = 16;
 
 /// Derivations that wait for a worker: at 1.3 ms each, what two workers finish in about two thirds
 /// of a second (new passwords: three seconds). Reached: a login is `temporary-auth-failure`.

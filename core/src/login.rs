@@ -10,15 +10,16 @@
 use crate::account::AccountKey;
 use crate::cx::{Cx, StorageFailed};
 use crate::derive::Task;
+use crate::fast::{self, Made, Times, Wish};
 use crate::limits;
 use crate::link::LinkId;
 use crate::outputs::Event;
-use crate::sasl::{Exchange, Input, Mechanism, Output};
+use crate::sasl::{Along, Exchange, Input, Mechanism, Output, Proved};
 use crate::slots::handover;
 use crate::tally::{Bounds, Prefix};
-use hearth_storage::Credentials;
-use hearth_wire::to_core::{AuthResponse, Authenticate, Security};
-use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, Moved, ToEdge};
+use hearth_storage::{Answer, Credentials, Device};
+use hearth_wire::to_core::{AuthResponse, Authenticate, AuthenticateInline, Security};
+use hearth_wire::to_edge::{AuthChallenge, AuthFailure, AuthSuccess, Close, FastToken, Moved, ToEdge};
 use hearth_wire::{BareJid, SaslCondition, StreamCondition};
 use std::net::IpAddr;
 
@@ -57,6 +58,8 @@ struct Attempt {
     source: IpAddr,
     /// Of the credentials that are being proved.
     generation: u64,
+    /// By XEP-0388; empty by RFC 6120.
+    wish: Wish,
 }
 
 /// Names the attempt that a question was asked for.
@@ -69,6 +72,15 @@ struct Asker {
 
 /// `<auth/>` came (§6.4.2).
 pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) {
+    begin(cx, link, frame, None);
+}
+
+/// `<authenticate/>` came (XEP-0388 §2.4).
+pub fn on_authenticate_inline(cx: &mut Cx<'_>, link: LinkId, frame: &AuthenticateInline<'_>) {
+    begin(cx, link, &frame.authenticate, Some(frame));
+}
+
+fn begin(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>, inline: Option<&AuthenticateInline<'_>>) {
     let counter = frame.counter;
     let full = cx.shard.logins.len() >= limits::LOGINS_MAX && !cx.shard.logins.contains_key(&(link, counter));
     if full {
@@ -78,7 +90,9 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
     }
     // An edge asks again only if it dropped our success because the client had aborted meanwhile.
     release(cx, link, counter);
-    let refused = if frame.security == Security::ClearLoopback && !cx.shard.settings.clear_login {
+    // XEP-0388 is for streams inside TLS, whatever else is allowed.
+    let in_clear_allowed = cx.shard.settings.clear_login && inline.is_none();
+    let refused = if frame.security == Security::ClearLoopback && !in_clear_allowed {
         Some(SaslCondition::EncryptionRequired)
     } else if !cx.shard.domains.contains(frame.domain) {
         Some(SaslCondition::NotAuthorized)
@@ -92,7 +106,9 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
     cx.shard.next_attempt = serial.wrapping_add(1);
     let exchange = Exchange::new(cx.shard.random.as_mut(), &cx.shard.settings.secret);
     let mechanism = Mechanism::from_name(frame.mechanism).map_or("unknown", Mechanism::name);
-    let attempt = Attempt { serial, exchange, mechanism, source: frame.peer, generation: 0 };
+    let wish = inline.map(Wish::of).unwrap_or_default();
+    let along = Along { from: inline.and_then(|inline| inline.from), by_token: wish.by_token() };
+    let attempt = Attempt { serial, exchange, mechanism, source: frame.peer, generation: 0, wish };
     let login = cx.shard.logins.entry((link, counter)).or_default();
     // A second `<auth/>` before the first is answered ends both: the exchange is out of step.
     let out_of_turn = login.attempt.replace(Box::new(attempt)).is_some();
@@ -109,6 +125,7 @@ pub fn on_authenticate(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>) 
             security: frame.security,
             binding: frame.binding,
             domain: frame.domain,
+            along,
         },
     );
 }
@@ -185,9 +202,9 @@ fn feed(cx: &mut Cx<'_>, asker: Asker, input: Input<'_>) {
             Output::Challenge(data) => {
                 cx.out.frame(link, &ToEdge::AuthChallenge(AuthChallenge { counter, data: &data }));
             }
-            Output::LoadCredentials(jid) => load(cx, asker, &jid),
+            Output::LoadCredentials(jid) | Output::LoadTokens(jid) => load(cx, asker, &jid),
             Output::Derive(task) => derive(cx, asker, task),
-            Output::Success { account, data } => on_proved(cx, asker, account, data),
+            Output::Success { account, proved } => on_proved(cx, asker, account, proved),
             Output::Failure(condition) => on_failure(cx, asker, condition),
         }
     }
@@ -223,19 +240,24 @@ fn derive(cx: &mut Cx<'_>, asker: Asker, task: Task) {
     cx.derive(task, Box::new(move |cx, derived| feed(cx, asker, Input::Derived(derived))));
 }
 
-fn on_loaded(cx: &mut Cx<'_>, asker: Asker, found: Result<Option<Credentials>, StorageFailed>) {
+fn on_loaded(cx: &mut Cx<'_>, asker: Asker, found: Result<Option<(Credentials, Vec<Device>)>, StorageFailed>) {
     let Some(attempt) = attempt(cx, asker) else { return };
     match found {
         Ok(found) => {
-            attempt.generation = found.as_ref().map_or(0, |credentials| credentials.generation);
-            feed(cx, asker, Input::Credentials(found.as_ref()));
+            attempt.generation = found.as_ref().map_or(0, |(credentials, _)| credentials.generation);
+            if attempt.exchange.wants_tokens() {
+                let tokens = found.map(|(_, devices)| attempt.wish.tokens(&devices)).unwrap_or_default();
+                feed(cx, asker, Input::Tokens(&tokens));
+            } else {
+                feed(cx, asker, Input::Credentials(found.as_ref().map(|(credentials, _)| credentials)));
+            }
         }
         Err(StorageFailed) => feed(cx, asker, Input::Abort(SaslCondition::TemporaryAuthFailure)),
     }
 }
 
 /// The client is who it says, by the credentials as they were when it began.
-fn on_proved(cx: &mut Cx<'_>, asker: Asker, jid: BareJid, data: Option<Vec<u8>>) {
+fn on_proved(cx: &mut Cx<'_>, asker: Asker, jid: BareJid, proved: Proved) {
     let Some((source, generation)) = attempt(cx, asker).map(|attempt| (attempt.source, attempt.generation)) else {
         return;
     };
@@ -245,38 +267,68 @@ fn on_proved(cx: &mut Cx<'_>, asker: Asker, jid: BareJid, data: Option<Vec<u8>>)
     }
     let account = jid.clone();
     cx.with_account(&account, move |cx, key| {
-        let Some(attempt) = attempt(cx, asker) else { return };
-        let mechanism = attempt.mechanism;
+        if attempt(cx, asker).is_none() {
+            return;
+        }
         let Some((key, account)) = key.and_then(|key| cx.account(key).map(|account| (key, account))) else {
             return on_failure(cx, asker, SaslCondition::TemporaryAuthFailure);
         };
-        // Re-keyed meanwhile: what was proved is an old password.
-        if account.credentials_generation != generation {
+        // Re-keyed meanwhile: what was proved is an old password. What a token stands for is judged with it.
+        if proved.token.is_none() && account.credentials_generation != generation {
             return on_failure(cx, asker, SaslCondition::NotAuthorized);
         }
-        let disabled = account.disabled.is_some();
-        cx.shard.attempts.succeeded(&jid, source);
-        // §6.5.2, and only to who knows the password: all else is as with any account.
-        if disabled {
-            return on_failure(cx, asker, SaslCondition::AccountDisabled);
-        }
-        succeed(cx, asker, key, &jid, data.as_deref(), mechanism);
+        on_tokens(cx, asker, key, proved);
     });
 }
 
-fn succeed(
-    cx: &mut Cx<'_>,
-    asker: Asker,
-    key: AccountKey,
-    jid: &BareJid,
-    data: Option<&[u8]>,
-    mechanism: &'static str,
-) {
+/// What the login means for its client's tokens; most have none. What changes is stored before the client hears of
+/// anything, and where that fails it is let in all the same, unless a token or its count could then be used again.
+fn on_tokens(cx: &mut Cx<'_>, asker: Asker, key: AccountKey, proved: Proved) {
+    let Some(wish) = attempt(cx, asker).map(|attempt| attempt.wish.clone()) else { return };
+    let times = Times { now_ms: cx.now.utc_ms, life_ms: cx.shard.settings.limits.token_ms };
+    let shard = &mut *cx.shard;
+    let Some(account) = shard.accounts.get(key) else { return };
+    let plan = match fast::plan(account, &wish, proved.token.as_ref(), times, shard.random.as_mut()) {
+        Ok(plan) => plan,
+        Err(condition) => return on_failure(cx, asker, condition),
+    };
+    let (jid, disabled) = (account.jid.clone(), account.disabled.is_some());
+    if let Some(source) = attempt(cx, asker).map(|attempt| attempt.source) {
+        cx.shard.attempts.succeeded(&jid, source);
+    }
+    // §6.5.2, and only to who knows the password: all else is as with any account.
+    if disabled {
+        return on_failure(cx, asker, SaslCondition::AccountDisabled);
+    }
+    if plan.changes.is_empty() {
+        return succeed(cx, asker, key, proved.data.as_deref(), None);
+    }
+    cx.write(key, plan.changes, move |cx, answer| {
+        let stored = matches!(answer, Answer::Applied);
+        if let (true, Some(account)) = (stored, cx.account_mut(key)) {
+            account.devices = plan.devices;
+        }
+        if stored || !plan.must_be_stored {
+            succeed(cx, asker, key, proved.data.as_deref(), plan.made.filter(|_| stored));
+        } else {
+            on_failure(cx, asker, SaslCondition::TemporaryAuthFailure);
+        }
+    });
+}
+
+fn succeed(cx: &mut Cx<'_>, asker: Asker, key: AccountKey, data: Option<&[u8]>, made: Option<Made>) {
     let Asker { link, counter, .. } = asker;
-    let Some(login) = cx.shard.logins.get_mut(&(link, counter)) else { return };
-    login.attempt = None;
-    login.account = Some(key);
+    // Its socket may have gone while its tokens were stored.
+    let Some(mechanism) = attempt(cx, asker).map(|attempt| attempt.mechanism) else { return };
+    let Some(jid) = cx.account(key).map(|account| account.jid.clone()) else { return };
+    if let Some(login) = cx.shard.logins.get_mut(&(link, counter)) {
+        login.attempt = None;
+        login.account = Some(key);
+    }
     crate::shard::pin(cx, key);
+    if let Some(Made { token, expires_ms }) = made {
+        cx.out.frame(link, &ToEdge::FastToken(FastToken { counter, token: token.expose(), expires_ms }));
+    }
     cx.out.frame(link, &ToEdge::AuthSuccess(AuthSuccess { counter, account: jid.as_str(), data }));
     cx.event(Event::LoggedIn { account: jid.to_string(), mechanism });
 }

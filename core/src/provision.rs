@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  create    ─Derive─▶ keys ─CreateAccount─▶ done
-//!  re-key    ─Derive─▶ keys ─SetCredentials─▶ other sessions and pending logins end ─▶ done
-//!  disable   ─PutDisabled─▶ sessions and pending logins end ─▶ done
+//!  re-key    ─Derive─▶ keys ─SetCredentials─▶ other sessions, pending logins and all tokens end ─▶ done
+//!  disable   ─PutDisabled─▶ sessions, pending logins and tokens end ─▶ done
 //!  enable    ─PutDisabled─▶ done
 //!  remove    ─DeleteAccount─▶ done ─▶ sessions end ─▶ subscriptions end ─▶ forgotten
 //! ```
@@ -14,6 +14,7 @@ use crate::capsule;
 use crate::cx::Cx;
 use crate::degraded;
 use crate::derive::{Derived, Task};
+use crate::fast;
 use crate::login;
 use crate::outputs::Event;
 use crate::sasl::crypto::Secret;
@@ -78,10 +79,12 @@ pub fn set_password(cx: &mut Cx<'_>, jid: BareJid, password: Secret, by: Option<
             let before = cx.account(key).map_or(0, |account| account.credentials_generation);
             credentials.generation = credentials.generation.max(before.saturating_add(1));
             let generation = credentials.generation;
-            let change = Change::SetCredentials { account: jid.clone(), credentials };
-            cx.write_by(key, by, vec![change], move |cx, answer| {
+            let mut changes = vec![Change::SetCredentials { account: jid.clone(), credentials }];
+            changes.extend(cx.account(key).map(fast::end_all).unwrap_or_default());
+            cx.write_by(key, by, changes, move |cx, answer| {
                 let outcome = outcome(&answer);
                 if outcome == Outcome::Done {
+                    fast::ended(cx, key);
                     if let Some(account) = cx.account_mut(key) {
                         account.credentials_generation = generation;
                     }
@@ -131,18 +134,48 @@ fn set_disabled(
             Err(why) => return then(cx, absent(&why)),
         };
         let disabled = make(account.disabled.as_deref());
-        let put = Change::PutDisabled { account: jid.clone(), disabled: disabled.clone() };
-        cx.write(key, vec![put], move |cx, answer| {
+        let mut changes = vec![Change::PutDisabled { account: jid.clone(), disabled: disabled.clone() }];
+        let ends = disabled.is_some();
+        if ends {
+            changes.extend(fast::end_all(account));
+        }
+        cx.write(key, changes, move |cx, answer| {
             let outcome = outcome(&answer);
             if outcome == Outcome::Done {
-                let ends = disabled.is_some();
                 if let Some(account) = cx.account_mut(key) {
                     account.disabled = disabled.map(Box::new);
                 }
                 if ends {
+                    fast::ended(cx, key);
                     close_streams(cx, key, None, "account disabled");
                 }
                 changed(cx, &jid, change);
+            }
+            then(cx, outcome);
+        });
+    });
+}
+
+/// Ends every session of an account, every pending login and every token: whoever is to come back needs the password.
+pub fn revoke(cx: &mut Cx<'_>, jid: BareJid, then: Then) {
+    cx.with_account_or_why(&jid.clone(), move |cx, key| {
+        let found = key.and_then(|key| cx.account(key).map(|account| (key, account)).ok_or(Absent::NoAccount));
+        let (key, account) = match found {
+            Ok(found) => found,
+            Err(why) => return then(cx, absent(&why)),
+        };
+        let changes = fast::end_all(account);
+        let end = move |cx: &mut Cx<'_>| close_streams(cx, key, None, "ended by the operator");
+        if changes.is_empty() {
+            end(cx);
+            return then(cx, Outcome::Done);
+        }
+        cx.write(key, changes, move |cx, answer| {
+            let outcome = outcome(&answer);
+            if outcome == Outcome::Done {
+                fast::ended(cx, key);
+                end(cx);
+                changed(cx, &jid, "tokens revoked");
             }
             then(cx, outcome);
         });

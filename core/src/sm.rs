@@ -39,6 +39,10 @@ pub const FEATURE: Feature = Feature {
     stream_features: Some(|_, tree| {
         tree.open(Some(NS), "sm").close();
     }),
+    // §9.2: the edge asks for it once the client is known.
+    inline: Some(|_, tree| {
+        tree.open(Some(NS), "sm").close();
+    }),
     ..Feature::EMPTY
 };
 

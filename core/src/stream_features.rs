@@ -19,6 +19,13 @@ pub fn before_login(domain: &DomainRecord, offer: Offer) -> Vec<u8> {
     tree.finish()
 }
 
+/// Besides that, inside TLS, for edges that know XEP-0388.
+pub fn inline_login(domain: &DomainRecord, offer: Offer) -> Vec<u8> {
+    let mut tree = Builder::new();
+    sasl::inline_features(offer, domain, &mut tree);
+    tree.finish()
+}
+
 /// After authentication.
 pub fn after_login(domain: &DomainRecord) -> Vec<u8> {
     let mut tree = Builder::new();
@@ -37,6 +44,29 @@ mod tests {
 
     fn names(features: &[u8]) -> Vec<&str> {
         tree::children(features).map(|feature| feature.name()).collect()
+    }
+
+    /// Mechanisms by the two profiles, and what else the second has.
+    #[test]
+    fn both_profiles_offer_the_same() {
+        let domain = DomainRecord::new("example.org");
+        for (exporter, end_point) in [(false, false), (true, false), (false, true), (true, true)] {
+            let offer = Offer { security: Security::Tls13, exporter, end_point };
+            let texts = |features: &[u8], ns: &str, name: &str| -> Vec<String> {
+                let list = tree::child(features, ns, name).unwrap();
+                list.children().filter(|child| child.is(ns, "mechanism")).map(|child| child.text()).collect()
+            };
+            let inline = inline_login(&domain, offer);
+            tree::validate(&inline, tree::DEPTH_MAX).unwrap();
+            assert_eq!(names(&inline), ["authentication"]);
+            let first = texts(&before_login(&domain, offer), sasl::NS_SASL, "mechanisms");
+            assert_eq!(texts(&inline, sasl::NS_SASL2, "authentication"), first);
+            let along = tree::child(&inline, sasl::NS_SASL2, "authentication").unwrap();
+            let along = along.child(sasl::NS_SASL2, "inline").unwrap();
+            assert!(along.children().any(|child| child.is("urn:xmpp:sm:3", "sm")));
+            // XEP-0386 would do away with messages that wait, for an archive that is not there.
+            assert!(!along.children().any(|child| child.name() == "bind"));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //!  runtime.rs  the threads, group commit    redb.rs     small state on disk, hearth.redb
 //!  tables.rs   keys, tables, changes        log/        messages on disk, segments
 //!  record.rs   what lies in the tables      faulty.rs   any of them, failing where told
+//!  device.rs   clients that prove tokens
 //!  listing.rs  who may be found, by what     health.rs  slow, full, failing; reserve.rs  room for then
 //!  backup/     a copy of a store in use, and back
 //! ```
@@ -37,6 +38,7 @@
 //! ```
 
 pub mod backup;
+mod device;
 pub mod disk;
 mod engine;
 pub mod faulty;
@@ -53,6 +55,7 @@ mod store;
 mod tables;
 
 pub use self::redb::RedbConfig;
+pub use device::{Device, TOKEN_BYTES, Token, TokenBinding};
 pub use disk::{DirLock, Disk, DiskFaults, Sync};
 pub use engine::{Storage, StorageConfig};
 pub use health::{COMMIT_BOUNDS_MS, Condition, Health, LaneFigures};
@@ -193,6 +196,16 @@ pub enum Change {
         account: BareJid,
         stream: StreamId,
     },
+    /// An installation of a client and its tokens, or what has changed of them.
+    PutDevice {
+        account: BareJid,
+        device: Device,
+    },
+    /// Nobody proves a token of it any more.
+    RemoveDevice {
+        account: BareJid,
+        id: [u8; 16],
+    },
     /// `None` removes it.
     PutBlob {
         account: BareJid,
@@ -245,6 +258,8 @@ impl Change {
             | Change::RemoveBlocked { account, .. }
             | Change::PutExecuted { account, .. }
             | Change::RemoveExecuted { account, .. }
+            | Change::PutDevice { account, .. }
+            | Change::RemoveDevice { account, .. }
             | Change::PutBlob { account, .. }
             | Change::PutListing { account, .. } => Some(account),
             Change::PutDomain { .. }
@@ -268,10 +283,13 @@ impl Change {
             | Change::RemoveSession { .. }
             | Change::PutExecuted { .. }
             | Change::RemoveExecuted { .. }
+            | Change::RemoveDevice { .. }
             | Change::RemoveDomain { .. }
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
             | Change::RemoveEdgeRun { .. } => true,
+            // Tokens are ended whatever the disk is like; others can wait.
+            Change::PutDevice { device, .. } => device.is_ended(),
             Change::CreateAccount { .. }
             | Change::PutRosterItem { .. }
             | Change::RemoveRosterItem { .. }
@@ -350,6 +368,8 @@ pub struct Snapshot {
     pub blocked: Vec<Box<str>>,
     /// Of sessions that changed the account of late: what of it their edges may send again.
     pub executed: Vec<Executed>,
+    /// Clients that have tokens, by id.
+    pub devices: Vec<Device>,
     /// Whether the log holds any record of the account above `marks.low_water`.
     pub log_above_mark: bool,
 }

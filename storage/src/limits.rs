@@ -86,6 +86,10 @@ pub const STATUS_BYTES_MAX: usize = 16 * 1024;
 /// ones fail with `TooLarge`.
 pub const REASON_BYTES_MAX: usize = 4 * 1024;
 
+/// Bytes of what a client says of its software, and of its device; edges cut what is longer. Longer ones fail with
+/// `TooLarge`.
+pub const DEVICE_TEXT_BYTES_MAX: usize = 128;
+
 /// Undelivered ids in one account's marks; the shard's own limit is lower. More fail with `TooLarge`.
 pub const UNDELIVERED_MAX: usize = 65_536;
 

@@ -82,10 +82,12 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [accounts, blobs, directory, domains, edges, executed, late, listings, sessions, slots, meta] = &mut self.0;
+        let [accounts, blobs, devices, directory, domains, edges, executed, late, listings, sessions, slots, meta] =
+            &mut self.0;
         match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
+            Table::Devices => devices,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,

@@ -122,7 +122,8 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(what: &str, bytes: &'a [u8]) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Contacts, ParkedRecord, RegistrationRules, SessionRecord};
+    use crate::device::DeviceRecord;
+    use crate::{Contacts, Device, ParkedRecord, RegistrationRules, SessionRecord, TOKEN_BYTES, Token, TokenBinding};
     use crate::{
         Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, Listing, LogId, LogMarks, ScramKeys,
     };
@@ -177,6 +178,26 @@ mod tests {
         check(&ExecutedRecord::of(&executed), "010001ac0201020304");
         executed.credentials = Some(300);
         check(&ExecutedRecord::of(&executed), "0101ac0201ac0201020304");
+        let token = Token {
+            secret: [7; TOKEN_BYTES],
+            binding: TokenBinding::EndPoint,
+            issued_ms: 300,
+            expires_ms: 0,
+            count: 1,
+            credentials: 2,
+        };
+        let device = Device {
+            id: [9; 16],
+            software: Some("Pen".into()),
+            name: None,
+            used_ms: 300,
+            current: None,
+            new: Some(token),
+        };
+        check(
+            &DeviceRecord::of(&device),
+            "01010350656e00ac020001070707070707070707070707070707070707070707070707070707070707070701ac02000102",
+        );
         check(&BlobRecord { bytes: vec![1, 2, 3] }, "0103010203");
         let listing = Listing { first: Some("a".into()), nick: Some("bc".into()), ..Listing::default() };
         check(&listing, "01010161000102626300");
@@ -231,6 +252,7 @@ mod tests {
                 let _ = decode::<RosterItemRecord>("test", &bytes);
                 let _ = decode::<RequestRecord>("test", &bytes);
                 let _ = decode::<ExecutedRecord>("test", &bytes);
+                let _ = decode::<DeviceRecord>("test", &bytes);
                 let _ = decode::<BlobRecord>("test", &bytes);
                 let _ = decode::<StoreRecord>("test", &bytes);
                 let _ = decode::<DomainRecord>("test", &bytes);

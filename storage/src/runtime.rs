@@ -302,6 +302,7 @@ fn change_weight(change: &Change) -> usize {
         Change::PutRequest { request, .. } => request.stanza.len(),
         Change::PutSession { session, .. } => session.contents.len(),
         Change::PutExecuted { executed, .. } => executed.stanzas.len().saturating_mul(size_of::<ExecutedStanza>()),
+        Change::PutDevice { device, .. } => device.weight(),
         Change::PutMarks { marks, .. } => marks.undelivered.len().saturating_mul(size_of::<LogId>()),
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
         Change::PutDisabled { disabled: Some(disabled), .. } => disabled.reason.as_deref().map_or(0, str::len),
@@ -316,6 +317,7 @@ fn change_weight(change: &Change) -> usize {
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
         | Change::RemoveExecuted { .. }
+        | Change::RemoveDevice { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }

@@ -5,6 +5,7 @@
 //!  table       key                                                value
 //!  accounts    slot: u16 BE ‖ account ‖ 00 ‖ section ‖ subkey     record of the section
 //!  blobs       slot: u16 BE ‖ account ‖ 00 ‖ number of the blob   BlobRecord
+//!  devices     slot: u16 BE ‖ account ‖ 00 ‖ UUID: 16 bytes       DeviceRecord: a client and its tokens
 //!  directory   domain ‖ 00 ‖ account                              nothing: the listing of a domain
 //!  domains     domain                                             DomainRecord
 //!  edges       name                                               EdgeRecord
@@ -32,11 +33,13 @@
 //! ```
 //!
 //! Blobs have a table of their own, so that a login's scan never passes them; a vCard is small enough
-//! for it; what sessions executed has one, since a build from before reads no section that it does not know. What is
-//! stored late, for many accounts at once, has one too: there it lies close together, so that a commit touches few
-//! pages; a store of a build from before has it among the accounts, and what lies in `late` counts. A prepared
+//! for it; what sessions executed and devices have some, since a build from before reads no section that it does not know:
+//! where such a build re-keys or deletes an account, the generation that a token names tells. What is stored late, for
+//! many accounts at once, has one: there it lies close together, so that a commit touches few pages; a store of a build
+//! from before has it among the accounts, and what lies in `late` counts. A prepared
 //! address holds no 00 (RFC 7622), so an account's keys are one range: one read loads it.
 
+use crate::device::{self, DeviceRecord};
 use crate::listing;
 use crate::record::{self, AccountRecord, BlobRecord, ExecutedRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
@@ -72,6 +75,7 @@ const META_RUN: &[u8] = b"run\x00";
 pub(crate) enum Table {
     Accounts,
     Blobs,
+    Devices,
     Directory,
     Domains,
     Edges,
@@ -84,10 +88,11 @@ pub(crate) enum Table {
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 11;
+    pub(crate) const COUNT: usize = 12;
     pub(crate) const ALL: [Table; Table::COUNT] = [
         Table::Accounts,
         Table::Blobs,
+        Table::Devices,
         Table::Directory,
         Table::Domains,
         Table::Edges,
@@ -146,6 +151,12 @@ fn blob_key(slot: Slot, account: &BareJid, blob: Blob) -> Vec<u8> {
 fn session_key(slot: Slot, account: &BareJid, stream: StreamId) -> Vec<u8> {
     let mut key = account_prefix(slot, account);
     key.extend_from_slice(&stream.0);
+    key
+}
+
+fn device_key(slot: Slot, account: &BareJid, id: &[u8; 16]) -> Vec<u8> {
+    let mut key = account_prefix(slot, account);
+    key.extend_from_slice(id);
     key
 }
 
@@ -225,6 +236,13 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
         executed.push(record::decode::<ExecutedRecord>("executed", value)?.with(StreamId(stream)));
         Ok(true)
     })?;
+    let mut devices = Vec::new();
+    tables.scan(Table::Devices, &prefix, &range_end(&prefix), &mut |key, value| {
+        let id = key.get(prefix.len()..).and_then(|id| <[u8; 16]>::try_from(id).ok());
+        let id = id.ok_or_else(|| StoreError::Corrupt { what: "device key".to_owned() })?;
+        devices.push(record::decode::<DeviceRecord>("device", value)?.with(id));
+        Ok(true)
+    })?;
     let log_above_mark = false;
     Ok(Some(Snapshot {
         credentials,
@@ -236,6 +254,7 @@ pub(crate) fn load(tables: &mut impl Tables, slot: Slot, account: &BareJid) -> R
         last_seen,
         blocked,
         executed,
+        devices,
         log_above_mark,
     }))
 }
@@ -360,6 +379,9 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         Change::PutExecuted { executed, .. } => {
             within("list of executed stanzas", executed.stanzas.len(), limits::EXECUTED_MAX)
         }
+        Change::PutDevice { device, .. } if !device::is_short(device) => {
+            Err(StoreError::TooLarge { what: "description of a device", bytes_max: limits::DEVICE_TEXT_BYTES_MAX })
+        }
         Change::PutMarks { marks, .. } => {
             within("list of undelivered messages", marks.undelivered.len(), limits::UNDELIVERED_MAX)
         }
@@ -380,6 +402,8 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::PutBlocked { .. }
         | Change::RemoveBlocked { .. }
         | Change::RemoveExecuted { .. }
+        | Change::PutDevice { .. }
+        | Change::RemoveDevice { .. }
         | Change::PutBlob { bytes: None, .. }
         | Change::PutListing { listing: None, .. }
         | Change::PutDomain { .. }
@@ -419,6 +443,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             remove_all(tables, Table::Sessions, &account_prefix(slot, account))?;
             remove_all(tables, Table::Executed, &account_prefix(slot, account))?;
             remove_all(tables, Late, &account_prefix(slot, account))?;
+            remove_all(tables, Table::Devices, &account_prefix(slot, account))?;
             listing::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
@@ -461,6 +486,11 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::RemoveExecuted { account, stream } => {
             tables.remove(Table::Executed, &session_key(slot, account, *stream))
         }
+        Change::PutDevice { account, device } => {
+            let key = device_key(slot, account, &device.id);
+            tables.put(Table::Devices, &key, &record::encode(&DeviceRecord::of(device)))
+        }
+        Change::RemoveDevice { account, id } => tables.remove(Table::Devices, &device_key(slot, account, id)),
         Change::PutLastSeen { account, seen } => {
             tables.put(Late, &section_key(slot, account, SECTION_LAST_SEEN, ""), &record::encode(seen))
         }
@@ -551,13 +581,14 @@ pub(crate) fn newest_epoch(tables: &mut impl Tables) -> Result<(SlotEpoch, Vec<V
 
 /// Makes the store one that goes on from an earlier point. The epoch of its next start is greater than `least`
 /// and than every one stored. Sessions of before are forgotten, with what they executed: they went on
-/// without it, and name records of the log that it does not have.
+/// without it, and name records of the log that it does not have. So are clients' tokens: one that was ended since
+/// would live again, and counts would go back.
 pub(crate) fn restored(tables: &mut impl TablesMut, least: SlotEpoch) -> Result<(), StoreError> {
     let epoch = record::encode(&newest_epoch(tables)?.0.max(least));
     tables.put(Table::Meta, META_EPOCH, &epoch)?;
     tables.put(Table::Meta, META_RESTORED, &epoch)?;
     remove_all(tables, Table::Meta, META_RUN)?;
-    for table in [Table::Executed, Table::Sessions] {
+    for table in [Table::Devices, Table::Executed, Table::Sessions] {
         let mut keys = Vec::new();
         tables.scan(table, &[], &[0xff; 3], &mut |key, _| {
             keys.push(key.to_vec());
@@ -645,6 +676,7 @@ mod tests {
         assert_eq!(blob_key(slot, &account, Blob::Private), b"\x02\x03a@b\x00\x02");
         assert_eq!(directory_key("b", "a@b"), b"b\x00a@b");
         assert_eq!(session_key(slot, &account, StreamId([7; 16])), [&b"\x02\x03a@b\x00"[..], &[7; 16]].concat());
+        assert_eq!(device_key(slot, &account, &[7; 16]), [&b"\x02\x03a@b\x00"[..], &[7; 16]].concat());
         assert_eq!(run_key("paris"), b"run\x00paris");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(

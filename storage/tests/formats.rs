@@ -94,6 +94,9 @@ fn go_on(store: &Asked, sent: &[LogId]) {
             Change::PutExecuted { account: account(), executed: store::executed(1) },
             Change::PutExecuted { account: account(), executed: store::executed(3) },
             Change::RemoveExecuted { account: account(), stream: StreamId([1; 16]) },
+            Change::PutDevice { account: account(), device: store::device(1) },
+            Change::PutDevice { account: account(), device: store::device(3) },
+            Change::RemoveDevice { account: account(), id: [1; 16] },
             Change::RemoveSession { account: account(), stream: StreamId([1; 16]) },
         ],
     );
@@ -135,6 +138,7 @@ fn gone_on(state: &mut State, sent: &[LogId]) {
     ada.snapshot.last_seen = Some(LastSeen { at_ms: 2, status: None });
     ada.snapshot.blocked = vec!["mallory@example.com".into(), "mallory@example.net".into()];
     ada.snapshot.executed = vec![store::executed(3)];
+    ada.snapshot.devices = vec![store::device(3)];
     ada.vcard = None;
     ada.log.push(Logged::of(message(ADA, 5, true)));
 }

@@ -12,7 +12,9 @@
 //! # Ok(()) }
 //! ```
 
-use crate::scram::{Binding, Hash, Scram};
+pub mod inline;
+
+use crate::scram::{self, Binding, Hash, Scram};
 use crate::xml::{CLIENT, Element, Item, Reader, STREAM, XmlError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -31,6 +33,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 const NS_TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 
 /// Where to connect, and how.
@@ -99,6 +102,10 @@ impl std::error::Error for ClientError {}
 
 fn unexpected<T>(wanted: &'static str, got: &impl fmt::Debug) -> Result<T, ClientError> {
     Err(ClientError::Unexpected { wanted, got: format!("{got:?}") })
+}
+
+fn decoded(element: &Element) -> Result<Vec<u8>, ClientError> {
+    BASE64.decode(element.text()).map_err(|_| ClientError::Unexpected { wanted: "base64", got: element.to_string() })
 }
 
 type TlsStream = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
@@ -245,33 +252,48 @@ impl Client {
         password: &str,
         binding: &Binding,
     ) -> Result<(), ClientError> {
-        let mut scram = Scram::new(hash, user, password, binding);
+        let mut scram = Scram::new(hash, user, password, binding).offered(self.offered(NS_SASL, "mechanisms"));
         let mechanism = hash.mechanism(binding);
         let first = BASE64.encode(scram.first());
         self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{first}</auth>"))?;
-        let challenge = self.sasl("challenge")?;
+        let challenge = self.sasl(NS_SASL, "challenge")?;
         let last = scram.last(&challenge).map_err(|got| ClientError::Unexpected { wanted: "a challenge", got })?;
         self.send(&format!("<response xmlns='{NS_SASL}'>{}</response>", BASE64.encode(last)))?;
-        let success = self.sasl("success")?;
+        let success = self.sasl(NS_SASL, "success")?;
         if !scram.verify(&success) {
             return unexpected("the server's proof", &success);
         }
         self.open().map(|_| ())
     }
 
+    /// What this stream offers by one SASL profile (XEP-0474).
+    fn offered(&self, ns: &str, name: &str) -> String {
+        let features = self.features.as_ref();
+        let mechanisms = features.and_then(|features| features.child(ns, name)).into_iter().flat_map(Element::children);
+        let mechanisms = mechanisms.filter(|child| child.is(ns, "mechanism")).map(Element::text).collect();
+        let bindings = features.and_then(|features| features.child(NS_CHANNEL_BINDING, "sasl-channel-binding"));
+        let types = |bindings: &Element| {
+            bindings.children().filter_map(|binding| binding.attr("type")).map(str::to_owned).collect()
+        };
+        scram::offered(mechanisms, bindings.map(types))
+    }
+
     /// The data of the next SASL element, which must have this name.
-    fn sasl(&mut self, name: &'static str) -> Result<Vec<u8>, ClientError> {
+    fn sasl(&mut self, ns: &str, name: &'static str) -> Result<Vec<u8>, ClientError> {
+        decoded(&self.sasl_element(ns, name)?)
+    }
+
+    /// The next SASL element, which must have this name.
+    fn sasl_element(&mut self, ns: &str, name: &'static str) -> Result<Element, ClientError> {
         let element = self.receive_element()?;
-        if element.is(NS_SASL, "failure") {
+        if element.is(ns, "failure") {
             let condition = element.children().next().map_or("failure", |condition| &condition.name);
             return Err(ClientError::Refused(condition.to_owned()));
         }
-        if !element.is(NS_SASL, name) {
+        if !element.is(ns, name) {
             return unexpected(name, &element);
         }
-        BASE64
-            .decode(element.text())
-            .map_err(|_| ClientError::Unexpected { wanted: "base64", got: element.to_string() })
+        Ok(element)
     }
 
     /// Resource binding (RFC 6120 §7); returns the full JID.

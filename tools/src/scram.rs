@@ -69,7 +69,21 @@ pub struct Scram {
     binding: Vec<u8>,
     nonce: String,
     first_bare: String,
+    /// What the stream offered, as XEP-0474 joins it; the challenge must have been made of the same.
+    offered: Option<String>,
     server_signature: Vec<u8>,
+}
+
+/// Mechanisms and, where the server announces any, types of channel binding as XEP-0474 §5.1 joins them.
+#[must_use]
+pub fn offered(mut mechanisms: Vec<String>, bindings: Option<Vec<String>>) -> String {
+    mechanisms.sort();
+    let mut joined = mechanisms.join("\x1e");
+    if let Some(mut bindings) = bindings {
+        bindings.sort();
+        joined = format!("{joined}\x1f{}", bindings.join("\x1e"));
+    }
+    joined
 }
 
 impl Scram {
@@ -88,7 +102,13 @@ impl Scram {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={user},r={nonce}");
         let password = password.to_owned();
-        Scram { hash, password, gs2, binding, nonce, first_bare, server_signature: Vec::new() }
+        Scram { hash, password, gs2, binding, nonce, first_bare, offered: None, server_signature: Vec::new() }
+    }
+
+    /// What this client was [`offered`]: it goes on only if the server says that it offered the same.
+    #[must_use]
+    pub fn offered(self, offered: String) -> Scram {
+        Scram { offered: Some(offered), ..self }
     }
 
     /// The client-first message.
@@ -106,6 +126,12 @@ impl Scram {
         };
         if !nonce.starts_with(&self.nonce) || nonce.len() <= self.nonce.len() {
             return Err("the server's nonce does not continue ours".to_owned());
+        }
+        if let Some(offered) = &self.offered {
+            let expected = BASE64.encode(digest::digest(self.hash.digest(), offered.as_bytes()));
+            if field("h=").is_none_or(|told| told != expected) {
+                return Err(format!("what the server offered was changed on its way: {challenge}"));
+            }
         }
         let salt = BASE64.decode(salt).map_err(|_| "salt is not base64".to_owned())?;
         let iterations: NonZeroU32 = iterations.parse().map_err(|_| format!("{iterations} iterations"))?;
@@ -136,6 +162,26 @@ impl Scram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The printed offer of XEP-0474 §5.3, and one that was made poorer.
+    #[test]
+    fn a_changed_offer_is_noticed() {
+        let challenge =
+            |scram: &Scram| format!("r={}x,s=QSXCR+Q6sek8bf92,i=2,h=G6k/rBLDqgOhRRaCuuatSDFkJ08=", scram.nonce);
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let all = list(&["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"]);
+        let bindings = Some(list(&["tls-server-end-point", "tls-exporter"]));
+        for (offered, is_whole) in [
+            (offered(all.clone(), bindings.clone()), true),
+            (offered(list(&["SCRAM-SHA-1"]), bindings), false),
+            (offered(all.clone(), Some(list(&["tls-exporter"]))), false),
+            (offered(all, None), false),
+        ] {
+            let mut scram = Scram::new(Hash::Sha1, "user", "pencil", &Binding::None).offered(offered);
+            let challenge = challenge(&scram);
+            assert_eq!(scram.last(challenge.as_bytes()).is_ok(), is_whole);
+        }
+    }
 
     /// The exchange printed in RFC 5802 §5 and RFC 7677 §3; for SHA-512 the latter, computed elsewhere.
     #[test]

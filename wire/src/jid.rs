@@ -131,6 +131,10 @@ pub fn routing_hint(mechanism: &str, initial: &[u8]) -> Option<String> {
             return None;
         }
         Cow::Borrowed(std::str::from_utf8(authcid).ok()?)
+    } else if mechanism.starts_with("HT-") {
+        // draft-schmaus-kitten-sasl-ht-09 §3.1: authcid NUL hashed-token, which is not text.
+        let name = initial.split(|byte| *byte == 0).next().filter(|name| name.len() < initial.len())?;
+        Cow::Borrowed(std::str::from_utf8(name).ok()?)
     } else if mechanism.starts_with("SCRAM-") {
         // RFC 5802 §7: gs2-cbind-flag "," [authzid] "," "n=" saslname "," "r=" nonce ["," extensions].
         // A mandatory extension ("m=") before the name is one that nobody supports.
@@ -564,6 +568,17 @@ mod tests {
             for mechanism in ["SCRAM-SHA-1", "SCRAM-SHA-256-PLUS"] {
                 assert_eq!(routing_hint(mechanism, initial).as_deref(), *hint, "{:?}", initial.escape_ascii());
             }
+        }
+        let hashed: &[(&[u8], Option<&str>)] = &[
+            (b"Ada\0\xff\0\x01", Some("ada")),
+            (b"ada\0", Some("ada")),
+            (b"ada", None),
+            (b"\0x", None),
+            (b"a\xff\0x", None),
+            (b"", None),
+        ];
+        for (initial, hint) in hashed {
+            assert_eq!(routing_hint("HT-SHA-256-EXPR", initial).as_deref(), *hint, "{:?}", initial.escape_ascii());
         }
         assert_eq!(routing_hint("EXTERNAL", b"ada@example.org"), None);
     }

@@ -58,7 +58,7 @@
 //! | 17 | [`AllSent`](to_core::ToCore::AllSent) | 17 | [`PreAuthReply`](to_edge::ToEdge::PreAuthReply) |
 //! | 18 | [`OpenQuestions`](to_core::ToCore::OpenQuestions) | 18 | [`Capsule`](to_edge::ToEdge::Capsule) |
 //! | 19 | [`Echo`](to_core::ToCore::Echo) | 19 | [`Refused`](to_edge::ToEdge::Refused) |
-//! | | | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
+//! | 20 | [`AuthenticateInline`](to_core::ToCore::AuthenticateInline) | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
 //! | | | 21 | [`Resumed`](to_edge::ToEdge::Resumed) |
 //! | | | 22 | [`ResumeFailed`](to_edge::ToEdge::ResumeFailed) |
 //! | | | 23 | [`Attached`](to_edge::ToEdge::Attached) |
@@ -66,6 +66,8 @@
 //! | | | 25 | [`MulticastLogged`](to_edge::ToEdge::MulticastLogged) |
 //! | | | 26 | [`AskedBefore`](to_edge::ToEdge::AskedBefore) |
 //! | | | 27 | [`Echo`](to_edge::ToEdge::Echo) |
+//! | | | 28 | [`Authentication`](to_edge::ToEdge::Authentication) |
+//! | | | 29 | [`FastToken`](to_edge::ToEdge::FastToken) |
 //!
 //! A published frame kind never changes: what is new is a new kind, or bytes after the body that
 //! an older reader ignores. Unknown kinds are skipped by their length.

@@ -50,6 +50,10 @@ pub const OPEN_QUESTIONS_MAX: usize = 32;
 /// Bytes of a question's id, for it to be remembered so: with two addresses each they fill a tenth of a frame.
 pub const OPEN_QUESTION_ID_BYTES_MAX: usize = 256;
 
+/// Bytes of what a client says of its software, and of its device. An edge cuts what is longer: operators read it, nothing
+/// depends on it.
+pub const AGENT_TEXT_BYTES_MAX: usize = 128;
+
 /// Elements of a list that a frame may make its reader allocate room for before it has shown one: what a
 /// frame says of itself is not yet true.
 pub const ELEMENTS_UNSEEN_MAX: usize = 16;

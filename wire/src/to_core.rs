@@ -44,6 +44,8 @@ frames! {
         18 => OpenQuestions(OpenQuestions<'a>),
         /// Answered by `Echo`; a core from before it passes it over.
         19 => Echo(Echo),
+        /// As `Authenticate`, by XEP-0388; only to a core that has announced `Authentication`.
+        20 => AuthenticateInline(AuthenticateInline<'a>),
     }
 }
 
@@ -124,6 +126,41 @@ pub struct Authenticate<'a> {
     /// Decoded from base64; `Some(&[])` for `=`.
     #[serde(borrow)]
     pub initial: Option<&'a [u8]>,
+}
+
+/// `<authenticate/>` (XEP-0388 §2.4): the exchange's beginning and what came along with it. A session to resume is
+/// asked for by `Resume` once the exchange succeeded.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AuthenticateInline<'a> {
+    #[serde(borrow)]
+    pub authenticate: Authenticate<'a>,
+    /// Bare JID that the client called itself in the stream's header, prepared.
+    pub from: Option<&'a str>,
+    #[serde(borrow)]
+    pub agent: Option<UserAgent<'a>>,
+    /// `<fast/>` (XEP-0484 §3.4): the client proves a token.
+    pub fast: Option<Fast>,
+    /// `<request-token/>` (XEP-0484 §3.2): for which mechanism.
+    pub request_token: Option<&'a str>,
+}
+
+/// An installation of a client (XEP-0388 §2.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserAgent<'a> {
+    /// UUID of version 4.
+    pub id: [u8; 16],
+    /// Cut to [`AGENT_TEXT_BYTES_MAX`](crate::limits::AGENT_TEXT_BYTES_MAX).
+    pub software: Option<&'a str>,
+    pub device: Option<&'a str>,
+}
+
+/// What a client says of the token it proves (XEP-0484 §3.4, §3.6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Fast {
+    /// Grows with every use of the token.
+    pub count: Option<u64>,
+    /// The token is to end.
+    pub invalidate: bool,
 }
 
 /// `<response/>` (RFC 6120 §6.4.3), decoded from base64.

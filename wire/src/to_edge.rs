@@ -42,6 +42,10 @@ frames! {
         26 => AskedBefore(AskedBefore<'a>),
         /// What came with `Echo`, which no edge from before it sends.
         27 => Echo(Echo),
+        /// Ahead of a domain's `Domain`; an edge from before it passes it over, and offers no XEP-0388.
+        28 => Authentication(Authentication<'a>),
+        /// Right ahead of the `AuthSuccess` that it belongs to.
+        29 => FastToken(FastToken<'a>),
     }
 }
 
@@ -96,6 +100,32 @@ pub struct Domain<'a> {
     /// After authentication.
     #[serde(with = "serde_bytes")]
     pub features_authenticated: &'a [u8],
+}
+
+/// What streams of a domain advertise before authentication beyond what [`Domain`] says: `<authentication/>`
+/// (XEP-0388 §2.1), by channel binding as there. Only ever inside TLS.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authentication<'a> {
+    pub domain: &'a str,
+    #[serde(with = "serde_bytes")]
+    pub tls: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub tls_end_point: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub tls_exporter: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub tls_bound: &'a [u8],
+}
+
+/// A token with which the client may authenticate next time (XEP-0484 §3.3).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FastToken<'a> {
+    pub counter: u64,
+    /// Printable ASCII.
+    #[serde(with = "serde_bytes")]
+    pub token: &'a [u8],
+    /// Milliseconds since 1970, UTC.
+    pub expires_ms: u64,
 }
 
 /// The domain is no longer served: its streams end with `host-gone`.

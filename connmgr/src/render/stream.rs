@@ -9,7 +9,7 @@ use hearth_wire::{SaslCondition, StreamCondition};
 
 pub(super) const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
-const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+pub(super) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
 /// Attributes of the header we send (RFC 6120 §4.7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

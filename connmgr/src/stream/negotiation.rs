@@ -1,5 +1,6 @@
-//! A stream before its resource is bound: headers, STARTTLS, resource binding. SASL is in `sasl.rs`.
+//! A stream before its resource is bound: headers, STARTTLS, resource binding. SASL is in `sasl.rs` and `sasl2.rs`.
 
+use super::sasl2::{self, Sasl2};
 use super::{At, Deadline, Facts, Input, Output, Question, Stream, write};
 use crate::directory::{Domain, Hosted, TLS_NS};
 use crate::limits::{BIND_ID_BYTES_MAX, LANG_BYTES_MAX, PRE_AUTH_ELEMENTS_MAX, PREVID_BYTES_MAX};
@@ -61,15 +62,19 @@ pub struct Negotiation {
     /// Bare JID, once the core has said so.
     pub(super) account: Option<Box<str>>,
     /// Bare JID that the client calls itself (RFC 6120 §4.7.1).
-    from: Option<Box<str>>,
+    pub(super) from: Option<Box<str>>,
     lang: Option<Box<str>>,
     registration: bool,
     /// The domain offers XEP-0198.
-    sm: bool,
+    pub(super) sm: bool,
     /// Elements seen, over all restarts.
     elements: u16,
     /// What was asked last, to be asked again elsewhere.
     pub(super) asked: Option<Question>,
+    /// The stream offers XEP-0388 ([`sasl2::Offer`]), and how far the client went with it.
+    pub(super) sasl2: Option<Box<Sasl2>>,
+    /// The client began to authenticate by RFC 6120 and does not change its mind.
+    pub(super) sasl1: bool,
 }
 
 impl Negotiation {
@@ -88,6 +93,8 @@ impl Negotiation {
             sm: false,
             elements: 0,
             asked: None,
+            sasl2: None,
+            sasl1: false,
         }
     }
 
@@ -131,6 +138,7 @@ impl Negotiation {
             }
             Input::Challenge(data) => self.on_challenge(data, out),
             Input::Success { account, data } => self.on_success(account, data, out),
+            Input::Token { token, expires_ms } => self.on_token(token, expires_ms),
             Input::Failure { condition, last } => self.on_failure(condition, last, out),
             Input::Moved(slot) => self.on_moved(slot, out),
             Input::Bound(bound) => return self.on_bound(bound, out),
@@ -170,6 +178,7 @@ impl Negotiation {
         self.asked = None;
         self.from = None;
         self.lang = None;
+        self.sasl2 = None;
     }
 
     /// RFC 6120 §4.7, §4.8.
@@ -226,6 +235,7 @@ impl Negotiation {
         self.write_header(&mut bytes);
         bytes.extend_from_slice(self.features(domain));
         self.sm = domain.sm;
+        self.sasl2 = self.offers_sasl2(domain);
         self.registration = self.account.is_none()
             && match self.protection {
                 Some(_) => domain.registration_tls,
@@ -296,6 +306,11 @@ impl Negotiation {
         match (element.ns(), element.name()) {
             (TLS_NS, "starttls") => self.on_starttls(more, out),
             (SASL_NS, name) => self.on_sasl(name, element, out),
+            (sasl2::NS, name) if self.sasl2.is_some() => self.on_sasl2(name, element, out),
+            // XEP-0388 §2.5: nothing else while it is under way.
+            _ if self.authenticates_by_sasl2() => {
+                self.fault(StreamCondition::PolicyViolation, "not while authenticating", out);
+            }
             (sm::NS, name) if self.account.is_some() => self.on_sm(name, element, out),
             // The client ends its stream with an error of its own (§4.9.1.1).
             (xml::STREAMS, "error") => self.close(false, out),
@@ -347,7 +362,11 @@ impl Negotiation {
     fn on_resumed(&mut self, resumed: &Resumed<'_>, out: &mut Vec<Output>) -> Option<Stream> {
         let State::Resuming { previd } = &self.state else { return None };
         let session = Session::resumed(resumed, self.lang.as_deref());
-        write(out, |bytes| render::sm_resumed(previd, session.handled(), bytes));
+        let success = self.sasl2.as_mut().and_then(|sasl2| sasl2.success.take());
+        write(out, |bytes| match success {
+            Some(success) => success.resumed(resumed.jid, previd, session.handled(), bytes),
+            None => render::sm_resumed(previd, session.handled(), bytes),
+        });
         out.push(Output::Bound);
         Some(Stream::Bound(Box::new(session)))
     }
@@ -355,7 +374,11 @@ impl Negotiation {
     fn on_resume_failed(&mut self, condition: StanzaCondition, h: Option<u32>, out: &mut Vec<Output>) {
         if matches!(self.state, State::Resuming { .. }) {
             self.state = State::Features;
-            write(out, |bytes| render::sm_failed(condition, h, bytes));
+            let succeeded = self.sasl2.as_mut().and_then(|sasl2| sasl2.success.take());
+            match succeeded {
+                Some(success) => self.welcome(&success, |bytes| render::sm_failed(condition, h, bytes), out),
+                None => write(out, |bytes| render::sm_failed(condition, h, bytes)),
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! SASL as the stream sees it (RFC 6120 §6): base64 and turns. What a mechanism means is the core's to judge.
+//! The other profile (XEP-0388) is in `sasl2.rs`; what both do is here.
 
 use super::negotiation::{Negotiation, State};
-use super::{At, Auth, Output, Question, write};
+use super::{At, Auth, Inline, Output, Question, write};
 use crate::limits::MECHANISM_BYTES_MAX;
 use crate::render;
 use base64::Engine;
@@ -16,21 +17,31 @@ impl Negotiation {
         if self.account.is_some() {
             return self.fault(StreamCondition::PolicyViolation, "already authenticated", out);
         }
+        // Threats, row 30: what one profile refused, the other is not asked again.
+        if self.sasl2.as_ref().is_some_and(|sasl2| sasl2.chosen) {
+            return self.fault(StreamCondition::PolicyViolation, ONE_PROFILE, out);
+        }
+        self.sasl1 = true;
         match name {
             "auth" => self.on_auth(element, out),
-            "response" => self.on_response(element, out),
-            "abort" => {
-                if self.state == State::Challenged {
-                    out.push(Output::Ask(Question::Abort));
-                }
-                self.refuse(SaslCondition::Aborted, out);
-            }
+            "response" => self.on_response(payload(element), out),
+            "abort" => self.on_abort(out),
             _ => self.fault(StreamCondition::NotAuthorized, "", out),
         }
     }
 
     /// §6.4.2
     fn on_auth(&mut self, element: &Element<'_>, out: &mut Vec<Output>) {
+        let initial = match payload(element) {
+            Ok(Payload::Nothing) => Ok(None),
+            Ok(Payload::Data(data)) => Ok(Some(data)),
+            Err(condition) => Err(condition),
+        };
+        self.begin(element, initial.map(|initial| (initial, None)), out);
+    }
+
+    /// An exchange begins, by either profile; `said` is what its element holds, or what is wrong with that.
+    pub(super) fn begin(&mut self, element: &Element<'_>, said: Result<Said, SaslCondition>, out: &mut Vec<Output>) {
         if self.state == State::Challenged {
             out.push(Output::Ask(Question::Abort));
             return self.refuse(SaslCondition::MalformedRequest, out);
@@ -44,16 +55,23 @@ impl Negotiation {
         if !named || !mechanism.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_')) {
             return self.refuse(SaslCondition::InvalidMechanism, out);
         }
-        let initial = match payload(element) {
-            Ok(Payload::Nothing) => None,
-            Ok(Payload::Data(data)) => Some(data),
+        let (initial, inline) = match said {
+            Ok(said) => said,
             Err(condition) => return self.refuse(condition, out),
         };
         let Some(domain) = self.domain.clone() else {
             return self.refuse(SaslCondition::TemporaryAuthFailure, out);
         };
-        let auth = Auth { domain, protection: self.protection, mechanism: mechanism.to_owned(), initial };
+        let auth = Auth { domain, protection: self.protection, mechanism: mechanism.to_owned(), initial, inline };
         self.authenticate(auth, out);
+    }
+
+    /// §6.4.4
+    pub(super) fn on_abort(&mut self, out: &mut Vec<Output>) {
+        if self.state == State::Challenged {
+            out.push(Output::Ask(Question::Abort));
+        }
+        self.refuse(SaslCondition::Aborted, out);
     }
 
     fn authenticate(&mut self, auth: Auth, out: &mut Vec<Output>) {
@@ -64,11 +82,11 @@ impl Negotiation {
     }
 
     /// §6.4.3
-    fn on_response(&mut self, element: &Element<'_>, out: &mut Vec<Output>) {
+    pub(super) fn on_response(&mut self, payload: Result<Payload, SaslCondition>, out: &mut Vec<Output>) {
         if self.state != State::Challenged {
             return self.refuse(SaslCondition::MalformedRequest, out);
         }
-        let data = match payload(element) {
+        let data = match payload {
             Ok(Payload::Nothing) => Vec::new(),
             Ok(Payload::Data(data)) => data,
             Err(condition) => {
@@ -90,13 +108,22 @@ impl Negotiation {
     pub(super) fn on_challenge(&mut self, data: &[u8], out: &mut Vec<Output>) {
         if self.state == State::Asked {
             self.state = State::Challenged;
-            write(out, |bytes| render::sasl_challenge(data, bytes));
+            let sasl2 = self.authenticates_by_sasl2();
+            write(
+                out,
+                |bytes| if sasl2 { render::sasl2_challenge(data, bytes) } else { render::sasl_challenge(data, bytes) },
+            );
         }
     }
 
     /// §6.4.6: what follows is a new stream.
     pub(super) fn on_success(&mut self, account: &str, data: Option<&[u8]>, out: &mut Vec<Output>) {
-        if self.state == State::Asked {
+        if self.state != State::Asked {
+            return;
+        }
+        if self.authenticates_by_sasl2() {
+            self.on_sasl2_success(account, data, out);
+        } else {
             self.restart();
             self.account = Some(account.into());
             write(out, |bytes| render::sasl_success(data, bytes));
@@ -124,12 +151,21 @@ impl Negotiation {
     fn refuse(&mut self, condition: SaslCondition, out: &mut Vec<Output>) {
         self.state = State::Features;
         self.asked = None;
-        write(out, |bytes| render::sasl_failure(condition, "", bytes));
+        let sasl2 = self.sasl2.as_mut().is_some_and(|sasl2| sasl2.fail());
+        write(out, |bytes| {
+            if sasl2 { render::sasl2_failure(condition, bytes) } else { render::sasl_failure(condition, "", bytes) }
+        });
     }
 }
 
+/// The client's first message, and what came along with it.
+pub(super) type Said = (Option<Vec<u8>>, Option<Box<Inline>>);
+
+/// Said to a client that tries both profiles on one stream.
+pub(super) const ONE_PROFILE: &str = "one SASL profile for each stream";
+
 /// Content of `<auth/>` and `<response/>`.
-enum Payload {
+pub(super) enum Payload {
     Nothing,
     Data(Vec<u8>),
 }

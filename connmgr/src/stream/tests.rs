@@ -1,6 +1,7 @@
 //! The machine by transcripts: what a client sends as XML, what the core answers as inputs, what comes out as text.
 
 mod managed;
+mod sasl2;
 
 use super::*;
 use crate::directory::Domain;
@@ -39,7 +40,7 @@ fn domain(name: &str) -> Domain {
         tree.open(Some("http://jabber.org/features/iq-register"), "register").close();
         tree.finish()
     };
-    Domain::new(&to_edge::Domain {
+    let frame = to_edge::Domain {
         domain: name,
         features_clear: &offer("clear"),
         features_tls: &offer("tls"),
@@ -51,8 +52,8 @@ fn domain(name: &str) -> Domain {
             tree.raw(&offer("authenticated")).open(Some("urn:xmpp:sm:3"), "sm").close();
             tree.finish()
         },
-    })
-    .unwrap()
+    };
+    Domain::new(&frame, sasl2::announced().as_ref()).unwrap()
 }
 
 impl Rig {

@@ -485,6 +485,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 clear: f.security == hearth_wire::to_core::Security::ClearLoopback,
             }
         }
+        ToCore::AuthenticateInline(f) => panic!("never announced: {f:?}"),
         ToCore::AuthResponse(f) => {
             if rules.answer {
                 let success = AuthSuccess { counter: f.counter, account: "scram@test.example", data: Some(b"v=ok") };

@@ -31,6 +31,11 @@ fn limits(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused>
     let config = process.config();
     let configured = [
         ("shards", "Threads that own accounts.", u64::from(config.shards)),
+        (
+            "token_days",
+            "How long a client may go on with a token in the place of a password, days.",
+            config.token_days.into(),
+        ),
         ("storage.cache_mib", "Memory for recently used pages of the store, MiB.", config.storage.cache_mib as u64),
     ];
     let row = |set_by: &str, (name, meaning, value): (&str, &str, u64)| {

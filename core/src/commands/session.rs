@@ -3,9 +3,10 @@
 use super::{Call, Command, Did, Done, Field, Group, Kind, Look, Parameter, Refused, RefusedKind, Run, Shape, Who};
 use crate::cx::Cx;
 use crate::limits;
+use crate::provision;
 use crate::session::{Session, SessionKey};
 use crate::sm;
-use hearth_wire::StreamCondition;
+use hearth_wire::{BareJid, StreamCondition};
 use serde_json::{Map, Value as Json};
 
 const JID: Parameter =
@@ -68,8 +69,21 @@ const SHOW: Command = Command {
 const KICK: Command = Command {
     name: "sessions kick",
     help: "End a session, or all sessions of an account.",
-    parameters: &[JID],
-    examples: &["sessions kick ada@localhost/desk", "sessions kick ada@localhost"],
+    details: "Their clients may come back at once. With --revoke they need the password: all sessions of the account end, and\n\
+        all tokens that its clients have in the place of the password (XEP-0484), those of a lost device too.",
+    parameters: &[
+        JID,
+        Parameter::option(
+            "revoke",
+            Kind::Switch,
+            "end all sessions and tokens of the account, so that the password is needed",
+        ),
+    ],
+    examples: &[
+        "sessions kick ada@localhost/desk",
+        "sessions kick ada@localhost",
+        "sessions kick ada@localhost --revoke",
+    ],
     who: Who::DomainAdmin,
     changes: true,
     result: Shape::Did("jid"),
@@ -140,6 +154,13 @@ fn show(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
 
 fn kick(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let jid = call.arguments.jid("jid")?;
+    if call.arguments.switch("revoke") {
+        let account = BareJid::parse(jid.bare_str()).map_err(|_| super::arguments::missing("jid"))?;
+        super::user::own_domain(cx, account.domainpart())?;
+        let then = super::user::report(call.id, account.clone(), "all sessions and tokens ended");
+        provision::revoke(cx, account, then);
+        return Ok(None);
+    }
     let keys = matching(cx, jid.as_str());
     for key in &keys {
         cx.close_session(*key, Some(StreamCondition::PolicyViolation), "ended by the operator");

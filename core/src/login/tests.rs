@@ -53,6 +53,13 @@ fn auth<'a>(world: &Core, counter: u64, mechanism: &'a str, initial: Option<&'a 
     })
 }
 
+/// As `auth`, by XEP-0388; `from`: what the client calls itself.
+fn inline<'a>(world: &Core, counter: u64, mechanism: &'a str, initial: &'a [u8], from: Option<&'a str>) -> ToCore<'a> {
+    let ToCore::Authenticate(authenticate) = auth(world, counter, mechanism, Some(initial)) else { unreachable!() };
+    let (agent, fast, request_token) = (None, None, None);
+    ToCore::AuthenticateInline(AuthenticateInline { authenticate, from, agent, fast, request_token })
+}
+
 /// One frame of the edge, and everything that follows from it.
 fn send(world: &mut Core, shard: usize, frame: &ToCore<'_>) {
     world.frame(shard, frame);
@@ -316,4 +323,31 @@ fn storage_trouble_is_temporary() {
     let deleted = Ask::Apply { changes: vec![Change::DeleteAccount { account: BareJid::parse(ADA).unwrap() }] };
     world.ask_store(&BareJid::parse(ADA).unwrap(), deleted);
     assert_eq!(plain(&mut world, 0, 2, "ada", "pencil"), not_authorized());
+}
+
+/// XEP-0388 §2.4, and §3: only inside TLS.
+#[test]
+fn whoever_calls_itself_another_is_refused() {
+    let mut world = world();
+    world.shards[0].settings.clear_login = true;
+    for (from, expected) in [
+        (None, success()),
+        (Some("ada@example.org"), success()),
+        (Some("grace@example.org"), vec![Told::Failure(SaslCondition::InvalidAuthzid, false)]),
+        (Some("ada@example.net"), vec![Told::Failure(SaslCondition::InvalidAuthzid, false)]),
+    ] {
+        let frame = inline(&world, 1, "PLAIN", b"\0ada\0pencil", from);
+        send(&mut world, 0, &frame);
+        assert_eq!(told(&mut world), expected, "{from:?}");
+    }
+    let ToCore::AuthenticateInline(mut frame) = inline(&world, 2, "PLAIN", b"\0ada\0pencil", None) else {
+        unreachable!()
+    };
+    frame.authenticate.security = Security::ClearLoopback;
+    let encryption =
+        |refused| if refused { vec![Told::Failure(SaslCondition::EncryptionRequired, false)] } else { success() };
+    send(&mut world, 0, &ToCore::Authenticate(frame.authenticate.clone()));
+    assert_eq!(told(&mut world), encryption(false));
+    send(&mut world, 0, &ToCore::AuthenticateInline(frame));
+    assert_eq!(told(&mut world), encryption(true));
 }

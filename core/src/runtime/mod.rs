@@ -16,6 +16,7 @@ use crate::Now;
 use crate::config::{Config, CoreError};
 use crate::derive::Pool;
 use crate::domain::Domains;
+use crate::limits::Limits;
 use crate::outputs::{Event, Outputs};
 use crate::random::Random;
 use crate::shard::{Settings, Shard};
@@ -159,7 +160,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             secret: boot.secret,
             epoch: boot.epoch,
             clear_login: config.clear_login,
-            limits: Default::default(),
+            limits: Limits { token_ms: config.token_ms(), ..Default::default() },
             link_version: VERSION_MAX,
             edges_before: boot.edge_runs.clone(),
             restored: boot.restored,

@@ -19,14 +19,16 @@ mod plain;
 mod scram;
 #[cfg(test)]
 pub(crate) mod tests;
+mod token;
 
 use crate::derive::{Derived, Task};
+use crate::features::{self, Feature, Spec};
 use crate::limits;
 use crate::random::Random;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use crypto::{Hash, Secret};
-use hearth_storage::{Credentials, ScramKeys};
+use hearth_storage::{Credentials, DomainRecord, ScramKeys, TOKEN_BYTES, Token, TokenBinding};
 use hearth_wire::to_core::{ChannelBinding, Security};
 use hearth_wire::{BareJid, SaslCondition, prep, tree};
 
@@ -34,10 +36,19 @@ use hearth_wire::{BareJid, SaslCondition, prep, tree};
 pub const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// Namespace of XEP-0440.
 pub const NS_CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
+/// Namespace of XEP-0388.
+pub const NS_SASL2: &str = "urn:xmpp:sasl:2";
 /// RFC 9266.
 const TLS_EXPORTER: &str = "tls-exporter";
 /// RFC 5929 §4.
 const TLS_SERVER_END_POINT: &str = "tls-server-end-point";
+
+/// Authentication and what comes along with it in one request; what it says on a stream is the edge's.
+pub const INLINE_PROFILE: Feature = Feature { spec: Spec::Xep(388, "1.0.4"), ..Feature::EMPTY };
+/// Each stream is told what it can be bound to.
+pub const BINDING_TYPES: Feature = Feature { spec: Spec::Xep(440, "1.0.0"), ..Feature::EMPTY };
+/// Nobody between client and server changes what is offered, unnoticed.
+pub const DOWNGRADE_PROTECTION: Feature = Feature { spec: Spec::Xep(474, "0.5.0"), ..Feature::EMPTY };
 
 /// The mechanisms this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -49,6 +60,9 @@ pub enum Mechanism {
     ScramSha256,
     ScramSha1,
     Plain,
+    TokenExporter,
+    TokenEndPoint,
+    TokenUnbound,
 }
 
 impl Mechanism {
@@ -63,6 +77,9 @@ impl Mechanism {
         Mechanism::Plain,
     ];
 
+    /// Those that prove a token, and are offered for nothing else (XEP-0484 §3.1).
+    pub const TOKENS: [Mechanism; 3] = [Mechanism::TokenExporter, Mechanism::TokenEndPoint, Mechanism::TokenUnbound];
+
     /// The registered name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -73,12 +90,23 @@ impl Mechanism {
             Mechanism::ScramSha256 => "SCRAM-SHA-256",
             Mechanism::ScramSha1 => "SCRAM-SHA-1",
             Mechanism::Plain => "PLAIN",
+            Mechanism::TokenExporter => "HT-SHA-256-EXPR",
+            Mechanism::TokenEndPoint => "HT-SHA-256-ENDP",
+            Mechanism::TokenUnbound => "HT-SHA-256-NONE",
         }
     }
 
     /// The mechanism of this name.
     pub fn from_name(name: &str) -> Option<Mechanism> {
-        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
+        Mechanism::ALL.into_iter().chain(Mechanism::TOKENS).find(|mechanism| mechanism.name() == name)
+    }
+
+    /// What a token is bound to that is proved by it; `None` if none is.
+    pub const fn token_binding(self) -> Option<TokenBinding> {
+        match self.kind() {
+            Kind::Token(binding) => Some(binding),
+            Kind::Scram { .. } | Kind::Plain => None,
+        }
     }
 
     /// What it binds to the TLS channel, or hashes with.
@@ -91,6 +119,9 @@ impl Mechanism {
             Mechanism::ScramSha256 => Kind::Scram { hash: Hash::Sha256, plus: false },
             Mechanism::ScramSha1 => Kind::Scram { hash: Hash::Sha1, plus: false },
             Mechanism::Plain => Kind::Plain,
+            Mechanism::TokenExporter => Kind::Token(TokenBinding::Exporter),
+            Mechanism::TokenEndPoint => Kind::Token(TokenBinding::EndPoint),
+            Mechanism::TokenUnbound => Kind::Token(TokenBinding::None),
         }
     }
 }
@@ -99,6 +130,7 @@ impl Mechanism {
 enum Kind {
     Scram { hash: Hash, plus: bool },
     Plain,
+    Token(TokenBinding),
 }
 
 /// What a stream is, as far as the choice of mechanisms depends on it.
@@ -118,18 +150,42 @@ impl Offer {
         Offer { security, exporter, end_point }
     }
 
-    /// Whether a stream like this is offered the mechanism.
+    /// Whether a stream like this is offered the mechanism; those of tokens along with XEP-0388 only.
     pub fn has(self, mechanism: Mechanism) -> bool {
         let tls = matches!(self.security, Security::Tls12 | Security::Tls13);
         match mechanism.kind() {
             Kind::Scram { plus, .. } => !plus || (tls && (self.exporter || self.end_point)),
             // RFC 6120 §13.8.3, or a listener whose operator allows clear login on loopback.
             Kind::Plain => tls || self.security == Security::ClearLoopback,
+            Kind::Token(TokenBinding::Exporter) => tls && self.exporter,
+            Kind::Token(TokenBinding::EndPoint) => tls && self.end_point,
+            Kind::Token(TokenBinding::None) => tls,
         }
     }
 
     fn plus(self) -> bool {
         self.has(Mechanism::ScramSha256Plus)
+    }
+
+    /// The types of channel binding that are announced (XEP-0440), sorted; where there are none, the stream has no
+    /// `<sasl-channel-binding/>`.
+    fn bindings(self) -> impl Iterator<Item = &'static str> {
+        let there = [(TLS_EXPORTER, self.exporter), (TLS_SERVER_END_POINT, self.end_point)];
+        there.into_iter().filter(move |(_, there)| *there && self.plus()).map(|(name, _)| name)
+    }
+
+    /// Mechanisms and types of channel binding that the stream is offered, by RFC 6120 and by XEP-0388 alike, as
+    /// XEP-0474 §5.1 joins them.
+    fn listed(self) -> String {
+        let mut mechanisms: Vec<&str> = offered(self).map(Mechanism::name).collect();
+        mechanisms.sort_unstable();
+        let mut listed = mechanisms.join("\x1e");
+        let bindings: Vec<&str> = self.bindings().collect();
+        if !bindings.is_empty() {
+            listed.push('\x1f');
+            listed.push_str(&bindings.join("\x1e"));
+        }
+        listed
     }
 }
 
@@ -148,13 +204,24 @@ pub fn features(offer: Offer, out: &mut tree::Builder) {
     out.close();
     if offer.plus() {
         out.open(Some(NS_CHANNEL_BINDING), "sasl-channel-binding");
-        for (name, there) in [(TLS_EXPORTER, offer.exporter), (TLS_SERVER_END_POINT, offer.end_point)] {
-            if there {
-                out.open(None, "channel-binding").attr("type", name).close();
-            }
+        for name in offer.bindings() {
+            out.open(None, "channel-binding").attr("type", name).close();
         }
         out.close();
     }
+}
+
+/// Writes `<authentication/>` (XEP-0388 §2.1): the same mechanisms, and what may come along. Only inside TLS.
+pub fn inline_features(offer: Offer, domain: &DomainRecord, out: &mut tree::Builder) {
+    out.open(Some(NS_SASL2), "authentication");
+    for mechanism in offered(offer) {
+        out.leaf(None, "mechanism", mechanism.name());
+    }
+    out.open(None, "inline");
+    for add in features::of(domain).filter_map(|feature| feature.inline) {
+        add(offer, out);
+    }
+    out.close().close();
 }
 
 /// What an exchange takes.
@@ -167,15 +234,27 @@ pub enum Input<'a> {
         security: Security,
         binding: ChannelBinding<'a>,
         domain: &'a str,
+        along: Along<'a>,
     },
     /// `<response/>`.
     Response(&'a [u8]),
     /// Answer to [`Output::LoadCredentials`]; `None` if there is no such account.
     Credentials(Option<&'a Credentials>),
+    /// Answer to [`Output::LoadTokens`]: those of the client that asks, however many.
+    Tokens(&'a [Token]),
     /// Answer to [`Output::Derive`].
     Derived(Derived),
     /// `<abort/>`, or the caller gives up for a reason of its own.
     Abort(SaslCondition),
+}
+
+/// What a client says besides, by XEP-0388.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Along<'a> {
+    /// Bare JID that it called itself in its header (§2.4).
+    pub from: Option<&'a str>,
+    /// It means to prove a token (XEP-0484 §3.4).
+    pub by_token: bool,
 }
 
 /// What an exchange asks for or says.
@@ -185,12 +264,23 @@ pub enum Output {
     Challenge(Vec<u8>),
     /// Answered by [`Input::Credentials`]. The address is what the client claims, nothing more.
     LoadCredentials(BareJid),
+    /// Answered by [`Input::Tokens`]; none if there is no such account.
+    LoadTokens(BareJid),
     /// Answered by [`Input::Derived`], worked out off the shard.
     Derive(Task),
     /// `<success/>`: the client has proved to be this account. The exchange is over.
-    Success { account: BareJid, data: Option<Vec<u8>> },
+    Success { account: BareJid, proved: Proved },
     /// `<failure/>`. The exchange is over.
     Failure(SaslCondition),
+}
+
+/// What a client has proved.
+#[derive(Default, Debug)]
+pub struct Proved {
+    /// Additional data with success.
+    pub data: Option<Vec<u8>>,
+    /// By this token; `None`: by the password.
+    pub token: Option<Secret>,
 }
 
 /// One authentication exchange of one stream.
@@ -219,16 +309,18 @@ enum State {
 /// What of `<auth/>` outlives it.
 struct Start {
     kind: Kind,
-    /// The stream is offered -PLUS.
-    plus_offered: bool,
+    /// What the stream was offered.
+    offer: Offer,
     exporter: Option<Secret>,
     end_point: Option<Secret>,
     domain: String,
+    from: Option<String>,
 }
 
 enum Loading {
     Scram(scram::First),
     Plain(plain::Message),
+    Token(token::Message),
 }
 
 impl Exchange {
@@ -237,6 +329,11 @@ impl Exchange {
         let mut nonce = [0; limits::SCRAM_NONCE_BYTES];
         random.fill_bytes(&mut nonce);
         Exchange { state: State::New, secret: Secret::new(*secret), nonce: BASE64.encode(nonce), account: None }
+    }
+
+    /// It waits for tokens, not for credentials.
+    pub fn wants_tokens(&self) -> bool {
+        matches!(self.state, State::Loading(Loading::Token(_)))
     }
 
     /// The account the client claims to be, once it has said so. Proved only by [`Output::Success`].
@@ -256,17 +353,20 @@ impl Exchange {
         let next = match (state, input) {
             (State::Over, _) => return,
             (_, Input::Abort(condition)) => Err(condition),
-            (State::New, Input::Start { mechanism, initial, security, binding, domain }) => {
-                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, domain, out)
+            (State::New, Input::Start { mechanism, initial, security, binding, domain, along }) => {
+                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, (domain, along), out)
             }
             (State::First(start), Input::Response(data)) => self.on_first(&start, data, out),
+            (State::Loading(Loading::Token(message)), Input::Tokens(tokens)) => {
+                self.on_verdict(message.verify(tokens, &self.token_pretence()), out)
+            }
             (State::Loading(loading), Input::Credentials(found)) => self.on_credentials(loading, found, out),
             (State::Proof(proof), Input::Response(data)) => self.on_verdict(proof.verify(data), out),
             (State::Deriving(deriving), Input::Derived(derived)) => self.on_verdict(deriving.verify(&derived), out),
             // Answers to what was not asked are the caller's slip and change nothing.
             (
                 state @ (State::New | State::First(_) | State::Loading(_) | State::Proof(_) | State::Deriving(_)),
-                Input::Credentials(_) | Input::Derived(_),
+                Input::Credentials(_) | Input::Tokens(_) | Input::Derived(_),
             ) => Ok(state),
             // The client speaks out of turn (RFC 6120 §6.5.7).
             (
@@ -286,17 +386,18 @@ impl Exchange {
         mechanism: &str,
         initial: Option<&[u8]>,
         binding: ChannelBinding<'_>,
-        domain: &str,
+        (domain, along): (&str, Along<'_>),
         out: &mut Vec<Output>,
     ) -> Result<State, SaslCondition> {
-        let mechanism =
-            Mechanism::from_name(mechanism).filter(|m| offer.has(*m)).ok_or(SaslCondition::InvalidMechanism)?;
+        let fits = |m: &Mechanism| offer.has(*m) && (m.token_binding().is_none() || along.by_token);
+        let mechanism = Mechanism::from_name(mechanism).filter(fits).ok_or(SaslCondition::InvalidMechanism)?;
         let start = Start {
             kind: mechanism.kind(),
-            plus_offered: offer.plus(),
+            offer,
             exporter: binding.tls_exporter.map(Secret::new),
             end_point: binding.tls_server_end_point.map(Secret::new),
             domain: domain.to_owned(),
+            from: along.from.map(str::to_owned),
         };
         match initial {
             Some(data) => self.on_first(&start, data, out),
@@ -310,20 +411,30 @@ impl Exchange {
 
     /// The client's first message, however it came.
     fn on_first(&mut self, start: &Start, data: &[u8], out: &mut Vec<Output>) -> Result<State, SaslCondition> {
-        let text = message(data)?;
         let (account, authzid, loading) = match start.kind {
             Kind::Scram { hash, plus } => {
-                let (first, name, authzid) = scram::First::parse(text, hash, plus, start)?;
+                let (first, name, authzid) = scram::First::parse(message(data)?, hash, plus, start)?;
                 (self::account(&name, &start.domain)?, authzid, Loading::Scram(first))
             }
+            Kind::Token(binding) => {
+                let (message, name) = token::Message::parse(data, binding, start)?;
+                (self::account(name, &start.domain)?, None, Loading::Token(message))
+            }
             Kind::Plain => {
-                let (message, name, authzid) = plain::Message::parse(text)?;
+                let (message, name, authzid) = plain::Message::parse(message(data)?)?;
                 (self::account(name, &start.domain)?, authzid.map(str::to_owned), Loading::Plain(message))
             }
         };
         check_authzid(authzid.as_deref(), &account)?;
+        // Who calls itself another than it proves to be is confused, or somebody would confuse us.
+        if start.from.as_deref().is_some_and(|from| from != account.as_str()) {
+            return Err(SaslCondition::InvalidAuthzid);
+        }
         self.account = Some(account.clone());
-        out.push(Output::LoadCredentials(account));
+        out.push(match loading {
+            Loading::Token(_) => Output::LoadTokens(account),
+            Loading::Scram(_) | Loading::Plain(_) => Output::LoadCredentials(account),
+        });
         Ok(State::Loading(loading))
     }
 
@@ -337,6 +448,8 @@ impl Exchange {
         let hash = match &loading {
             Loading::Scram(first) => first.hash,
             Loading::Plain(_) => plain::HASH,
+            // It asked for something else: nothing comes of this.
+            Loading::Token(_) => plain::HASH,
         };
         let keys = Keys::pick(hash, found, &self.secret, account);
         Ok(match loading {
@@ -350,19 +463,28 @@ impl Exchange {
                 out.push(Output::Derive(task));
                 State::Deriving(deriving)
             }
+            Loading::Token(message) => State::Loading(Loading::Token(message)),
         })
     }
 
     /// The one place where success leaves.
     fn on_verdict(
         &mut self,
-        verdict: Result<Option<Vec<u8>>, SaslCondition>,
+        verdict: Result<Proved, SaslCondition>,
         out: &mut Vec<Output>,
     ) -> Result<State, SaslCondition> {
-        let data = verdict?;
+        let proved = verdict?;
         let account = self.account.clone().ok_or(SaslCondition::TemporaryAuthFailure)?;
-        out.push(Output::Success { account, data });
+        out.push(Output::Success { account, proved });
         Ok(State::Over)
+    }
+
+    /// In the place of tokens that there are not, so that these take as long as others.
+    fn token_pretence(&self) -> [u8; TOKEN_BYTES] {
+        let mut secret = [0; TOKEN_BYTES];
+        let tag = Hash::Sha256.hmac(self.secret.expose(), &[b"token"]);
+        secret.iter_mut().zip(tag.as_ref()).for_each(|(to, from)| *to = *from);
+        secret
     }
 }
 

@@ -1,7 +1,7 @@
 //! PLAIN (RFC 4616): the password itself, checked against the SCRAM keys stored of it.
 
-use super::Keys;
 use super::crypto::{Hash, Secret, ct_eq};
+use super::{Keys, Proved};
 use crate::derive::{Derived, Task};
 use hearth_wire::SaslCondition;
 
@@ -42,9 +42,9 @@ impl Message {
 }
 
 impl Deriving {
-    pub(super) fn verify(&self, derived: &Derived) -> Result<Option<Vec<u8>>, SaslCondition> {
+    pub(super) fn verify(&self, derived: &Derived) -> Result<Proved, SaslCondition> {
         let Derived::Keys(keys) = derived else { return Err(SaslCondition::TemporaryAuthFailure) };
         let equal = ct_eq(&keys.stored_key, self.keys.stored_key.expose());
-        if equal & self.keys.known { Ok(None) } else { Err(SaslCondition::NotAuthorized) }
+        if equal & self.keys.known { Ok(Proved::default()) } else { Err(SaslCondition::NotAuthorized) }
     }
 }

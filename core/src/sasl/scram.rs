@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  C: gs2-header  n=name,r=cnonce                    First::parse
-//!  S: r=cnonce snonce,s=salt,i=iterations            First::challenge
+//!  S: r=cnonce snonce,s=salt,i=iterations,h=hash     First::challenge; `h`: XEP-0474
 //!  C: c=base64(gs2-header cbind-data),r=…,p=proof    Proof::verify
 //!  S: v=signature
 //! ```
 
 use super::crypto::{Hash, Secret, ct_eq};
-use super::{BASE64, Keys, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
+use super::{BASE64, Keys, Proved, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
 use base64::Engine as _;
 use hearth_wire::SaslCondition;
 
@@ -20,6 +20,8 @@ pub(super) struct First {
     client_nonce: String,
     /// `client-first-message-bare`.
     bare: String,
+    /// What the challenge says beyond RFC 5802.
+    pub(super) extensions: String,
 }
 
 /// Waits for the client's proof.
@@ -68,6 +70,7 @@ impl First {
             cbind_input: Secret::new(cbind_input),
             client_nonce: client_nonce.to_owned(),
             bare: bare.to_owned(),
+            extensions: format!(",h={}", offered_hash(&start.offer.listed(), hash)),
         };
         Ok((first, saslname(name)?, authzid))
     }
@@ -75,7 +78,8 @@ impl First {
     /// `server-first-message`, and what the answer is verified with.
     pub(super) fn challenge(self, keys: Keys, server_nonce: &str) -> (Vec<u8>, Proof) {
         let nonce = self.client_nonce + server_nonce;
-        let challenge = format!("r={nonce},s={},i={}", BASE64.encode(&keys.salt), keys.iterations);
+        let (salt, iterations, extensions) = (BASE64.encode(&keys.salt), keys.iterations, self.extensions);
+        let challenge = format!("r={nonce},s={salt},i={iterations}{extensions}");
         let messages = format!("{},{challenge},", self.bare);
         (challenge.into_bytes(), Proof { hash: self.hash, cbind_input: self.cbind_input, nonce, messages, keys })
     }
@@ -83,7 +87,7 @@ impl First {
 
 impl Proof {
     /// `client-final-message` against all that is known; gives `server-final-message`.
-    pub(super) fn verify(self, data: &[u8]) -> Result<Option<Vec<u8>>, SaslCondition> {
+    pub(super) fn verify(self, data: &[u8]) -> Result<Proved, SaslCondition> {
         let malformed = SaslCondition::MalformedRequest;
         let text = super::message(data)?;
         // The proof is last, and no value before it has a comma.
@@ -109,11 +113,18 @@ impl Proof {
         let same_nonce = ct_eq(nonce.as_bytes(), self.nonce.as_bytes());
         let server = self.hash.hmac(self.keys.server_key.expose(), &auth_message);
         if proved & same_channel & same_nonce & self.keys.known {
-            Ok(Some(format!("v={}", BASE64.encode(server.as_ref())).into_bytes()))
+            let data = format!("v={}", BASE64.encode(server.as_ref())).into_bytes();
+            Ok(Proved { data: Some(data), token: None })
         } else {
             Err(SaslCondition::NotAuthorized)
         }
     }
+}
+
+/// XEP-0474 §5.1: a hash of what was offered, which the proof covers: who took a mechanism or a type of channel
+/// binding out of the list on its way is found out by the client, or, having changed this too, by us.
+pub(super) fn offered_hash(listed: &str, hash: Hash) -> String {
+    BASE64.encode(hash.digest(listed.as_bytes()))
 }
 
 /// What of the channel the exchange is bound to, by the flag of the gs2 header (§6). The failure of
@@ -122,7 +133,7 @@ fn check_flag<'s>(flag: &str, plus: bool, start: &'s Start) -> Result<Option<&'s
     match (flag, plus) {
         ("n", false) => Ok(None),
         // The client could bind and believes that the server cannot: someone removed -PLUS.
-        ("y", false) if start.plus_offered => Err(SaslCondition::NotAuthorized),
+        ("y", false) if start.offer.plus() => Err(SaslCondition::NotAuthorized),
         ("y", false) => Ok(None),
         ("n" | "y", true) => Err(SaslCondition::MalformedRequest),
         (flag, plus) => {

@@ -453,7 +453,8 @@ impl Core {
     /// The operator's command, to one shard.
     pub(crate) fn command(&mut self, shard: usize, name: &str, parameters: &[(&str, &str)]) {
         let command = commands::find(name).unwrap();
-        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let json = |value: &str| if value == "true" { true.into() } else { value.into() };
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), json(value))).collect();
         let arguments = Arguments::parse(command, &parameters).unwrap();
         let (of, run) = match command.run {
             Run::Owner(of, run) | Run::OwnerOrAll(of, run) => (arguments.owner_key(of), run),
@@ -652,6 +653,7 @@ impl Core {
                 ToEdge::AuthChallenge(_)
                 | ToEdge::AuthSuccess(_)
                 | ToEdge::AuthFailure(_)
+                | ToEdge::FastToken(_)
                 | ToEdge::Moved(_)
                 | ToEdge::BindRefused(_)
                 | ToEdge::PreAuthReply(_) => self.sockets.push(body.to_vec()),

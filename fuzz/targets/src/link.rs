@@ -59,7 +59,10 @@ fn to_edge(frame: &[u8]) {
             frame.targets.iter().for_each(|target| assert!(target.bytes_max() > 0));
         }
         ToEdge::Domain(frame) => {
-            let _ = hearth_connmgr::directory::Domain::new(frame);
+            let _ = hearth_connmgr::directory::Domain::new(frame, None);
+        }
+        ToEdge::Authentication(frame) => {
+            let _ = hearth_connmgr::directory::Authentication::new(frame);
         }
         _ => {}
     }

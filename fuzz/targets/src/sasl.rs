@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hearth_core::derive::{Derived, Task};
 use hearth_core::random::SeededRandom;
 use hearth_core::sasl::crypto::Hash;
-use hearth_core::sasl::{Exchange, Input, Mechanism, Output};
-use hearth_storage::{Credentials, ScramKeys};
+use hearth_core::sasl::{Along, Exchange, Input, Mechanism, Output};
+use hearth_storage::{Credentials, ScramKeys, Token, TokenBinding};
 use hearth_wire::jid::routing_hint;
 use hearth_wire::to_core::{ChannelBinding, Security};
 use hearth_wire::{BareJid, SaslCondition};
@@ -24,8 +24,14 @@ static CREDENTIALS: LazyLock<Credentials> = LazyLock::new(|| {
     Credentials { generation: 1, sha1: keys(Hash::Sha1), sha256: keys(Hash::Sha256), sha512: keys(Hash::Sha512) }
 });
 
-/// First byte: the mechanism; 0xff takes the first message for its name. Second byte: what the stream is, and
-/// whether the exchange begins without a message. Then messages, each behind its length in one byte. Where
+/// Of the client that logs in, one for each mechanism that takes it.
+static TOKENS: LazyLock<Vec<Token>> = LazyLock::new(|| {
+    let token = |binding| Token { secret: [91; 32], binding, issued_ms: 0, expires_ms: 0, count: 0, credentials: 1 };
+    [TokenBinding::Exporter, TokenBinding::None].map(token).to_vec()
+});
+
+/// First byte: the mechanism, from 0xf0 on one of tokens; 0xff takes the first message for its name. Second byte: what
+/// the stream is, whether a token is meant, and whether the exchange begins without a message. Then messages, each behind its length in one byte. Where
 /// a message ends in `%`, the rest of it is made by the exchange's own challenge: its nonce is put there.
 ///
 /// Nobody gets in. One step at a time is answered, nothing after the end. An account that exists and one
@@ -44,6 +50,8 @@ pub fn sasl(data: &[u8]) {
     let mechanism = if *mechanism == 0xff {
         spelt = String::from_utf8_lossy(messages.next().unwrap_or_default()).into_owned();
         spelt.as_str()
+    } else if let 0xf0..=0xf2 = mechanism {
+        Mechanism::TOKENS[usize::from(mechanism - 0xf0)].name()
     } else {
         Mechanism::ALL[usize::from(*mechanism) % Mechanism::ALL.len()].name()
     };
@@ -81,7 +89,8 @@ fn converse(
         tls_exporter: (stream & 4 != 0).then_some(EXPORTER),
         tls_server_end_point: (stream & 8 != 0).then_some(END_POINT),
     };
-    talk.feed(Input::Start { mechanism, initial, security, binding, domain: DOMAIN });
+    let along = Along { from: None, by_token: stream & 0x10 != 0 };
+    talk.feed(Input::Start { mechanism, initial, security, binding, domain: DOMAIN, along });
     if let (Some(initial), Some(claimed)) = (initial, talk.exchange.claimed()) {
         let hint = routing_hint(mechanism, initial);
         assert_eq!(hint.as_deref(), claimed.localpart(), "edge and core differ about {initial:?}");
@@ -133,6 +142,11 @@ impl Talk<'_> {
                     assert_eq!((account.domainpart(), self.exchange.claimed()), (DOMAIN, Some(&account)));
                     assert!(BareJid::parse(account.as_str()).is_ok_and(|again| again == account));
                     self.exchange.handle(Input::Credentials(self.found), &mut out);
+                }
+                Output::LoadTokens(account) => {
+                    assert_eq!((account.domainpart(), self.exchange.claimed()), (DOMAIN, Some(&account)));
+                    let tokens = if self.found.is_some() { &TOKENS[..] } else { &[] };
+                    self.exchange.handle(Input::Tokens(tokens), &mut out);
                 }
                 Output::Derive(task) => self.exchange.handle(Input::Derived(self.derived(&task)), &mut out),
                 Output::Failure(condition) => {

@@ -11,6 +11,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
     TableDefinition::new(match table {
         Table::Accounts => "accounts",
         Table::Blobs => "blobs",
+        Table::Devices => "devices",
         Table::Directory => "directory",
         Table::Domains => "domains",
         Table::Edges => "edges",
@@ -95,11 +96,12 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, directory, domains, edges, executed, late, listings, sessions, slots, meta] =
+        let [accounts, blobs, devices, directory, domains, edges, executed, late, listings, sessions, slots, meta] =
             &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
+            Table::Devices => devices,
             Table::Directory => directory,
             Table::Domains => domains,
             Table::Edges => edges,

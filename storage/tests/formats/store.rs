@@ -4,10 +4,10 @@ use super::text;
 use hearth_storage::log::SegmentLog;
 use hearth_storage::redb::{RedbConfig, RedbSmall};
 use hearth_storage::{
-    Answer, Ask, Blob, Boot, Change, Contacts, Credentials, Disabled, Disk, DomainRecord, EdgeRecord, EdgeRun,
+    Answer, Ask, Blob, Boot, Change, Contacts, Credentials, Device, Disabled, Disk, DomainRecord, EdgeRecord, EdgeRun,
     Executed, ExecutedStanza, Fresh, LastSeen, ListedField, Listing, LogConfig, LogId, LogMarks, LogStore, NewRecord,
     ParkedRecord, Question, RegistrationRules, RosterItem, ScramKeys, Search, SessionRecord, SmallStore, Snapshot,
-    Storage, StoredRequest, Subscription,
+    Storage, StoredRequest, Subscription, TOKEN_BYTES, Token, TokenBinding,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, IngestId, Slot, SlotEpoch, SlotKey, StreamId};
@@ -345,6 +345,7 @@ fn expected_ada(sent: &[LogId]) -> Account {
         last_seen: Some(LastSeen { at_ms: NOON_MS, status: Some("À bientôt".into()) }),
         blocked: vec!["example.com".into(), "mallory@example.net".into()],
         executed: vec![],
+        devices: vec![],
         log_above_mark: true,
     };
     let log = (1..=4).map(|number| Logged::of(message(ADA, number, number != 3))).collect();
@@ -355,6 +356,20 @@ fn expected_ada(sent: &[LogId]) -> Account {
 pub(crate) fn executed(stream: u8) -> Executed {
     let stanzas = vec![ExecutedStanza { number: 7, hash: [1, 2, 3, 4] }];
     Executed { stream: StreamId([stream; 16]), credentials: Some(2), stanzas }
+}
+
+/// A client with a token.
+pub(crate) fn device(byte: u8) -> Device {
+    let token = Token {
+        secret: [byte; TOKEN_BYTES],
+        binding: TokenBinding::Exporter,
+        issued_ms: NOON_MS,
+        expires_ms: NOON_MS + 1,
+        count: 7,
+        credentials: 2,
+    };
+    let (software, name) = (Some("Pen".into()), None);
+    Device { id: [byte; 16], software, name, used_ms: NOON_MS, current: Some(token), new: None }
 }
 
 /// An account with nothing but its credentials, whose log begins at `low_water`.
@@ -369,6 +384,7 @@ pub(crate) fn plain(account: &str, low_water: LogId) -> Account {
         last_seen: None,
         blocked: vec![],
         executed: vec![],
+        devices: vec![],
         log_above_mark: false,
     };
     Account { jid: jid(account), snapshot, vcard: None, private: None, log: vec![] }

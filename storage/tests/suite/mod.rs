@@ -1,9 +1,10 @@
 //! What every pair of stores must do, whatever it is made of.
 
 use hearth_storage::{
-    Append, Blob, Change, ChangeSet, Credentials, Denied, Disabled, DomainRecord, EdgeRun, Executed, ExecutedStanza,
-    LastSeen, ListedField, Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal, RosterItem, ScramKeys,
-    Search, SessionRecord, SmallStore, StoreError, StoredRequest, Subscription, limits,
+    Append, Blob, Change, ChangeSet, Credentials, Denied, Device, Disabled, DomainRecord, EdgeRun, Executed,
+    ExecutedStanza, LastSeen, ListedField, Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal,
+    RosterItem, ScramKeys, Search, SessionRecord, SmallStore, StoreError, StoredRequest, Subscription, TOKEN_BYTES,
+    Token, TokenBinding, limits,
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Generation, IngestId, Slot, StreamId};
@@ -52,6 +53,19 @@ pub(crate) fn item(contact: &str) -> RosterItem {
 pub(crate) fn executed(byte: u8, numbers: &[u64]) -> Executed {
     let stanzas = numbers.iter().map(|number| ExecutedStanza { number: *number, hash: [byte; 4] }).collect();
     Executed { stream: StreamId([byte; 16]), credentials: numbers.first().copied(), stanzas }
+}
+
+/// A client whose id is all `byte`, with a token that came with this count.
+pub(crate) fn device(byte: u8, count: u64) -> Device {
+    let token = Token {
+        secret: [byte; TOKEN_BYTES],
+        binding: TokenBinding::None,
+        issued_ms: 1,
+        expires_ms: 2,
+        count,
+        credentials: 3,
+    };
+    Device { id: [byte; 16], software: None, name: Some("Desk".into()), used_ms: 4, current: None, new: Some(token) }
 }
 
 /// A session on record, of a stream whose id is all `byte`.
@@ -114,6 +128,7 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
     let small_cases: &[fn(&mut dyn Home)] = &[
         snapshot_holds_all_that_was_put,
         what_was_executed_is_kept_per_session,
+        tokens_are_kept_per_device,
         account_is_deleted_whole,
         preconditions_see_earlier_changes_of_their_set,
         bad_set_leaves_the_others_of_its_batch,
@@ -243,6 +258,32 @@ fn what_was_executed_is_kept_per_session(home: &mut dyn Home) {
     let gone = |byte| Change::RemoveExecuted { account: account.clone(), stream: stream(byte) };
     apply(&*store, vec![gone(1), gone(3), gone(255)]).unwrap();
     assert_eq!(list(&*store), all[..1]);
+    apply(&*store, vec![Change::DeleteAccount { account: account.clone() }, create("ada@example.org")]).unwrap();
+    assert_eq!(list(&*store), []);
+}
+
+fn tokens_are_kept_per_device(home: &mut dyn Home) {
+    let (store, log) = home.open();
+    let account = jid("ada@example.org");
+    let put = |byte, count| Change::PutDevice { account: jid("ada@example.org"), device: device(byte, count) };
+    let list = |store: &dyn SmallStore| store.load(slot(1), &account).unwrap().unwrap().devices;
+    assert_eq!(apply(&*store, vec![put(1, 1)]), REFUSED_NO_ACCOUNT);
+    apply(&*store, vec![create("ada@example.org"), create("ad@example.org")]).unwrap();
+    apply(&*store, vec![put(0, 1), put(255, 2), put(3, 0), put(0, 9)]).unwrap();
+    let all = [device(0, 9), device(3, 0), device(255, 2)];
+    assert_eq!(list(&*store), all);
+    assert_eq!(store.load(slot(1), &jid("ad@example.org")).unwrap().unwrap().devices, []);
+    let long = Some("x".repeat(limits::DEVICE_TEXT_BYTES_MAX + 1).into());
+    let long = Change::PutDevice { account: account.clone(), device: Device { name: long, ..device(1, 1) } };
+    let too_long = apply(&*store, vec![long]);
+    assert!(matches!(too_long, Err(Denied::Failed(StoreError::TooLarge { .. }))), "{too_long:?}");
+    store.close().unwrap();
+    log.close().unwrap();
+    drop((store, log));
+    let (store, _log) = home.open();
+    assert_eq!(list(&*store), all);
+    apply(&*store, vec![Change::RemoveDevice { account: account.clone(), id: [3; 16] }]).unwrap();
+    assert_eq!(list(&*store), [device(0, 9), device(255, 2)]);
     apply(&*store, vec![Change::DeleteAccount { account: account.clone() }, create("ada@example.org")]).unwrap();
     assert_eq!(list(&*store), []);
 }

@@ -1,8 +1,10 @@
 //! What must be in the store.
 
 use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, nick, slot_of};
-use crate::suite::executed;
-use hearth_storage::{Answer, Ask, Blob, Boot, Executed, ListedField, LogId, LogMarks, Question, Search, Storage};
+use crate::suite::{device, executed};
+use hearth_storage::{
+    Answer, Ask, Blob, Boot, Device, Executed, ListedField, LogId, LogMarks, Question, Search, Storage,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Small state.
@@ -19,6 +21,7 @@ pub(crate) struct Account {
     roster: BTreeSet<String>,
     version: u64,
     executed: Vec<Executed>,
+    devices: Vec<Device>,
     marks: LogMarks,
     blob: Option<Vec<u8>>,
     /// By what it is found.
@@ -26,10 +29,10 @@ pub(crate) struct Account {
 }
 
 impl Small {
-    /// As a restored store has it: sessions went on without it.
+    /// As a restored store has it: sessions and tokens went on without it.
     pub(crate) fn restored(&self) -> Small {
         let mut restored = self.clone();
-        restored.accounts.values_mut().for_each(|account| account.executed = Vec::new());
+        restored.accounts.values_mut().for_each(|account| (account.executed, account.devices) = Default::default());
         restored
     }
 
@@ -66,6 +69,7 @@ impl Small {
                         account.roster.extend([contact(value % 7), contact(value % 11)]);
                         account.version = value;
                         account.executed = vec![executed(5, &[value])];
+                        account.devices = vec![device(6, value)];
                     }
                     What::Unfill => {
                         account.roster.remove(&contact(value % 7));
@@ -101,6 +105,7 @@ impl Small {
                 roster: snapshot.roster.iter().map(|item| item.contact.to_string()).collect(),
                 version: snapshot.roster_version,
                 executed: snapshot.executed,
+                devices: snapshot.devices,
                 marks,
                 blob,
                 nicks: Vec::new(),

@@ -1,6 +1,6 @@
 //! What the child asks, as a line of text between the processes.
 
-use crate::suite::{credentials, executed, item, jid, message, slot};
+use crate::suite::{credentials, device, executed, item, jid, message, slot};
 use hearth_storage::{Answer, Ask, Blob, Change, DomainRecord, Listing, LogId, LogMarks, NewRecord, Question, Refusal};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{IngestId, StreamId};
@@ -125,7 +125,8 @@ impl Op {
                 let put = |n| Change::PutRosterItem { account: account(), item: item(&contact(n)) };
                 let version = Change::PutRosterVersion { account: account(), version: value };
                 let executed = Change::PutExecuted { account: account(), executed: executed(5, &[value]) };
-                vec![put(value % 7), version, executed, put(value % 11)]
+                let device = Change::PutDevice { account: account(), device: device(6, value) };
+                vec![put(value % 7), version, executed, device, put(value % 11)]
             }
             What::Unfill => {
                 let remove = |n| Change::RemoveRosterItem { account: account(), contact: jid(&contact(n)) };

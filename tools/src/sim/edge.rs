@@ -453,6 +453,10 @@ impl EdgeLoop {
                 self.directory.on_slot_owner(owner);
                 return self.reattach();
             }
+            ToEdge::Authentication(f) => {
+                self.directory.on_authentication(f);
+                return;
+            }
             ToEdge::Domain(domain) => {
                 self.directory.on_domain(domain);
                 return self.wake_held();
@@ -486,6 +490,10 @@ impl EdgeLoop {
             ToEdge::AuthChallenge(f) => return self.answered(f.counter, Input::Challenge(f.data)),
             ToEdge::AuthSuccess(f) => {
                 return self.answered(f.counter, Input::Success { account: f.account, data: f.data });
+            }
+            ToEdge::FastToken(f) => {
+                let token = std::str::from_utf8(f.token).unwrap_or_default();
+                return self.answered(f.counter, Input::Token { token, expires_ms: f.expires_ms });
             }
             ToEdge::AuthFailure(f) => {
                 return self.answered(f.counter, Input::Failure { condition: f.condition, last: f.last });

@@ -37,6 +37,7 @@ const TIGHT: Limits = Limits {
     pending: 4,
     flush_page: 1,
     closes_per_turn: 1,
+    token_ms: 60_000,
 };
 
 /// As [`TIGHT`], of what an edge takes: a frame may carry a stanza for many sessions.

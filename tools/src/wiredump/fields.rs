@@ -3,7 +3,7 @@
 use hearth_wire::condition::{SaslCondition, StanzaCondition, StreamCondition};
 use hearth_wire::ids::{Generation, Slot, StreamId};
 use hearth_wire::stanza::{Carbon, Delay, StanzaFault, StanzaIdOverlay};
-use hearth_wire::to_core::{OpenQuestion, Security, ToCore};
+use hearth_wire::to_core::{Authenticate, Fast, OpenQuestion, Security, ToCore, UserAgent};
 use hearth_wire::to_edge::{Deliver, Multicast, Target, ToEdge};
 use std::net::IpAddr;
 
@@ -90,6 +90,12 @@ from! {
     SaslCondition => |condition| Value::Text(condition.element());
     Delay<'a> => |delay| Value::Fields(fields!(delay; from, stamp_ms));
     StanzaIdOverlay<'a> => |id| Value::Fields(fields!(id; id, by));
+    UserAgent<'a> => |agent| Value::Fields(Fields(vec![
+        ("id", Value::Word(hex(&agent.id))),
+        ("software", agent.software.into()),
+        ("device", agent.device.into()),
+    ]));
+    Fast => |fast| Value::Fields(fields!(fast; count, invalidate));
     Carbon<'a> => |carbon| Value::Fields(fields!(carbon; sent, from, to));
 }
 
@@ -116,9 +122,10 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
         }
         ToCore::Heartbeat(_) => Fields(Vec::new()),
         ToCore::LinkCredit(f) => fields!(f; bytes),
-        ToCore::Authenticate(f) => {
-            let mut fields = fields!(f; counter, slot, epoch, domain, peer, security, mechanism, initial);
-            fields.0.extend(fields!(f.binding; tls_exporter, tls_server_end_point).0);
+        ToCore::Authenticate(f) => authenticate(f),
+        ToCore::AuthenticateInline(f) => {
+            let mut fields = authenticate(&f.authenticate);
+            fields.0.extend(fields!(f; from, agent, fast, request_token).0);
             fields
         }
         ToCore::AuthResponse(f) => fields!(f; counter, data),
@@ -163,6 +170,10 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
             f; domain, features_clear as Forest, features_tls as Forest, features_tls_end_point as Forest,
             features_tls_exporter as Forest, features_tls_bound as Forest, features_authenticated as Forest
         ),
+        ToEdge::Authentication(f) => fields!(
+            f; domain, tls as Forest, tls_end_point as Forest, tls_exporter as Forest, tls_bound as Forest
+        ),
+        ToEdge::FastToken(f) => fields!(f; counter, token, expires_ms),
         ToEdge::DomainGone(f) => fields!(f; domain),
         ToEdge::AuthChallenge(f) => fields!(f; counter, data),
         ToEdge::AuthSuccess(f) => fields!(f; counter, account, data),
@@ -192,6 +203,12 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         ToEdge::DeliverLogged(f) => logged(f.log, deliver(&f.deliver)),
         ToEdge::MulticastLogged(f) => logged(f.log, multicast(&f.multicast)),
     }
+}
+
+fn authenticate<'a>(frame: &Authenticate<'a>) -> Fields<'a> {
+    let mut fields = fields!(frame; counter, slot, epoch, domain, peer, security, mechanism, initial);
+    fields.0.extend(fields!(frame.binding; tls_exporter, tls_server_end_point).0);
+    fields
 }
 
 fn open_questions<'a>(open: &[OpenQuestion<'a>]) -> Value<'a> {

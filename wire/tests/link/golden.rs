@@ -135,6 +135,27 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
             "0b0000001207010171010361406201",
         ),
         (ToCore::Echo(Echo { token: 300 }), "0300000013ac02"),
+        (
+            ToCore::AuthenticateInline(AuthenticateInline {
+                authenticate: Authenticate {
+                    counter: 7,
+                    slot: slot(4095),
+                    epoch: 3,
+                    domain: "example.org",
+                    peer: PEER,
+                    security: Security::Tls13,
+                    binding,
+                    mechanism: "PLAIN",
+                    initial: Some(b"\0ada\0x"),
+                },
+                from: Some("a@b"),
+                agent: Some(UserAgent { id: [0xcd; 16], software: Some("x"), device: None }),
+                fast: Some(Fast { count: Some(300), invalidate: true }),
+                request_token: Some("HT"),
+            }),
+            "4e0000001407ff1f030b6578616d706c652e6f726700c00002010201036578700005504c41494e0106006164610078010361406201\
+             cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010178000101ac020101024854",
+        ),
     ]
 }
 
@@ -283,6 +304,17 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             "0e0000001a0703ac02010171010361406201",
         ),
         (ToEdge::Echo(Echo { token: 300 }), "030000001bac02"),
+        (
+            ToEdge::Authentication(Authentication {
+                domain: "a.b",
+                tls: b"t",
+                tls_end_point: b"te",
+                tls_exporter: b"tx",
+                tls_bound: b"tb",
+            }),
+            "100000001c03612e620174027465027478027462",
+        ),
+        (ToEdge::FastToken(FastToken { counter: 7, token: b"tok", expires_ms: 300 }), "080000001d0703746f6bac02"),
     ]
 }
 

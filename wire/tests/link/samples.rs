@@ -87,6 +87,10 @@ impl Material {
         Target { counter, generation: self.generation(), entry: self.numbers[2], overlay }
     }
 
+    fn agent(&self) -> UserAgent<'_> {
+        UserAgent { id: [7; 16], software: self.maybe(self.text(1), 5), device: self.maybe(self.text(2), 6) }
+    }
+
     pub(crate) fn to_core(&self) -> Vec<ToCore<'_>> {
         let [counter, _, number, credit] = self.numbers;
         let (slot, epoch, peer, security) = (self.slot(), self.numbers[1], self.peer(), self.security());
@@ -176,6 +180,23 @@ impl Material {
                 whole: self.pick(&[true, false], 16),
             }),
             ToCore::Echo(Echo { token: credit }),
+            ToCore::AuthenticateInline(AuthenticateInline {
+                authenticate: Authenticate {
+                    counter,
+                    slot,
+                    epoch,
+                    domain,
+                    peer,
+                    security,
+                    binding: ChannelBinding { tls_exporter: None, tls_server_end_point: self.maybe(self.bytes(1), 2) },
+                    mechanism: self.text(2),
+                    initial: self.maybe(self.bytes(2), 3),
+                },
+                from: self.maybe(self.text(3), 4),
+                agent: self.maybe(self.agent(), 7),
+                fast: self.maybe(Fast { count: self.maybe(number, 8), invalidate: self.pick(&[true, false], 1) }, 9),
+                request_token: self.maybe(self.text(0), 10),
+            }),
         ]
     }
 
@@ -267,6 +288,14 @@ impl Material {
                 whole: number % 2 == 0,
             }),
             ToEdge::Echo(Echo { token: credit }),
+            ToEdge::Authentication(Authentication {
+                domain: self.text(0),
+                tls: self.bytes(0),
+                tls_end_point: self.bytes(1),
+                tls_exporter: self.bytes(2),
+                tls_bound: self.bytes(3),
+            }),
+            ToEdge::FastToken(FastToken { counter, token: self.bytes(2), expires_ms: number }),
         ]
     }
 }

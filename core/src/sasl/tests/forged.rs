@@ -166,7 +166,7 @@ fn types_of_channel_binding() {
 
 /// The gs2 header against what the stream is (RFC 5802 §6).
 #[test]
-fn header_of_the_first_message() {
+fn threat_034_header_of_the_first_message() {
     let mut world = World::new();
     let bare = "n=ada,r=nonce";
     for (flag, plain_unbound, plain_bound, plus) in [

@@ -24,7 +24,7 @@ fn outcomes(world: &mut World, name: &str, password: &'static str, authzid: &str
 
 /// Threat: authenticated as one account, a session opened for another.
 #[test]
-fn authzid_matrix() {
+fn threat_024_authzid_matrix() {
     let mut world = World::new();
     for authzid in ["", "ada@example.org", "ADA@Example.ORG", "ada@example.org."] {
         for seen in outcomes(&mut world, "ada", "pencil", authzid) {
@@ -83,7 +83,7 @@ fn prepared_names_and_passwords() {
 
 /// A wrong password and an unknown name look the same in every message.
 #[test]
-fn unknown_accounts_are_indistinguishable() {
+fn threat_032_unknown_accounts_are_indistinguishable() {
     let mut world = World::new();
     // The known one as a server would have stored it.
     world.accounts.insert("ada@example.org".into(), credentials("pencil", limits::SCRAM_ITERATIONS));
@@ -136,8 +136,17 @@ fn unknown_accounts_cost_the_same() {
         let mut out = Vec::new();
         let (security, binding) = (Security::Tls13, UNBOUND);
         let initial = Some(&b"\0ada\0wrong"[..]);
-        exchange
-            .handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain: "example.org" }, &mut out);
+        exchange.handle(
+            Input::Start {
+                mechanism: "PLAIN",
+                initial,
+                security,
+                binding,
+                domain: "example.org",
+                along: Along::default(),
+            },
+            &mut out,
+        );
         exchange.handle(Input::Credentials(found), &mut out);
         match out.pop() {
             Some(Output::Derive(Task::Verify { hash, password, salt, iterations })) => {
@@ -158,7 +167,10 @@ fn a_pretence_cannot_be_proved() {
     let mut out = Vec::new();
     let (security, binding, domain) = (stream.security, UNBOUND, "example.org");
     let initial = Some(&b"\0eve\0x"[..]);
-    stream.exchange.handle(Input::Start { mechanism: "PLAIN", initial, security, binding, domain }, &mut out);
+    stream.exchange.handle(
+        Input::Start { mechanism: "PLAIN", initial, security, binding, domain, along: Along::default() },
+        &mut out,
+    );
     stream.exchange.handle(Input::Credentials(None), &mut out);
     let keys = pretence(Hash::Sha256, &Secret::new(SECRET), &eve);
     assert_eq!(stream.feed(Input::Derived(Derived::Keys(keys))), NOT_AUTHORIZED);
@@ -167,7 +179,8 @@ fn a_pretence_cannot_be_proved() {
         let client = Client::new(Hash::Sha256, "eve", "pencil");
         let start = Start {
             kind: Mechanism::ScramSha256.kind(),
-            plus_offered: false,
+            offer: Offer::of(Security::Tls12, &UNBOUND),
+            from: None,
             exporter: None,
             end_point: None,
             domain: domain.into(),

@@ -43,7 +43,14 @@ fn wrong(random: &mut Counting, found: Option<&Credentials>) -> Duration {
     let mut out = Vec::with_capacity(4);
     let initial = Some(first.as_slice());
     exchange.handle(
-        Input::Start { mechanism: "SCRAM-SHA-256", initial, security, binding, domain: "example.org" },
+        Input::Start {
+            mechanism: "SCRAM-SHA-256",
+            initial,
+            security,
+            binding,
+            domain: "example.org",
+            along: Along::default(),
+        },
         &mut out,
     );
     let mut took = time(|| exchange.handle(Input::Credentials(found), &mut out));
