@@ -1,6 +1,6 @@
 //! Links of edges: greeting, credit, loss.
 
-use crate::account::{State, Work};
+use crate::account::{AccountKey, State, Work};
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::{Link, LinkId};
@@ -330,10 +330,16 @@ pub fn on_socket_closed(cx: &mut Cx<'_>, key: SessionKey, clean: bool) {
     if let Some(sm) = &mut session.sm {
         sm.resuming = None; // Nobody is there to be answered.
     }
+    behind_what_waits(cx, account, move |cx| end_or_wait(cx, key, generation, clean));
+}
+
+/// Does something when all has been executed that sessions of the account sent: what is done for a stanza is noted with
+/// its session (`executed.rs`), which must be there.
+fn behind_what_waits(cx: &mut Cx<'_>, account: AccountKey, then: impl FnOnce(&mut Cx<'_>) + Send + 'static) {
     if cx.account(account).is_some_and(|account| account.state == State::Ready && account.queue.is_empty()) {
-        end_or_wait(cx, key, generation, clean);
+        then(cx);
     } else {
-        cx.enqueue(account, Work::Call(Box::new(move |cx, _| end_or_wait(cx, key, generation, clean))));
+        cx.enqueue(account, Work::Call(Box::new(move |cx, _| then(cx))));
     }
 }
 
@@ -359,8 +365,13 @@ pub fn close_some(cx: &mut Cx<'_>) {
     let most = cx.shard.settings.limits.closes_per_turn;
     while closed < most && cx.shard.may_go_on(closed) {
         let Some((key, generation, reason)) = cx.shard.ending.pop_front() else { break };
-        if cx.session_at(key, generation).is_some() {
-            cx.end_session(key, reason);
+        if let Some(session) = cx.session_at(key, generation) {
+            let account = session.account;
+            behind_what_waits(cx, account, move |cx| {
+                if cx.session_at(key, generation).is_some() {
+                    cx.end_session(key, reason);
+                }
+            });
             closed = closed.saturating_add(1);
         }
     }

@@ -19,7 +19,7 @@ use crate::link::Link;
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
 use crate::subscription::state::Action;
-use crate::{blocking, reply, roster, sm, subscription};
+use crate::{blocking, reply, roster, subscription};
 use aws_lc_rs::digest;
 use hearth_storage::{Change, Executed, ExecutedStanza};
 use hearth_wire::ids::StreamId;
@@ -107,8 +107,9 @@ fn may_come_again(cx: &Cx<'_>, key: AccountKey, origin: &Origin) -> bool {
     let session = cx.session(origin.session).filter(|session| here && session.stream == origin.stream);
     session.is_some_and(|session| {
         let link = cx.shard.links.get(&session.link);
-        // By its edge, or by its client when that resumes it.
-        session.account == key && (link.is_some_and(Link::attaches) || sm::may_park(session))
+        // By its edge, or by its client when that resumes it, here or, should this core die, from what is on record.
+        let resumes = session.sm.as_ref().is_some_and(|sm| sm.token.is_some());
+        session.account == key && (link.is_some_and(Link::attaches) || resumes)
     })
 }
 
