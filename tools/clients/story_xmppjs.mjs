@@ -82,7 +82,10 @@ class Person {
   }
 
   logIn() {
-    return this.xmpp.start();
+    // start() waits for the answer to its header only once that is written out: a quick server has answered by then, and
+    // where no other header follows, behind XEP-0388, it waits for ever. That it is online it says all the same.
+    const online = new Promise((resolve) => this.xmpp.once("online", resolve));
+    return Promise.race([this.xmpp.start(), online]);
   }
 
   async logOut() {
