@@ -269,7 +269,7 @@ fn full_store_takes_urgent_changes_and_no_messages_until_it_is_well() {
 #[test]
 fn stuck_store_is_known_slow_while_it_is_stuck_and_nothing_is_answered_before_its_time() {
     let rig = rig();
-    let stuck = Duration::from_millis(limits::SLOW_MS + 3 * limits::WATCH_MS);
+    let stuck = Duration::from_millis(limits::SLOW_MS + 10 * limits::WATCH_MS);
     for (point, question) in [(Point::Append, rig.append(1, "a@b")), (Point::Apply, rig.apply(1, vec![create("a@b")]))]
     {
         rig.faults.strike(point, 0, 1, Fault::Delay(stuck));
