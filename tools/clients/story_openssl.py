@@ -80,7 +80,8 @@ class Stream:
         if "failure" in got:
             return re.search("<failure[^>]*><([a-z-]+)", got)[1]
         challenge = base64.b64decode(re.search("<challenge[^>]*>([^<]*)<", got)[1]).decode()
-        nonce, salt, iterations = (field[2:] for field in challenge.split(","))
+        # Extensions may follow (RFC 5802 §7), as XEP-0474's.
+        nonce, salt, iterations = (field[2:] for field in challenge.split(",")[:3])
         salted = hashlib.pbkdf2_hmac("sha512", password.encode(), base64.b64decode(salt), int(iterations))
         sign = lambda key, text: hmac.new(key, text, "sha512").digest()
         client_key = sign(salted, b"Client Key")

@@ -14,7 +14,7 @@ use std::hint::black_box;
 
 pub(super) const PIECES: [Piece; 2] = [
     Piece::new("log: append a message, 100 in one write", 0.1, append),
-    Piece::new("redb: snapshot with 25 contacts", 128.0, snapshot),
+    Piece::new("redb: snapshot with 25 contacts", 132.0, snapshot),
 ];
 
 const BATCH: usize = 100;

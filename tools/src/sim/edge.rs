@@ -184,6 +184,10 @@ impl EdgeLoop {
         let (before, credit) = (link.out.len(), link.left());
         let done = session.resend(counter, credit, &mut link.out);
         link.sent += (link.out.len() - before) as u64;
+        if done {
+            // What was written meanwhile.
+            session.report(counter, &mut link.out);
+        }
         if let Some(question) = session.unanswered().filter(|_| done)
             && let Some((_, frame)) = question.frame(counter, None, conn.shard, &self.directory)
         {
