@@ -462,3 +462,29 @@ fn a_contacts_change_is_not_the_senders() {
         assert_eq!((executed(&mut core).len(), core.unsettled(grace)), (usize::from(!asked), 0));
     }
 }
+
+/// Its client may resume it with the next core, should the record be there still, and sends again what it has not heard of.
+#[test]
+fn what_waits_while_its_session_is_closed_is_noted() {
+    let mut core = Core::new(1);
+    let [desk, _] = two(&mut core);
+    core.enable(desk, None);
+    core.holding = true;
+    core.send(desk, &named("one"));
+    core.send(desk, &named("two"));
+    core.close(desk, false);
+    let of = |session: &crate::session::Session| session.jid.as_str() == "ada@example.org/desk";
+    let key = core.shards[0].sessions.iter().find(|(_, session)| of(session)).map(|(key, _)| key).unwrap();
+    core.with_cx(0, |cx| {
+        cx.close_later(crate::session::SessionKey(key), StreamCondition::ResourceConstraint, "away too long");
+    });
+    core.run();
+    core.holding = false;
+    core.answer();
+    core.advance(limits::MARKS_STORE_MS);
+    assert!(core.session(desk).is_none());
+    let stored = core.stored(ADA);
+    assert_eq!(stored.roster.last().and_then(|item| item.name.as_deref()), Some("two"));
+    let numbers: Vec<_> = stored.executed.iter().map(|of| of.stanzas.len()).collect();
+    assert_eq!(numbers, [2]);
+}
