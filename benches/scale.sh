@@ -4,6 +4,8 @@
 #   benches/scale.sh links [SECONDS]           8 event loops × 16 shards: links, idle CPU, CPU of chat (20 seconds each)
 #   benches/scale.sh cold-start [ACCOUNTS]     from kill -9 to the first message of a new session (1,000,000 accounts)
 #   benches/scale.sh sessions N [SECONDS]      N online with 25 contacts each and the mixed day on top (600 seconds)
+#   benches/scale.sh storm [SECONDS]           14,028 come back at one moment: what 1,040 who chat feel of it, seen from a process of
+#                                              their own over so many seconds that hold the storm (22)
 #   benches/scale.sh growth [RATE [N…]]        what a message and a session cost with N online with 25 contacts each, RATE messages a
 #                                              second among them in all (500; 1,000, 10,000 and 100,000), by as many edges each time
 #
@@ -16,7 +18,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; }
 case "${1:-}" in
-  links | cold-start | sessions | growth) what=$1 ;;
+  links | cold-start | sessions | storm | growth) what=$1 ;;
   --help | -h) usage && exit 0 ;;
   *) usage >&2 && exit 2 ;;
 esac
@@ -233,9 +235,23 @@ growth() {
   done
 }
 
+storm() {
+  local seconds=${1:-22} groups=$((15028 / 26))
+  [ -e "$dir/data" ] || "$bin/seed" --data "$dir/data" --users $(((groups + 40) * 26)) --contacts 25 >&2
+  sync # or the disk is still busy with the seed
+  start_core 1 && start_edge 0 1
+  load chat --target 127.0.0.1:35222 --first-user $((groups * 26)) --users 1040 --rate 500 --seconds "$seconds" --warmup 1 \
+    >"$dir/chat.out" 2>&1 &
+  loads=($!)
+  load reconnect-storm --target 127.0.0.1:35222 --users $((groups * 26)) --rate 500 --seconds 5 --pids "edge=${edges[0]},core=$core"
+  wait "${loads[0]}"
+  cat "$dir/chat.out"
+}
+
 case "$what" in
   links) links "${@:2}" ;;
   cold-start) cold_start "${@:2}" ;;
   sessions) sessions "${@:2}" ;;
+  storm) storm "${@:2}" ;;
   growth) growth "${@:2}" ;;
 esac
