@@ -144,9 +144,7 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
         }
         let session = cx.session_of(account, to);
         match session.filter(|session| !view.is_request() || may_ask(cx, account, *session, &view)) {
-            Some(session) if origin.is_some_and(|origin| origin.again) && questions::had_answer(cx, session, &view) => {
-                cx.settle(origin);
-            }
+            Some(session) if questions::had_answer(cx, session, &view, origin) => cx.settle(origin),
             Some(session) => {
                 if view.is_request() {
                     questions::on_delivered(cx, session, &view);

@@ -2,17 +2,16 @@
 //!
 //! ```text
 //!  a session that was asked   owes an answer from the delivery on; if it ends first, `service-unavailable` is the answer
-//!  a session that asked       waits for one: the first answer clears its question, another is dropped. Edges tell the next
-//!                             core which are open: what an earlier core may have lost is answered with an error in time,
-//!                             and the answer that comes later is dropped. A session resumed at another socket takes what
-//!                             it waits for along
+//!  a session that asked       waits for one: the first answer clears its question. Edges tell the next core which are open: what an
+//!                             earlier core may have lost is answered with an error in time. From then on what answers none is
+//!                             dropped. A session resumed at another socket takes what it waits for along
 //! ```
 
 use crate::cx::Cx;
 use crate::limits;
 use crate::link::LinkId;
 use crate::reply;
-use crate::session::{Session, SessionKey};
+use crate::session::{Origin, Session, SessionKey};
 use hearth_wire::jid;
 use hearth_wire::limits::{OPEN_QUESTION_ID_BYTES_MAX, OPEN_QUESTIONS_MAX};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
@@ -139,12 +138,16 @@ pub fn passes(cx: &mut Cx<'_>, key: SessionKey, answer: &SharedStanza) -> bool {
     true
 }
 
-/// Whether an answer that is sent again answers nothing that a session still waits for.
-pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>) -> bool {
+/// Whether an answer comes a second time: it is sent again, or its question may have been, to a session of an earlier core's,
+/// and it answers nothing that the session still waits for.
+pub fn had_answer(cx: &Cx<'_>, key: SessionKey, answer: &Stanza<'_>, origin: Option<Origin>) -> bool {
     let Some(session) = cx.session(key) else { return false };
+    let is_old = session.bound.epoch != session.generation.epoch;
     let unknown =
         |questions: &Questions| !questions.asked_partial && questions.find_asked(answer, &session.jid).is_none();
-    is_answer(answer) && session.questions.as_deref().is_none_or(unknown)
+    is_answer(answer)
+        && (is_old || origin.is_some_and(|origin| origin.again))
+        && session.questions.as_deref().is_none_or(unknown)
 }
 
 /// Whether the session's client waits for an answer, which may wait for it in turn.

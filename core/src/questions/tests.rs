@@ -132,6 +132,30 @@ fn an_answer_that_went_through_before_the_crash_does_not_come_again() {
     }
 }
 
+/// It may be the second answer to a question that was asked again, behind two crashes. Else whatever comes for a
+/// connected resource is delivered (RFC 6121 §8.5.3.1).
+#[test]
+fn what_answers_nothing_is_dropped_for_sessions_of_an_earlier_core() {
+    for (crash, came) in [(true, 0), (false, 1)] {
+        let (mut core, ada, grace) = friends(2);
+        ask(&mut core, ada, GRACE, "q");
+        answer(&mut core, grace, ADA, "q");
+        assert_eq!(iqs(&mut core, ada), ["Result q"]);
+        if crash {
+            core.crash();
+            core.attach(&[ada, grace]);
+            core.all_sent();
+        }
+        for id in ["q", "never asked"] {
+            answer(&mut core, grace, ADA, id);
+            assert_eq!((iqs(&mut core, ada).len(), core.unsettled(grace)), (came, 0), "{id}, crash: {crash}");
+        }
+        ask(&mut core, ada, GRACE, "q");
+        answer(&mut core, grace, ADA, "q");
+        assert_eq!(iqs(&mut core, ada), ["Result q"], "crash: {crash}");
+    }
+}
+
 #[test]
 fn a_question_that_is_asked_again_has_one_answer() {
     let (mut core, ada, grace) = friends(2);
