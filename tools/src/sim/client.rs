@@ -116,6 +116,11 @@ impl Client {
         );
     }
 
+    /// What it was sent of a stanza that is not whole.
+    pub(super) fn unfinished(&self) -> &[u8] {
+        &self.input
+    }
+
     fn disconnected(&mut self) {
         self.life = Life::Away;
         self.at = None;

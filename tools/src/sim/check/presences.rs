@@ -53,6 +53,16 @@ impl Presences {
         }
     }
 
+    /// A session's socket is cut with this yet to come, begun or not: who would have heard at once that somebody is there
+    /// after all was not left in error.
+    pub(in crate::sim) fn cut(&mut self, to: u64, rest: &str) {
+        self.told.retain(|(of, jid), _| {
+            let presences = || rest.split("<presence ").skip(1).filter_map(|presence| presence.split('>').next());
+            let of_it = format!("from='{jid}'");
+            *of != to || !presences().any(|tag| tag.contains(&of_it) && !tag.contains("type="))
+        });
+    }
+
     /// The core has ended a session of which the edge, and so the next core, will believe that it is there.
     pub(in crate::sim) fn ended(&mut self, stamp: Stamp) {
         self.ended.insert(stamp);

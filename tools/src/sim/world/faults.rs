@@ -48,6 +48,9 @@ impl World {
     fn edge_dies(&mut self) {
         self.trace.edges_lost += 1;
         self.tell(|| "the edge dies".to_owned());
+        for index in 0..self.clients.len() {
+            self.never_comes(index);
+        }
         for client in &mut self.clients {
             client.gone();
         }

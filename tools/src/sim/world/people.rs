@@ -40,7 +40,10 @@ impl World {
         }
         let Some(conn) = edge.conns.get_mut(&counter) else {
             // The edge closed it.
-            client.gone();
+            self.never_comes(index);
+            if let Some(client) = self.clients.get_mut(index) {
+                client.gone();
+            }
             return Ok(());
         };
         let take = conn.output.len().min(down);
@@ -77,10 +80,21 @@ impl World {
         client.connect((edge, at.accept()), session, priority);
     }
 
+    /// Before a client loses its connection: what was written to it and did not reach it never does.
+    pub(super) fn never_comes(&mut self, index: usize) {
+        let Some(client) = self.clients.get(index) else { return };
+        let conn = client.at.and_then(|(edge, counter)| self.edges.get(edge)?.conns.get(&counter));
+        let mut rest = client.unfinished().to_vec();
+        rest.extend_from_slice(conn.map_or(&[], |conn| &conn.output));
+        self.checks.presences.cut(client.resource.session, &String::from_utf8_lossy(&rest));
+    }
+
     /// A client loses its connection, of which its edge hears so much later.
     pub(super) fn cut_off(&mut self, index: usize, late_ms: u64) {
-        let Some(client) = self.clients.get_mut(index) else { return };
+        let Some(client) = self.clients.get(index) else { return };
         let at = client.at;
+        self.never_comes(index);
+        let Some(client) = self.clients.get_mut(index) else { return };
         client.gone();
         let Some((edge, counter)) = at else { return };
         self.tell(|| format!("client {index} loses its socket {counter} at edge {edge}"));
