@@ -36,9 +36,8 @@ fn trickle(peer: &mut Peer, text: &str) -> (String, Duration) {
     (peer.rest(), start.elapsed())
 }
 
-// Threats, row 18.
 #[test]
-fn the_login_deadline_is_moved_by_nothing() {
+fn threat_018_the_login_deadline_is_moved_by_nothing() {
     let (edge, _core) = Edge::with_core(Rules::default(), |config| config.timeouts.login_s = 1);
     let rows = [("", " "), ("<stream:stream", " "), (HEADER, " "), (HEADER, "\n"), (HEADER, "")];
     std::thread::scope(|scope| {
@@ -67,7 +66,7 @@ fn the_login_deadline_is_moved_by_nothing() {
 }
 
 #[test]
-fn a_stanza_that_does_not_end_and_a_silent_client() {
+fn threat_018_a_stanza_that_does_not_end_and_a_silent_client() {
     let (edge, core) = Edge::with_core(Rules::default(), |config| {
         config.timeouts.stanza_s = 1;
         config.timeouts.idle_s = 2;

@@ -195,7 +195,7 @@ fn large_stanzas_pass_both_ways_inside_tls() {
 }
 
 #[test]
-fn nothing_in_the_clear_is_taken_for_encrypted() {
+fn threat_013_nothing_in_the_clear_is_taken_for_encrypted() {
     let (edge, core) = Edge::with_core(Rules::default(), |_| {});
     for behind in
         ["<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHVzZXIAc2VjcmV0</auth>", "\n<", "<"]

@@ -126,7 +126,7 @@ fn stream_headers_that_cannot_be() {
 }
 
 #[test]
-fn nothing_but_starttls_before_tls() {
+fn threat_012_013_nothing_but_starttls_before_tls() {
     let hearth = Hearth::start(&Options::default());
     let mut bystander = Bystander::new(&hearth);
     let behind = |text: &str| format!("{HEADER}{text}").into_bytes();
@@ -251,7 +251,7 @@ fn sasl_that_cannot_be() {
 }
 
 #[test]
-fn channel_binding_binds() {
+fn threat_033_channel_binding_binds() {
     let hearth = Hearth::start(&Options::default());
     let mut bystander = Bystander::new(&hearth);
     for hash in [Hash::Sha1, Hash::Sha256, Hash::Sha512] {

@@ -297,9 +297,9 @@ fn features_follow_the_transport() {
     }
 }
 
-// Threats, rows 11 and 12: before TLS nothing but starttls; compression nowhere.
+// Before TLS nothing but starttls; compression nowhere.
 #[test]
-fn in_the_clear_nothing_but_starttls_is_accepted() {
+fn threat_011_012_in_the_clear_nothing_but_starttls_is_accepted() {
     let rows = [
         (auth("PLAIN", "AA=="), "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><encryption-required/>"),
         (response("AA=="), "<malformed-request/>"),
@@ -328,9 +328,8 @@ fn in_the_clear_nothing_but_starttls_is_accepted() {
     rig.ends_with("unsupported-stanza-type");
 }
 
-// Threats, row 13.
 #[test]
-fn starttls_has_nothing_behind_it_and_comes_once() {
+fn threat_013_starttls_has_nothing_behind_it_and_comes_once() {
     let mut rig = Rig::new(false);
     rig.send(HEADER);
     rig.send(STARTTLS);
@@ -487,7 +486,6 @@ fn an_account_elsewhere_is_asked_for_there() {
     assert_eq!((at, auth.initial.as_deref()), (At::Slot(slot), Some(&b"\0user\0x"[..])));
 }
 
-// Threats, row 25.
 #[test]
 fn who_is_authenticated_stays_with_that_domain_and_name() {
     let restart = |header: &str| {
@@ -625,9 +623,9 @@ fn a_lost_link_is_told_by_what_it_takes_away() {
     rig.ends_with("reset");
 }
 
-// Threats, rows 10, 17 and 18: every end, in every state, once.
+// Every end, in every state, once.
 #[test]
-fn every_state_ends_as_it_should() {
+fn threat_017_every_state_ends_as_it_should() {
     let states: [fn() -> Rig; 5] = [
         || Rig::new(false),
         || {
@@ -684,9 +682,8 @@ fn every_state_ends_as_it_should() {
     assert!(matches!(rig.stream, Stream::Ended(_)) && rig.text.ends_with("</stream:stream>"), "{}", rig.text);
 }
 
-// Threats, row 2.
 #[test]
-fn strangers_get_few_words() {
+fn threat_002_strangers_get_few_words() {
     let mut rig = Rig::secured();
     for _ in 0..crate::limits::PRE_AUTH_ELEMENTS_MAX {
         assert!(matches!(rig.stream, Stream::Negotiating(_)));

@@ -314,7 +314,7 @@ fn what_is_not_tls_is_refused() {
 }
 
 #[test]
-fn key_updates_are_answered_and_a_flood_of_them_is_not() {
+fn threat_015_key_updates_are_answered_and_a_flood_of_them_is_not() {
     let config = server();
     let mut client = client(client_config(Options::default()));
     let mut server = Server::new(&config);

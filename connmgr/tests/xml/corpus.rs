@@ -30,7 +30,7 @@ pub(crate) fn accepted() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn each_file_ends_as_its_folder_says() {
+fn threat_005_006_009_010_each_hostile_stream_ends_as_its_folder_says() {
     for (folder, path, bytes) in files() {
         let events = read(&bytes, &[], Limits::AUTHENTICATED);
         let condition = match events.last() {
@@ -58,7 +58,7 @@ fn endless(start: &str, piece: &str, limits: Limits) -> (XmlError, usize) {
 }
 
 #[test]
-fn what_never_ends_is_refused_at_the_limit() {
+fn threat_018_what_never_ends_is_refused_at_the_limit() {
     use XmlError as E;
     let cases = [
         ("<", "a", E::TooLong),
@@ -93,7 +93,7 @@ fn what_never_ends_is_refused_at_the_limit() {
 
 /// Depth is counted, not followed: a million levels cost neither stack nor memory.
 #[test]
-fn a_million_levels() {
+fn threat_008_a_million_levels_cost_no_stack() {
     let deep = [HEADER, &"<a>".repeat(1_000_000), &"</a>".repeat(1_000_000)].concat();
     let limits = Limits { bytes: usize::MAX, ..Limits::AUTHENTICATED };
     assert_eq!(read(deep.as_bytes(), &[], limits).last(), Some(&Event::Refused(XmlError::TooDeep)));
@@ -105,7 +105,7 @@ fn a_million_levels() {
 }
 
 #[test]
-fn counts_before_and_after_authentication() {
+fn threat_002_counts_before_and_after_authentication() {
     let wide = |count: usize| [HEADER, "<a>", &"<b/>".repeat(count - 1), "</a>"].concat().into_bytes();
     let outcome = |bytes: Vec<u8>, limits: Limits| match read(&bytes, &[], limits).pop() {
         Some(Event::Refused(error)) => Some(error),

@@ -86,12 +86,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn what_we_render(tree in trees::element()) {
+    fn threat_009_others_read_what_we_render(tree in trees::element()) {
         check_rendered(&encode(&tree));
     }
 
     #[test]
-    fn what_clients_write(tree in trees::element()) {
+    fn threat_009_others_read_what_clients_write_as_we_do(tree in trees::element()) {
         let stream = stream(loose_xml(&tree).as_bytes());
         prop_assert_eq!(theirs(&stream), Ok(vec![tree.clone()]), "{}", String::from_utf8_lossy(&stream));
         prop_assert_eq!(ours(&elements(&stream)[0]), tree);
@@ -99,7 +99,7 @@ proptest! {
 
     /// Whatever hostile bytes we accept, the other parser accepts, and understands the same.
     #[test]
-    fn what_we_accept(bytes in trees::soup()) {
+    fn threat_009_others_read_what_we_accept_as_we_do(bytes in trees::soup()) {
         let stream = stream(&bytes);
         if read(&stream, &[], Limits::AUTHENTICATED).last() == Some(&Event::Close) {
             let encoded = elements(&stream);
@@ -111,7 +111,7 @@ proptest! {
 }
 
 #[test]
-fn the_corpus() {
+fn threat_009_others_read_the_corpus_as_we_do() {
     for stream in accepted() {
         let encoded = elements(&stream);
         let closed = if stream.trim_ascii_end().ends_with(b"stream>") {

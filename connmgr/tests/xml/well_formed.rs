@@ -154,7 +154,7 @@ fn character_data() {
 }
 
 #[test]
-fn utf_8() {
+fn threat_009_only_utf_8() {
     let cases: &[&[u8]] = &[
         b"<a>\xff</a>",
         b"<a>\xc0\x80</a>",
@@ -181,7 +181,7 @@ fn utf_8() {
 }
 
 #[test]
-fn namespaces() {
+fn threat_009_colons_prefixes_and_namespaces() {
     check(&[
         ("<a xmlns='u'/>", Ok("{u}a")),
         ("<a xmlns=''/>", Ok("{}a")),
@@ -242,7 +242,7 @@ fn namespaces() {
 }
 
 #[test]
-fn what_xmpp_forbids() {
+fn threat_005_010_what_xmpp_forbids() {
     check(&[
         ("<message><!--<subject/>--><body/></message>", Err(E::Restricted)),
         ("<!-- x --><a/>", Err(E::Restricted)),
@@ -332,7 +332,7 @@ fn the_parser_alone() {
 }
 
 #[test]
-fn limits() {
+fn threat_001_limits_of_one_element() {
     let limits = Limits { bytes: 1000, depth: 3, elements: 5, attributes: 2, namespaces: 2, tree_bytes: 600 };
     let check = |stanza: &str, expected: Result<(), XmlError>| {
         let parsed =

@@ -98,7 +98,7 @@ fn known_keys_talk_and_the_core_knows_whose_it_is() {
 }
 
 #[test]
-fn strangers_and_the_revoked_are_told_why() {
+fn threat_043_strangers_and_the_revoked_are_told_why() {
     for (standing, edge_says, core_says) in [
         (None, "does not know this edge's key", "the edge's key is not known"),
         (Some(Standing::Revoked("paris".into())), "has revoked this edge's key", "the edge's key is revoked"),
@@ -114,7 +114,7 @@ fn strangers_and_the_revoked_are_told_why() {
 }
 
 #[test]
-fn an_edge_talks_to_its_own_core_only() {
+fn threat_043_an_edge_talks_to_its_own_core_only() {
     let (mut edge, mut core, _) = pair(Some(Standing::Known("paris".into())), true);
     edge.write(b"HEARTH").unwrap();
     let mut ends = Ends::default();
@@ -124,7 +124,7 @@ fn an_edge_talks_to_its_own_core_only() {
 }
 
 #[test]
-fn whoever_speaks_no_tls_gets_nowhere() {
+fn threat_014_whoever_speaks_no_tls_gets_nowhere() {
     let (_, mut core, _) = pair(Some(Standing::Known("paris".into())), false);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stranger = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
