@@ -15,16 +15,24 @@ use hearth_wire::{StanzaCondition, StreamCondition};
 
 const PING_NS: &str = "urn:xmpp:ping";
 
+fn is_stream_error(element: &Element<'_>) -> bool {
+    element.ns() == xml::STREAMS && element.name() == "error"
+}
+
 impl Session {
     /// Elements that are no stanzas of the session: they go to [`Stream::handle`](crate::stream::Stream::handle).
     pub fn is_own(&self, element: &Element<'_>) -> bool {
-        element.ns() == sm::NS || self.is_pong(element) || self.is_ping(element)
+        element.ns() == sm::NS || is_stream_error(element) || self.is_pong(element) || self.is_ping(element)
     }
 
     /// One of those.
     pub(crate) fn on_own(&mut self, element: &Element<'_>, out: &mut Vec<Output>) {
         if element.ns() == sm::NS {
             self.on_sm(element, out);
+        } else if is_stream_error(element) {
+            // RFC 6120 §4.9.1.1: the client ends its stream; what it did not get waits for it as behind a broken one.
+            write(out, render::stream_close);
+            out.push(Output::End { clean: false, linger: true });
         } else if self.is_pong(element) {
             self.more().pinging = false;
             self.tidy();

@@ -677,9 +677,12 @@ fn threat_017_every_state_ends_as_it_should() {
         rig.send(nested);
         assert!(matches!(rig.stream, Stream::Ended(_)), "{nested}: {}", rig.text);
     }
-    let mut rig = Rig::authenticated();
-    rig.send("<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
-    assert!(matches!(rig.stream, Stream::Ended(_)) && rig.text.ends_with("</stream:stream>"), "{}", rig.text);
+    for state in [Rig::secured, Rig::authenticated, Rig::bound] {
+        let mut rig = state();
+        rig.send("<stream:error><undefined-condition xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+        assert!(matches!(rig.stream, Stream::Ended(_)));
+        assert_eq!(rig.text, "</stream:stream>", "an error is not answered with another");
+    }
 }
 
 #[test]

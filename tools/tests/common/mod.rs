@@ -8,6 +8,7 @@
     reason = "helpers of tests fail as tests do"
 )]
 
+pub(crate) mod bystander;
 pub(crate) mod clients;
 
 use hearth_tools::client::{Client, ClientError, Server, Tls};
