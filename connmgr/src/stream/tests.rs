@@ -1,5 +1,6 @@
 //! The machine by transcripts: what a client sends as XML, what the core answers as inputs, what comes out as text.
 
+mod hostile;
 mod managed;
 mod sasl2;
 
