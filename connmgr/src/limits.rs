@@ -22,6 +22,10 @@ impl Limits {
     };
 }
 
+/// Bytes of prefixes and namespaces that a stream header declares, which a stream keeps: ten times what clients declare.
+/// Reached: `policy-violation`. With [`Limits::PRE_AUTH`] it bounds what a stranger costs (threats, row 1).
+pub const HEADER_NAMESPACE_BYTES_MAX: usize = 2 * 1024;
+
 /// Bytes read from one socket before the others get their turn; the rest is read in the next turn.
 pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
 

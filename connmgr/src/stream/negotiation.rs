@@ -149,7 +149,7 @@ impl Negotiation {
             Input::SmEnabled { .. } => {}
             Input::Reply(stanza) => {
                 if self.state == State::Registering {
-                    self.state = State::Features;
+                    (self.state, self.asked) = (State::Features, None);
                     out.push(Output::Write(stanza.to_vec()));
                 }
             }
@@ -462,7 +462,8 @@ impl Negotiation {
         }
         match self.asked.as_mut() {
             Some(Question::Authenticate { at, .. } | Question::Register { at, .. }) => *at = At::Slot(slot),
-            _ => return,
+            // The account moved in the middle of the exchange: it begins anew.
+            _ => return self.on_core_away(out),
         }
         out.extend(self.asked.clone().map(Output::Ask));
     }

@@ -108,6 +108,10 @@ impl Negotiation {
     pub(super) fn on_challenge(&mut self, data: &[u8], out: &mut Vec<Output>) {
         if self.state == State::Asked {
             self.state = State::Challenged;
+            // Who challenges owns the account, unless it does not know yet which: nothing is kept to be asked elsewhere.
+            let named =
+                |question: &Question| matches!(question, Question::Authenticate { auth, .. } if auth.initial.is_some());
+            self.asked.take_if(|question| named(question));
             let sasl2 = self.authenticates_by_sasl2();
             write(
                 out,

@@ -483,8 +483,17 @@ fn an_account_elsewhere_is_asked_for_there() {
     rig.send(&response("AHVzZXIAeA=="));
     assert_eq!(rig.asks(), Question::Respond(b"\0user\0x".to_vec()));
     rig.input(Input::Moved(slot));
-    let Question::Authenticate { at, auth } = rig.asks() else { panic!() };
-    assert_eq!((at, auth.initial.as_deref()), (At::Slot(slot), Some(&b"\0user\0x"[..])));
+    let Question::Authenticate { at, auth: first } = rig.asks() else { panic!() };
+    assert_eq!((at, first.initial.as_deref()), (At::Slot(slot), Some(&b"\0user\0x"[..])));
+    // Who was challenged by the account's owner begins anew when the account moves meanwhile.
+    let mut rig = Rig::secured();
+    rig.send(&auth("SCRAM-SHA-1", "biwsbj11c2VyLHI9eA=="));
+    rig.input(Input::Challenge(b"r=xy"));
+    rig.send(&response("Yz1iaXdz"));
+    rig.rest.clear();
+    rig.input(Input::Moved(slot));
+    rig.says("<temporary-auth-failure/>");
+    assert!(rig.rest.is_empty() && rig.stream.reads());
 }
 
 #[test]
@@ -696,4 +705,23 @@ fn threat_002_strangers_get_few_words() {
     rig.text.clear();
     rig.send("<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
     rig.ends_with("policy-violation");
+}
+
+/// What was said is not kept behind its answer: a stranger costs what it says, once (threats, row 1).
+#[test]
+fn threat_001_nothing_said_is_kept_behind_its_answer() {
+    let kept = |rig: &Rig| match &rig.stream {
+        Stream::Negotiating(negotiation) => negotiation.asked.is_some(),
+        Stream::Bound(_) | Stream::Ended(_) => false,
+    };
+    let mut rig = Rig::secured();
+    rig.send(&auth("SCRAM-SHA-1", "biwsbj11c2VyLHI9eA=="));
+    assert!(kept(&rig));
+    rig.input(Input::Challenge(b"r=xy"));
+    assert!(!kept(&rig), "behind a challenge");
+    let mut rig = Rig::secured();
+    rig.send("<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>");
+    assert!(kept(&rig));
+    rig.input(Input::Reply(b"<iq/>"));
+    assert!(!kept(&rig), "behind a registration");
 }

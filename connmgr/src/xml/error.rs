@@ -66,7 +66,8 @@ errors! {
     TooManyElements => PolicyViolation, "too many elements";
     /// More than [`Limits::attributes`](super::Limits::attributes).
     TooManyAttributes => PolicyViolation, "too many attributes";
-    /// More than [`Limits::namespaces`](super::Limits::namespaces).
+    /// More than [`Limits::namespaces`](super::Limits::namespaces), or longer ones in a header than
+    /// [`HEADER_NAMESPACE_BYTES_MAX`](crate::limits::HEADER_NAMESPACE_BYTES_MAX).
     TooManyNamespaces => PolicyViolation, "too many namespace declarations";
     /// Its tree is over [`Limits::tree_bytes`](super::Limits::tree_bytes).
     TreeTooLong => PolicyViolation, "too large when encoded";

@@ -2,6 +2,7 @@
 
 use super::names::{check_declaration, declares, qualified};
 use super::{CLIENT, Limits, STREAMS, XML, XmlError, decode};
+use crate::limits::HEADER_NAMESPACE_BYTES_MAX;
 use hearth_wire::StreamCondition;
 use std::borrow::Cow;
 use xmlparser::{ElementEnd, Token, Tokenizer};
@@ -84,7 +85,8 @@ struct Attribute<'a> {
     value: Cow<'a, str>,
 }
 
-/// Reads the header that [`Framer`](super::Framer) found. Held to the counts of [`Limits::PRE_AUTH`].
+/// Reads the header that [`Framer`](super::Framer) found. Held to the counts of [`Limits::PRE_AUTH`] and to
+/// [`HEADER_NAMESPACE_BYTES_MAX`].
 pub fn parse_header(bytes: &[u8]) -> Result<(Header<'_>, Scope), XmlError> {
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::Encoding)?;
     let mut tokens = Tokenizer::from_fragment(text, 0..text.len());
@@ -111,7 +113,8 @@ pub fn parse_header(bytes: &[u8]) -> Result<(Header<'_>, Scope), XmlError> {
             }
             None => attributes.push(Attribute { prefix: prefix.as_str(), local: local.as_str(), value }),
         }
-        if namespaces.len() > Limits::PRE_AUTH.namespaces {
+        let kept: usize = namespaces.iter().map(|(prefix, uri)| prefix.len().saturating_add(uri.len())).sum();
+        if namespaces.len() > Limits::PRE_AUTH.namespaces || kept > HEADER_NAMESPACE_BYTES_MAX {
             return Err(XmlError::TooManyNamespaces);
         }
         if attributes.len() > Limits::PRE_AUTH.attributes {

@@ -2,7 +2,7 @@
 
 use crate::reader::{Event, HEADER, Reader, read};
 use XmlError as E;
-use hearth_connmgr::xml::{Framer, Limits, Piece, Scope, XmlError, parse_header};
+use hearth_connmgr::xml::{Framer, Limits, Piece, STREAMS, Scope, XmlError, parse_header};
 
 fn refused(bytes: &[u8]) -> XmlError {
     match read(bytes, &[], Limits::PRE_AUTH).pop() {
@@ -184,5 +184,19 @@ fn restricted_xml_is_refused_with_its_second_byte() {
             ("", "<?x") => assert_eq!(reader.events.len(), waiting, "a declaration begins so"),
             _ => assert_eq!(reader.events.last(), Some(&Event::Refused(E::Restricted)), "{restricted}"),
         }
+    }
+}
+
+/// What a header declares is kept as long as the stream, so it is bounded by itself.
+#[test]
+fn threat_001_a_header_declares_two_kilobytes() {
+    let header = |bytes: usize| {
+        let long = "u".repeat(bytes - "stream".len() - "jabber:client".len() - 32 - "p".len());
+        HEADER.replace(" xmlns=", &format!(" xmlns:p='{long}' xmlns="))
+    };
+    assert_eq!(STREAMS.len(), 32);
+    assert_eq!(read(header(2048).as_bytes(), &[], Limits::PRE_AUTH), [Event::Header]);
+    for limits in [Limits::PRE_AUTH, Limits::AUTHENTICATED] {
+        assert_eq!(read(header(2049).as_bytes(), &[], limits), [Event::Refused(E::TooManyNamespaces)]);
     }
 }
