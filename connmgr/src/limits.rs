@@ -194,8 +194,13 @@ pub const POOL_BUFFER_BYTES: usize = 32 * 1024;
 /// a hello with post-quantum shares a tenth of that. Reached: the connection is dropped.
 pub const TLS_INPUT_BYTES_MAX: usize = 20 * 1024;
 
-/// TLS key updates and other records without data that a client may send in a row; threats, row 15.
-pub const TLS_EMPTY_RECORDS_MAX: u16 = 64;
+/// TLS key updates and other records without data that a client may send more than data makes up for; threats, row 15.
+/// Reached: the connection is dropped.
+pub const TLS_EMPTY_RECORDS_MAX: u32 = 64;
+
+/// Records with data that make up for one of [`TLS_EMPTY_RECORDS_MAX`], or as many KiB: whoever renews keys by the hour and
+/// sends a space now and then is never near it, and a space between two key updates buys nobody more of them.
+pub const TLS_DATA_PER_EMPTY_RECORD: u32 = 4;
 
 /// Stack of the thread that reads and makes certificates.
 pub const KEEPER_STACK_BYTES: usize = 256 * 1024;

@@ -16,7 +16,7 @@ pub use self::end_point::EndPoint;
 
 use self::exporter::{Exporter, ExporterLog, Secret, ServerHello};
 use crate::certificate::{self, Certificates, Chooser};
-use crate::limits::{TLS_EMPTY_RECORDS_MAX, TLS_INPUT_BYTES_MAX};
+use crate::limits::{TLS_DATA_PER_EMPTY_RECORD, TLS_EMPTY_RECORDS_MAX, TLS_INPUT_BYTES_MAX};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
@@ -126,8 +126,8 @@ pub(crate) struct Rustls {
     connection: UnbufferedServerConnection,
     /// Until it has finished.
     handshake: Option<Box<Handshake>>,
-    /// Records in a row without data since the handshake.
-    empty_records: u16,
+    /// Records without data since the handshake, less what data made up for, each [`TLS_DATA_PER_EMPTY_RECORD`].
+    empty_records: u32,
     /// After an error rustls must not be asked again.
     failed: bool,
 }
@@ -181,6 +181,16 @@ pub(crate) fn whole_record(input: &[u8]) -> bool {
         [_, _, _, high, low, rest @ ..] => rest.len() >= usize::from(u16::from_be_bytes([*high, *low])),
         _ => false,
     }
+}
+
+/// Whole records at the start of the input.
+fn whole_records(mut input: &[u8]) -> usize {
+    let mut records = 0usize;
+    while let [_, _, _, high, low, rest @ ..] = input {
+        let Some(behind) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { break };
+        (records, input) = (records.saturating_add(1), behind);
+    }
+    records
 }
 
 impl Tls for Rustls {
@@ -250,17 +260,18 @@ impl Rustls {
         wire: &mut Vec<u8>,
     ) -> Result<Received, TlsError> {
         let mut received = Received::default();
+        let (records, was_plain, mut with_data) = (whole_records(input), plain.len(), 0usize);
         loop {
             let rest = input.get_mut(received.used..).unwrap_or_default();
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
             received.used = received.used.saturating_add(discard);
-            let was_plain = plain.len();
             match state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(TlsError::Protocol)?;
                         received.used = received.used.saturating_add(record.discard);
                         plain.extend_from_slice(record.payload);
+                        with_data = with_data.saturating_add(usize::from(!record.payload.is_empty()));
                     }
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
@@ -282,17 +293,24 @@ impl Rustls {
                 Ok(_) => return Err(TlsError::Flood),
                 Err(error) => return Err(TlsError::Protocol(error)),
             }
-            if self.handshake.is_none() {
-                self.empty_records = if plain.len() > was_plain { 0 } else { self.empty_records.saturating_add(1) };
-                if self.empty_records > TLS_EMPTY_RECORDS_MAX {
-                    return Err(TlsError::Flood);
-                }
-            }
+        }
+        if self.handshake.is_none() {
+            self.count_records(records.saturating_sub(with_data), with_data, plain.len().saturating_sub(was_plain))?;
         }
         if input.len().saturating_sub(received.used) > TLS_INPUT_BYTES_MAX {
             return Err(TlsError::Flood);
         }
         Ok(received)
+    }
+
+    /// Counts records without data, records with it, and its bytes.
+    fn count_records(&mut self, empty: usize, with_data: usize, bytes: usize) -> Result<(), TlsError> {
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let made_up = number(with_data).saturating_add(number(bytes / 1024));
+        let empty = number(empty).saturating_mul(TLS_DATA_PER_EMPTY_RECORD);
+        self.empty_records = self.empty_records.saturating_add(empty).saturating_sub(made_up);
+        let most = TLS_EMPTY_RECORDS_MAX.saturating_mul(TLS_DATA_PER_EMPTY_RECORD);
+        if self.empty_records > most { Err(TlsError::Flood) } else { Ok(()) }
     }
 
     /// After an error: what rustls wants to say about it.

@@ -336,3 +336,27 @@ fn threat_015_key_updates_are_answered_and_a_flood_of_them_is_not() {
     }
     assert!(refused);
 }
+
+/// How many of `rounds` the server takes, each of `keys` key updates and so many bytes of data.
+fn rounds_of(rounds: usize, keys: usize, data: usize) -> usize {
+    let config = server();
+    let mut client = client(client_config(Options::default()));
+    let mut server = Server::new(&config);
+    talk(&mut client, &mut server, 100_000).unwrap();
+    (0..rounds)
+        .take_while(|_| {
+            (0..keys).for_each(|_| client.refresh_traffic_keys().unwrap());
+            client.writer().write_all(&vec![b' '; data]).unwrap();
+            talk(&mut client, &mut server, 100_000).is_ok()
+        })
+        .count()
+}
+
+#[test]
+fn threat_015_a_byte_between_key_updates_buys_no_more_of_them() {
+    let most = usize::try_from(TLS_EMPTY_RECORDS_MAX).unwrap();
+    assert!(rounds_of(10 * most, 1, 1) <= 2 * most);
+    // Who has something to say may renew keys as often as anybody would.
+    assert_eq!(rounds_of(10 * most, 1, 16 * 1024), 10 * most);
+    assert_eq!(rounds_of(10 * most, 0, 1), 10 * most);
+}
