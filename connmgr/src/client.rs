@@ -65,8 +65,6 @@ pub(crate) struct Client {
     last_read: Tick,
     /// It was asked for a sign of life then, and has given none since; else [`NEVER`].
     asked_at: Tick,
-    /// Tick of the wheel's entry.
-    wheel_at: Tick,
     /// Kilobytes and reads thrown away.
     wasted: u16,
     /// The client closed its stream properly.
@@ -124,7 +122,6 @@ impl Client {
             deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
             last_read: cx.tick,
             asked_at: NEVER,
-            wheel_at: NEVER,
             wasted: 0,
             clean: false,
         };
@@ -543,11 +540,7 @@ impl Client {
 
     /// Makes sure that the wheel calls in time.
     pub(crate) fn arm(&mut self, cx: &mut Shared) {
-        let at = self.next_deadline(cx);
-        if at < self.wheel_at {
-            self.wheel_at = at;
-            cx.wheel.insert(at, place(self.counter));
-        }
+        cx.wheel.insert(self.next_deadline(cx), place(self.counter));
     }
 
     fn next_deadline(&mut self, cx: &Shared) -> Tick {
@@ -569,12 +562,8 @@ impl Client {
         at
     }
 
-    /// The wheel called, with an entry of `tick`.
-    pub(crate) fn on_timer(&mut self, tick: Tick, cx: &mut Shared) {
-        if tick != self.wheel_at {
-            return;
-        }
-        self.wheel_at = NEVER;
+    /// The wheel called, perhaps too early.
+    pub(crate) fn on_timer(&mut self, cx: &mut Shared) {
         if self.life == Life::Open && !self.reads(cx) {
             // Not the client's slowness: it is not read.
             if let Some(buffers) = self.conn.buffers() {

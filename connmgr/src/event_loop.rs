@@ -414,8 +414,8 @@ impl EventLoop {
         self.dial_links();
         let mut fired = Vec::new();
         self.cx.wheel.advance(self.cx.tick, &mut fired);
-        for (tick, place) in fired {
-            self.with(place, |client, cx| client.on_timer(tick, cx));
+        for place in fired {
+            self.with(place, |client, cx| client.on_timer(cx));
         }
         let now = self.cx.now.mono_ms;
         if self.cx.seconds.is_empty() {

@@ -1,8 +1,8 @@
 //! Coarse timers: one small entry per connection that waits for anything.
 //!
-//! A connection has at most one entry that counts. It keeps the tick of that entry; an entry that
-//! fires at another tick is stale and ignored. A deadline that moves later costs nothing: the old
-//! entry fires, finds a later deadline and is put back. So a stanza never touches the wheel.
+//! A connection has one entry that counts, the earliest. A deadline that moves later costs nothing: the entry fires, finds
+//! a later deadline and is put back. So a stanza never touches the wheel, and who comes and goes at one place of the table
+//! leaves one entry behind, not one each.
 
 use crate::limits::TICK_MS;
 
@@ -27,6 +27,8 @@ pub(crate) fn tick_after(now: Tick, after_ms: u64) -> Tick {
 
 pub(crate) struct Wheel {
     buckets: Vec<Vec<(Tick, u32)>>,
+    /// The entry that counts of each key, or [`NEVER`].
+    next: Vec<Tick>,
     /// All ticks up to here have fired.
     done: Tick,
     len: usize,
@@ -34,11 +36,17 @@ pub(crate) struct Wheel {
 
 impl Wheel {
     pub(crate) fn new() -> Wheel {
-        Wheel { buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), done: 0, len: 0 }
+        Wheel { buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), next: Vec::new(), done: 0, len: 0 }
     }
 
-    /// Fires `key` at `tick`, or with the next advance if that has passed.
+    /// Fires `key` at `tick`, or with the next advance if that has passed; sooner if it is to fire sooner anyway.
     pub(crate) fn insert(&mut self, tick: Tick, key: u32) {
+        let place = key as usize;
+        if place >= self.next.len() {
+            self.next.resize(place.saturating_add(1), NEVER);
+        }
+        let Some(next) = self.next.get_mut(place).filter(|next| tick < **next) else { return };
+        *next = tick;
         let at = tick.max(self.done.saturating_add(1));
         if let Some(bucket) = self.buckets.get_mut(at as usize % BUCKETS) {
             bucket.push((tick, key));
@@ -46,21 +54,24 @@ impl Wheel {
         }
     }
 
-    /// Moves what is due at `now` into `fired`, each with the tick it was inserted for.
-    pub(crate) fn advance(&mut self, now: Tick, fired: &mut Vec<(Tick, u32)>) {
+    /// Moves what is due at `now` into `fired`, each key once.
+    pub(crate) fn advance(&mut self, now: Tick, fired: &mut Vec<u32>) {
         let steps = now.saturating_sub(self.done).min(Tick::try_from(BUCKETS).unwrap_or(NEVER));
         for step in 0..steps {
             let bucket = (now - step) as usize % BUCKETS;
             let Some(bucket) = self.buckets.get_mut(bucket) else { continue };
-            let before = fired.len();
-            bucket.retain(|entry| {
-                let due = entry.0 <= now;
-                if due {
-                    fired.push(*entry);
+            let before = bucket.len();
+            bucket.retain(|(tick, key)| {
+                if *tick > now {
+                    return true;
                 }
-                !due
+                if let Some(next) = self.next.get_mut(*key as usize).filter(|next| *next == tick) {
+                    *next = NEVER;
+                    fired.push(*key);
+                }
+                false
             });
-            self.len = self.len.saturating_sub(fired.len().saturating_sub(before));
+            self.len = self.len.saturating_sub(before.saturating_sub(bucket.len()));
             if bucket.is_empty() && bucket.capacity() > 1024 {
                 *bucket = Vec::new();
             }
@@ -78,26 +89,41 @@ impl Wheel {
 mod tests {
     use super::*;
 
+    fn fired(wheel: &mut Wheel, now: Tick) -> Vec<u32> {
+        let mut fired = Vec::new();
+        wheel.advance(now, &mut fired);
+        fired.sort_unstable();
+        fired
+    }
+
     #[test]
     fn entries_fire_once_at_their_tick_even_after_a_long_sleep() {
         let mut wheel = Wheel::new();
-        let mut fired = Vec::new();
         for (tick, key) in [(5, 1), (5, 2), (300, 3), (261, 4), (1000, 5)] {
             wheel.insert(tick, key);
         }
-        wheel.advance(4, &mut fired);
-        assert!(fired.is_empty());
-        wheel.advance(5, &mut fired);
-        fired.sort_unstable();
-        assert_eq!(std::mem::take(&mut fired), [(5, 1), (5, 2)]);
-        wheel.advance(260, &mut fired);
-        assert!(fired.is_empty());
+        assert!(fired(&mut wheel, 4).is_empty());
+        assert_eq!(fired(&mut wheel, 5), [1, 2]);
+        assert!(fired(&mut wheel, 260).is_empty());
         wheel.insert(7, 6);
-        wheel.advance(999, &mut fired);
-        fired.sort_unstable();
-        assert_eq!(std::mem::take(&mut fired), [(7, 6), (261, 4), (300, 3)]);
-        wheel.advance(1000, &mut fired);
-        assert_eq!(fired, [(1000, 5)]);
+        assert_eq!(fired(&mut wheel, 999), [3, 4, 6]);
+        assert_eq!(fired(&mut wheel, 1000), [5]);
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
+    fn threat_003_a_place_has_one_entry_whoever_comes_and_goes() {
+        let mut wheel = Wheel::new();
+        for tick in 100..1_100 {
+            wheel.insert(tick, 7);
+        }
+        assert_eq!(wheel.len, 1);
+        // Sooner than that counts, and what it replaces fires no more.
+        wheel.insert(50, 7);
+        assert_eq!(fired(&mut wheel, 60), [7]);
+        wheel.insert(300, 7);
+        assert!(fired(&mut wheel, 200).is_empty());
+        assert_eq!(fired(&mut wheel, 300), [7]);
         assert!(wheel.is_empty());
     }
 }
