@@ -49,6 +49,8 @@ use crate::{
 };
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch, SlotKey, StreamId};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Of the layout above. A store with another is refused.
 pub(crate) const SCHEMA_VERSION: u32 = 2;
@@ -303,64 +305,86 @@ pub(crate) fn list_accounts(
     Ok(accounts)
 }
 
-/// Applies the sets in order; an error means that the whole view must be thrown away. `fences`
+/// Applies the sets, those of one slot in order; an error means that the whole view must be thrown away. `fences`
 /// holds what the commit will have made of them.
+///
+/// A commit of thousands touches each page once: all that must be read is read before anything is written, and slot
+/// by slot, as the keys lie. An engine may write out what it has changed to make room for what it reads (redb does, once
+/// its cache is full), so each read in between could cost a write of a page that is changed again.
 pub(crate) fn apply(
     tables: &mut impl TablesMut,
     fences: &mut Fences,
     sets: &[ChangeSet],
     born_at: LogId,
 ) -> Result<Vec<Result<(), Denied>>, StoreError> {
+    // What is of no account may be of any slot: it goes first, as asked.
+    let place = |set: &ChangeSet| set.changes.iter().all(|c| c.account().is_some()).then_some(set.slot);
+    let mut order: Vec<(usize, &ChangeSet)> = sets.iter().enumerate().collect();
+    order.sort_by_key(|(_, set)| place(set));
+    let mut existing = Existing::read(tables, &order)?;
     let mut outcomes = Vec::with_capacity(sets.len());
-    for set in sets {
-        outcomes.push(match check(tables, fences, set)? {
-            Ok(()) => {
+    for (at, set) in order {
+        let outcome = match check(&existing, fences, set) {
+            Ok(after) => {
                 take_slot(tables, fences, set.slot, set.epoch)?;
                 for change in &set.changes {
                     write(tables, set.slot, change, born_at)?;
                 }
+                existing.0.extend(after);
                 Ok(())
             }
             Err(denied) => Err(denied),
-        });
+        };
+        outcomes.push((at, outcome));
     }
-    Ok(outcomes)
+    outcomes.sort_by_key(|(at, _)| *at);
+    Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
 }
 
-/// Whether every precondition of the set holds, each change seeing those before it.
-fn check(tables: &mut impl Tables, fences: &Fences, set: &ChangeSet) -> Result<Result<(), Denied>, StoreError> {
-    if set.epoch < fences.epoch(set.slot) {
-        return Ok(Err(Denied::Refused(Refusal::Fenced)));
-    }
-    let mut known: Option<(&BareJid, bool)> = None;
-    let mut earlier: Vec<(&BareJid, bool)> = Vec::new();
-    for change in &set.changes {
-        if let Err(error) = check_size(change) {
-            return Ok(Err(Denied::Failed(error)));
-        }
-        let Some(account) = change.account() else { continue };
-        let exists = match known {
-            Some((same, exists)) if same == account => exists,
-            _ => match earlier.iter().rev().find(|(same, _)| *same == account) {
-                Some((_, exists)) => *exists,
-                None => {
-                    let key = section_key(set.slot, account, SECTION_ACCOUNT, "");
-                    tables.get(Table::Accounts, &key)?.is_some()
+/// Which of the accounts that a commit is about exist.
+struct Existing<'s>(BTreeMap<(Slot, &'s BareJid), bool>);
+
+impl<'s> Existing<'s> {
+    fn read(tables: &mut impl Tables, order: &[(usize, &'s ChangeSet)]) -> Result<Existing<'s>, StoreError> {
+        let mut existing = BTreeMap::new();
+        for (_, set) in order {
+            for account in set.changes.iter().filter_map(Change::account) {
+                if let Entry::Vacant(place) = existing.entry((set.slot, account)) {
+                    place.insert(
+                        tables.get(Table::Accounts, &section_key(set.slot, account, SECTION_ACCOUNT, ""))?.is_some(),
+                    );
                 }
-            },
-        };
-        let creates = matches!(change, Change::CreateAccount { .. });
-        let after = match (creates, exists) {
-            (true, true) => return Ok(Err(Denied::Refused(Refusal::Exists))),
-            (false, false) => return Ok(Err(Denied::Refused(Refusal::NoAccount))),
-            (true, false) => true,
-            (false, true) => !matches!(change, Change::DeleteAccount { .. }),
-        };
-        if let Some(previous) = known.replace((account, after)).filter(|(same, _)| *same != account) {
-            earlier.push(previous);
+            }
+        }
+        Ok(Existing(existing))
+    }
+}
+
+/// Whether every precondition of the set holds, each change seeing those before it; which accounts exist after it.
+fn check<'s>(
+    existing: &Existing<'s>,
+    fences: &Fences,
+    set: &'s ChangeSet,
+) -> Result<Vec<((Slot, &'s BareJid), bool)>, Denied> {
+    if set.epoch < fences.epoch(set.slot) {
+        return Err(Denied::Refused(Refusal::Fenced));
+    }
+    let mut after: Vec<((Slot, &BareJid), bool)> = Vec::new();
+    for change in &set.changes {
+        check_size(change).map_err(Denied::Failed)?;
+        let Some(account) = change.account() else { continue };
+        let key = (set.slot, account);
+        let earlier = after.iter().rev().find(|(same, _)| *same == key).map(|(_, exists)| *exists);
+        let exists = earlier.or_else(|| existing.0.get(&key).copied()).unwrap_or(false);
+        match change {
+            Change::CreateAccount { .. } if exists => return Err(Denied::Refused(Refusal::Exists)),
+            Change::CreateAccount { .. } => after.push((key, true)),
+            _ if !exists => return Err(Denied::Refused(Refusal::NoAccount)),
+            Change::DeleteAccount { .. } => after.push((key, false)),
+            _ => {}
         }
     }
-    Ok(Ok(()))
+    Ok(after)
 }
 
 fn check_size(change: &Change) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! What the shared suite cannot see: failing devices, foreign files, reopening.
 
 use super::*;
-use crate::{Change, Credentials, DiskFaults, RosterItem, ScramKeys, Subscription};
+use crate::{Change, Credentials, DiskFaults, LastSeen, RosterItem, ScramKeys, Subscription};
 use hearth_wire::ids::SlotKey;
 use proptest::prelude::*;
 
@@ -174,6 +174,35 @@ fn commits_of_refused_sets_write_nothing() {
     let before = store.read(tables::commits).unwrap();
     assert!(apply(&store, create(0)).is_err());
     assert_eq!(store.read(tables::commits).unwrap(), before);
+}
+
+/// Accounts lie wherever their slots are, and there are more of them than fit into the cache: as when thousands of
+/// marks and sessions are stored late.
+#[test]
+fn a_commit_of_thousands_writes_each_page_about_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let faults = Arc::new(DiskFaults::default());
+    let disk = Disk { sync: crate::Sync::Full, faults: Some(faults.clone()) };
+    let config = RedbConfig { cache_bytes: 512 * 1024, ..RedbConfig::default() };
+    let store = RedbSmall::open(dir.path(), config, disk.clone(), &fresh()).unwrap();
+    // Neighbours in time are none in the file.
+    let at = |number: usize| Slot::new(u16::try_from(number * 2_113 % 4_096).unwrap()).unwrap();
+    let accounts = 0..6_000;
+    let sets: Vec<_> = accounts.clone().map(|number| ChangeSet { slot: at(number), ..create(number) }).collect();
+    assert!(store.apply(&sets, LogId(0)).iter().all(Result::is_ok));
+    let seen = |number: usize, at_ms| {
+        let change = Change::PutLastSeen { account: account(number), seen: LastSeen { at_ms, status: None } };
+        ChangeSet { slot: at(number), epoch: 1, changes: vec![change] }
+    };
+    for round in 1..4 {
+        let plenty = 1_000_000_000;
+        faults.set_space(Some(plenty));
+        let sets: Vec<_> = accounts.clone().map(|number| seen(number, round)).collect();
+        assert!(store.apply(&sets, LogId(0)).iter().all(Result::is_ok));
+        let written = plenty - disk.free_bytes(dir.path()).unwrap();
+        // The table itself is some 200 KB.
+        assert!(written < 1_500_000, "{written} bytes in round {round}");
+    }
 }
 
 proptest! {

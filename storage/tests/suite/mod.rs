@@ -132,6 +132,7 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
         account_is_deleted_whole,
         preconditions_see_earlier_changes_of_their_set,
         bad_set_leaves_the_others_of_its_batch,
+        batches_may_be_of_many_slots_in_any_order,
         older_epochs_are_fenced,
         epochs_grow_over_restarts,
         sessions_and_runs_of_edges_are_on_record,
@@ -346,6 +347,36 @@ fn bad_set_leaves_the_others_of_its_batch(home: &mut dyn Home) {
     assert_eq!(outcomes[3], Ok(()));
     assert_eq!(store.load(slot(1), &jid(ada)).unwrap().unwrap().roster, []);
     assert!(store.load(slot(1), &jid(bob)).unwrap().is_some());
+}
+
+/// An engine may write in another order than asked: whoever asks does not see it.
+fn batches_may_be_of_many_slots_in_any_order(home: &mut dyn Home) {
+    let (store, _log) = home.open();
+    let (ada, bob) = ("ada@example.org", "bob@example.org");
+    let of = |index, epoch, changes| ChangeSet { slot: slot(index), epoch, changes };
+    let run = |incarnation| EdgeRun { edge: "paris".to_owned(), incarnation, event_loops: 1 };
+    let outcomes = store.apply(
+        &[
+            of(9, 1_000, vec![create(ada), Change::PutEdgeRun { run: run(1) }]),
+            of(2, 1_000, vec![put_item(bob, "early@y")]),
+            of(9, 1_000, vec![put_item(ada, "x@y")]),
+            of(2, 1_000, vec![create(bob)]),
+            of(4, 1_000, vec![Change::PutEdgeRun { run: run(2) }]),
+            of(2, 1_000, vec![put_item(bob, "z@y"), Change::DeleteAccount { account: jid(bob) }]),
+            of(9, 1_001, vec![put_item(ada, "newer@y")]),
+            of(9, 1_000, vec![put_item(ada, "fenced@y")]),
+            of(2, 1_000, vec![put_item(bob, "late@y")]),
+            of(3, 1_000, vec![put_item(ada, "elsewhere@y")]),
+        ],
+        LogId(0),
+    );
+    let fenced = Err(REFUSED_FENCED);
+    let no = REFUSED_NO_ACCOUNT;
+    assert_eq!(outcomes, [Ok(()), no.clone(), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), fenced, no.clone(), no]);
+    let roster = store.load(slot(9), &jid(ada)).unwrap().unwrap().roster;
+    assert_eq!(roster.iter().map(|item| &*item.contact).collect::<Vec<_>>(), ["newer@y", "x@y"]);
+    assert_eq!(store.load(slot(2), &jid(bob)).unwrap(), None);
+    assert_eq!(store.boot().unwrap().edge_runs, [run(2)]);
 }
 
 fn older_epochs_are_fenced(home: &mut dyn Home) {
