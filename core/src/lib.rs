@@ -51,6 +51,7 @@ pub mod login;
 pub mod message;
 pub mod offline;
 pub mod outputs;
+pub mod owned;
 pub mod ping;
 pub mod presence;
 pub mod private_storage;

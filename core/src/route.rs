@@ -7,7 +7,7 @@ use crate::presence::fanout::Recipients;
 use crate::session::{Origin, SessionKey};
 use crate::slots::handover;
 use crate::subscription::state::Action;
-use crate::{blocking, executed, iq, message, presence, questions, reply};
+use crate::{blocking, executed, iq, message, owned, presence, questions, reply};
 use hearth_wire::ids::{Generation, ShardIndex, Slot, SlotEpoch};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, StreamCondition, jid};
@@ -164,10 +164,12 @@ impl Cx<'_> {
             None if stanza.ty == StanzaType::Unknown => Some(StanzaCondition::BadRequest),
             None => None,
         };
-        if let Some(condition) = condition {
+        if let Some(condition) = condition.or_else(|| owned::refuses(&stanza)) {
             self.refuse_to(key, &stanza, condition);
             return;
         }
+        let stripped = owned::strip(&self.shard.domains, &stanza);
+        let stanza = Stanza { payload: stripped.as_deref().unwrap_or(stanza.payload), ..stanza };
         if blocking::stops_outbound(self, key, &stanza) || executed::again(self, key, &stanza) {
             return;
         }
