@@ -188,7 +188,8 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     if known.disabled.is_some() || !executed::may_go_on(known, contents.stream, contents.credentials) {
         return Err(StreamCondition::NotAuthorized);
     }
-    if !cx.shard.links.get(&returned.link).is_some_and(|link| link.up) {
+    let taken = cx.shard.by_socket.contains_key(&(returned.link, returned.counter));
+    if taken || !cx.shard.links.get(&returned.link).is_some_and(|link| link.up) {
         return Err(StreamCondition::Reset);
     }
     if let Some(other) = cx.session_of(account, jid.as_str()) {

@@ -50,8 +50,8 @@ fn bind(
     resource: Option<&str>,
     credit: u64,
 ) -> Result<(), StanzaCondition> {
-    // The socket may have closed while the account was busy.
-    if !cx.shard.logins.contains_key(&(link, counter)) {
+    // The socket may have closed while the account was busy. A broken edge may have given it to another session.
+    if !cx.shard.logins.contains_key(&(link, counter)) || cx.shard.by_socket.contains_key(&(link, counter)) {
         return Ok(());
     }
     let known = cx.account(account).map(|account| (account.jid.clone(), account.slot));

@@ -8,7 +8,8 @@
 //!  message: service-unavailable                  broadcasts and probes pass it by
 //!  iq: service-unavailable, answers dropped
 //! ```
-//! The blocked see what they would see of an account that does not exist or of one nobody is at. Subscriptions
+//! The blocked see little of what there is: their presence and questions look as to an account that does not exist or to one
+//! nobody is at, and their messages are refused as XEP-0191 §3.3 says. Subscriptions
 //! stay as they are, so that nobody is told of a block and an unblock restores all ("polite blocking", XEP-0191
 //! §4). What is blocked is a JID of any form, matched as XEP-0191 §6 says: a resource alone sees nothing of what is
 //! broadcast to its bare JID, but messages to that JID are for the account, whichever of its resources takes them.

@@ -473,10 +473,11 @@ impl Cx<'_> {
     }
 }
 
-/// RFC 6121 §8.5.1: what is not answered where there is no account, so that it looks like one nobody is at.
+/// RFC 6121 §8.5.1: what is not answered where there is no account, so that it looks like one nobody is at: there it is
+/// kept, or dropped.
 fn ignored(stanza: &SharedStanza, condition: StanzaCondition) -> bool {
     let view = stanza.view();
     condition == StanzaCondition::ServiceUnavailable
         && view.kind == StanzaKind::Message
-        && message::nobody_there(&view) == message::Absent::Drop
+        && message::nobody_there(&view) != message::Absent::Refuse
 }

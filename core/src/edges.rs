@@ -13,7 +13,7 @@ use crate::sm;
 use crate::stream_features;
 use hearth_storage::{Answer, Ask, Change, DomainRecord, EdgeRun};
 use hearth_wire::ids::Generation;
-use hearth_wire::to_core::{Echo, Hello, LinkCredit, Security, VERSION_MIN};
+use hearth_wire::to_core::{Echo, Hello, LinkCredit, Security, ToCore, VERSION_MIN};
 use hearth_wire::to_edge::{Authentication, Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 
 /// A connection came.
@@ -33,15 +33,9 @@ pub fn on_revoked(cx: &mut Cx<'_>, edge: &str) {
     let of_edge = |link: &Link| link.up && link.key_of.as_deref() == Some(edge);
     let links: Vec<LinkId> = cx.shard.links.iter().filter(|(_, link)| of_edge(link)).map(|(id, _)| *id).collect();
     for link in links {
-        cut(cx, link, "this edge's key was revoked");
+        refuse(cx, link, "this edge's key was revoked");
         give_up(cx, link);
     }
-}
-
-/// Refuses a link that was good: whatever the connection still brings is not heard.
-fn cut(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
-    refuse(cx, link, reason);
-    on_down(cx, link);
 }
 
 /// The edge wants to know how long a round trip takes: this turn is part of it.
@@ -49,11 +43,27 @@ pub fn on_echo(cx: &mut Cx<'_>, link: LinkId, echo: Echo) {
     cx.out.frame(link, &ToEdge::Echo(echo));
 }
 
-/// Talks to an edge no more, and says why.
+/// Talks to an edge no more, and says why. Whatever the connection still brings is not heard.
 pub fn refuse(cx: &mut Cx<'_>, link: LinkId, reason: &str) {
     cx.out.frame(link, &ToEdge::Refused(Refused { reason }));
     cx.out.close_links.push(link);
     cx.event(Event::EdgeRefused { link, reason: reason.to_owned() });
+    on_down(cx, link);
+}
+
+/// Whether a frame is for a socket that is bound already: then it is no frame of an edge that knows its sockets, and heeding it
+/// would leave a session that nothing finds.
+pub fn is_for_a_taken_socket(cx: &Cx<'_>, link: LinkId, frame: &ToCore<'_>) -> bool {
+    let counter = match frame {
+        ToCore::Authenticate(frame) => frame.counter,
+        ToCore::AuthenticateInline(frame) => frame.authenticate.counter,
+        ToCore::PreAuthIq(frame) => frame.counter,
+        ToCore::Bind(frame) => frame.counter,
+        ToCore::Resume(frame) => frame.counter,
+        ToCore::Attach(frame) => frame.counter,
+        _ => return false,
+    };
+    cx.shard.by_socket.contains_key(&(link, counter))
 }
 
 /// The edge introduces itself; it learns versions, slots and domains.
@@ -65,6 +75,9 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     let Some(link) = cx.shard.links.get_mut(&id).filter(|link| !link.greeted) else {
         return refuse(cx, id, "a second Hello on one link");
     };
+    if !hearth_link::is_edge_name(hello.edge) {
+        return refuse(cx, id, "this is no name for an edge");
+    }
     let newest = cx.shard.settings.link_version;
     if hello.version_min > newest || hello.version_max < VERSION_MIN {
         return refuse(cx, id, "no link version in common: upgrade the older of edge and core");
@@ -115,7 +128,7 @@ fn supersede(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) -> bool {
     let replaced = |link: &Link| link.incarnation < hello.incarnation || link.event_loop == hello.event_loop;
     let old: Vec<LinkId> = others().filter(|(_, link)| replaced(link)).map(|(id, _)| *id).collect();
     for link in old {
-        cut(cx, link, "superseded by a later link of the same edge");
+        refuse(cx, link, "superseded by a later link of the same edge");
     }
     // Whoever was at an earlier run's sockets is there no more.
     let dead = |link: &Link| *link.edge == *hello.edge && link.incarnation < hello.incarnation;
@@ -129,7 +142,8 @@ fn supersede(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) -> bool {
 /// Which runs of edges may have sessions for the next core to adopt is on record. One shard keeps it for all.
 fn keep_run(cx: &mut Cx<'_>, hello: &Hello<'_>) {
     let known = cx.shard.edge_runs.get(hello.edge) == Some(&hello.incarnation);
-    if cx.shard.settings.index != 0 || known {
+    let full = cx.shard.edge_runs.len() >= limits::EDGE_RUNS_MAX && !cx.shard.edge_runs.contains_key(hello.edge);
+    if cx.shard.settings.index != 0 || known || full {
         return;
     }
     cx.shard.edge_runs.insert(hello.edge.into(), hello.incarnation);
@@ -238,25 +252,29 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
     }
 }
 
-/// A credited frame came; credit is restated when half the window is used.
-pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) {
+/// A credited frame came; credit is restated when half the window is used. False if there was none for it.
+pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) -> bool {
     let window = cx.shard.settings.limits.link_window_bytes;
-    let Some(link) = cx.shard.links.get_mut(&id) else { return };
+    let Some(link) = cx.shard.links.get_mut(&id) else { return false };
     link.received_bytes = link.received_bytes.saturating_add(bytes as u64);
     if link.received_bytes > link.granted_bytes {
-        return refuse(cx, id, "more bytes than the link's credit");
+        refuse(cx, id, "more bytes than the link's credit");
+        return false;
     }
     let left = link.granted_bytes.saturating_sub(link.received_bytes);
-    if left < window / 2 {
-        link.granted_bytes = link.received_bytes.saturating_add(window);
+    if left < window / 2 && !cx.shard.dirty_links.contains(&id) {
         cx.shard.dirty_links.push(id);
     }
+    true
 }
 
 /// End of a turn: tells edges what they may send now.
 pub fn flush_credit(cx: &mut Cx<'_>) {
+    let window = cx.shard.settings.limits.link_window_bytes;
     for id in std::mem::take(&mut cx.shard.dirty_links) {
-        if let Some(bytes) = cx.shard.links.get(&id).map(|link| link.granted_bytes) {
+        if let Some(link) = cx.shard.links.get_mut(&id).filter(|link| link.up) {
+            link.granted_bytes = link.received_bytes.saturating_add(window);
+            let bytes = link.granted_bytes;
             cx.out.frame(id, &ToEdge::LinkCredit(LinkCredit { bytes }));
         }
     }

@@ -168,16 +168,17 @@ pub fn inbound(cx: &mut Cx<'_>, account: AccountKey, stanza: SharedStanza, origi
 pub fn answer_absent(cx: &mut Cx<'_>, stanza: &SharedStanza, origin: Option<Origin>) {
     let view = stanza.view();
     let resource = view.to.is_some_and(|to| to.contains('/'));
-    let condition = match reply::question(&view).ok().map(|question| (question.ns(), view.ty)) {
-        Some((ns, _)) if resource && ns != last_activity::NS => StanzaCondition::ServiceUnavailable,
-        Some((disco::ITEMS, StanzaType::Get)) => {
+    let condition = match reply::question(&view).map(|question| (question.ns(), view.ty)) {
+        Err(condition) if !resource => condition,
+        Ok((ns, _)) if resource && ns != last_activity::NS => StanzaCondition::ServiceUnavailable,
+        Ok((disco::ITEMS, StanzaType::Get)) => {
             let mut tree = Builder::new();
             tree.open(Some(disco::ITEMS), "query").close();
             return send(cx, None, origin, reply::result(&view, &tree.finish()));
         }
-        Some((disco::ITEMS | disco::INFO, StanzaType::Set)) => StanzaCondition::NotAllowed,
-        Some((last_activity::NS | private_storage::NS | roster::NS, _)) => StanzaCondition::Forbidden,
-        Some((vcard::NS, StanzaType::Set)) => StanzaCondition::Forbidden,
+        Ok((disco::ITEMS | disco::INFO, StanzaType::Set)) => StanzaCondition::NotAllowed,
+        Ok((last_activity::NS | private_storage::NS | roster::NS, _)) => StanzaCondition::Forbidden,
+        Ok((vcard::NS, StanzaType::Set)) => StanzaCondition::Forbidden,
         _ => StanzaCondition::ServiceUnavailable,
     };
     cx.refuse(stanza, origin, condition);

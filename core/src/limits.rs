@@ -227,6 +227,10 @@ pub const FRAME_REST_BYTES_MAX: usize = 64;
 
 /// Links of one shard. Reached: the edge is refused.
 pub const LINKS_MAX: usize = 1_024;
+/// Names of edges on record as linked. Reached: the next core does not wait for another one's sessions, which end if it is late.
+pub const EDGE_RUNS_MAX: usize = 1_024;
+/// Bytes that wait to be written to one edge: more than all it grants credit for and says hello to. Reached: the link is closed.
+pub const LINK_OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Connections that have not greeted yet: TLS and preamble. Reached: more are closed at once.
 pub const LINKS_GREETING_MAX: usize = 2_048;

@@ -69,7 +69,10 @@ pub fn outbound(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>) {
 /// settled, and its bytes are credited, when it is answered.
 fn probe(cx: &mut Cx<'_>, key: SessionKey, stanza: &Stanza<'_>, to: &str) {
     let account = cx.session(key).and_then(|session| cx.account(session.account));
-    let asked = account.and_then(|account| account.contact(to)).is_some_and(Contact::ask);
+    let asked = account.and_then(|account| account.contact(bare(to))).is_some_and(Contact::ask);
+    if asked && to.contains('/') {
+        return; // Who has no answer yet has not been told of resources either.
+    }
     if asked {
         let answer = vec![mere(to, StanzaType::Unavailable, stanza.id)];
         return fanout::answer(cx, cx.shard.settings.index, stanza.from.unwrap_or_default(), answer);
@@ -338,10 +341,9 @@ pub fn ask_anew(cx: &mut Cx<'_>, key: SessionKey) {
     probes.into_iter().for_each(|probe| cx.route(probe, None));
 }
 
-/// What a probe of an account that does not exist is answered (§4.3.2 rule 1). Not of a full JID: with a request
-/// under way that would tell which accounts there are.
+/// What a probe of an account that does not exist is answered (§4.3.2 rule 1), as by one that is not shared with the asker.
 pub fn answer_for_nobody(cx: &mut Cx<'_>, probe: &Stanza<'_>) {
-    let Some(account) = probe.to.and_then(|to| BareJid::parse(to).ok()) else { return };
+    let Some(account) = probe.to.and_then(|to| BareJid::parse(bare(to)).ok()) else { return };
     let Some(from) = probe.from else { return };
     cx.route(subscription::bare_stanza(Action::Unsubscribed, &account, bare(from), probe.id), None);
 }

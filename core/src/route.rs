@@ -136,7 +136,7 @@ impl Cx<'_> {
         let origin = Origin { shard: index, slot, session: key, generation, stream, number, again, hash };
         self.shard.current = Some(Current { origin, parts: 0 });
         match decoded {
-            Ok(stanza) if stanza.validate().is_ok() => {
+            Ok(stanza) if stanza.validate().is_ok() && is_prepared(stanza.to) => {
                 self.outbound(key, stanza, fault);
             }
             Ok(_) | Err(_) => self.close_session(key, Some(StreamCondition::InternalServerError), "broken stanza"),
@@ -354,6 +354,11 @@ impl Cx<'_> {
         let key = self.shard.accounts.find(jid)?;
         self.account(key).filter(|account| account.state == State::Ready).map(|account| (key, account))
     }
+}
+
+/// RFC 7622: whatever an edge says, no other form of an address than the one is looked up, stored or answered.
+fn is_prepared(to: Option<&str>) -> bool {
+    to.is_none_or(|to| jid::prepare(to).is_ok_and(|prepared| prepared == to))
 }
 
 /// Needs nothing durable and no answer: accepted is settled, whatever it stands behind.

@@ -159,6 +159,8 @@ pub struct Inbound {
     received: u64,
     settled: u64,
     settled_bytes: u64,
+    /// Bytes that came, counted from where `settled_bytes` is.
+    taken_bytes: u64,
     /// What follows `settled`, up to `received`.
     unsettled: VecDeque<Unsettled>,
     /// A `Settled` frame is due at the end of the turn.
@@ -177,7 +179,7 @@ pub struct OutOfOrder;
 
 impl Inbound {
     pub fn new() -> Inbound {
-        Inbound { received: 0, settled: 0, settled_bytes: 0, unsettled: VecDeque::new(), dirty: false }
+        Inbound { received: 0, settled: 0, settled_bytes: 0, taken_bytes: 0, unsettled: VecDeque::new(), dirty: false }
     }
 
     /// Of a session that an earlier core settled up to `settled`.
@@ -187,7 +189,13 @@ impl Inbound {
 
     /// Bytes are counted anew from the settled mark on.
     pub fn count_bytes_anew(&mut self) {
-        self.settled_bytes = 0;
+        (self.settled_bytes, self.taken_bytes) = (0, 0);
+    }
+
+    /// A stanza came; false if it is beyond what the client may have sent. An edge counts as much as this or more.
+    pub fn take(&mut self, bytes: u32, window_bytes: u64) -> bool {
+        self.taken_bytes = self.taken_bytes.saturating_add(u64::from(bytes));
+        self.taken_bytes <= self.credit(window_bytes)
     }
 
     pub fn received(&self) -> u64 {
@@ -608,6 +616,9 @@ mod tests {
         assert_eq!(inbound.handled(4, 1, 0), Err(OutOfOrder));
         assert_eq!(inbound.handled(6, 1, 0), Err(OutOfOrder));
         assert_eq!(inbound.credit(1000), 1040);
+        assert!(inbound.take(1040, 1000) && !inbound.take(1, 1000));
+        inbound.count_bytes_anew();
+        assert!(inbound.take(1000, 1000) && !inbound.take(1, 1000));
     }
 
     #[test]

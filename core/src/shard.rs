@@ -381,14 +381,17 @@ impl Shard {
 
 /// A frame of an edge.
 pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize) {
+    if !cx.shard.links.get(&link).is_some_and(|link| link.up) {
+        return; // Refused, and not closed yet.
+    }
     if let ToCore::Hello(hello) = frame {
         return edges::on_hello(cx, link, hello);
     }
-    if cx.shard.links.get(&link).is_some_and(|link| !link.up) {
-        return; // Cut, and not closed yet.
-    }
     if !cx.shard.links.get(&link).is_some_and(|link| link.greeted) {
         return edges::refuse(cx, link, "the first frame must be Hello");
+    }
+    if edges::is_for_a_taken_socket(cx, link, frame) {
+        return edges::refuse(cx, link, "a login on a socket that has a session");
     }
     if cx.shard.recovery.is_some() && recovery::hold_frame(cx, link, frame, bytes) {
         return;
@@ -431,12 +434,15 @@ pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize)
 }
 
 fn on_stanza(cx: &mut Cx<'_>, link: LinkId, frame: &StanzaIn<'_>, bytes: usize, again: bool) {
-    edges::on_received(cx, link, bytes);
-    if drain::leaves_to_the_next(cx, link) {
+    if !edges::on_received(cx, link, bytes) || drain::leaves_to_the_next(cx, link) {
         return;
     }
     let Some(key) = cx.shard.by_socket.get(&(link, frame.counter)).copied() else { return };
     let bytes = u32::try_from(frame.stanza.len()).unwrap_or(u32::MAX);
+    let window = cx.shard.settings.limits.session_window_bytes;
+    if !cx.session_at(key, frame.generation).is_none_or(|session| session.inbound.take(bytes, window)) {
+        return edges::refuse(cx, link, "more bytes than a session's credit");
+    }
     let sent = Sent { number: frame.number, fault: frame.fault, bytes, again };
     cx.from_session(key, frame.generation, sent, frame.stanza);
 }

@@ -72,6 +72,26 @@ impl StanzaType {
         }
     }
 
+    /// Whether stanzas of this kind may have the type.
+    pub const fn is_of(self, kind: StanzaKind) -> bool {
+        use StanzaType as T;
+        match self {
+            T::Error => true,
+            T::Normal | T::Chat | T::Groupchat | T::Headline => matches!(kind, StanzaKind::Message),
+            T::Available
+            | T::Unavailable
+            | T::Subscribe
+            | T::Subscribed
+            | T::Unsubscribe
+            | T::Unsubscribed
+            | T::Probe => {
+                matches!(kind, StanzaKind::Presence)
+            }
+            T::Get | T::Set | T::Result => matches!(kind, StanzaKind::Iq),
+            T::Unknown => !matches!(kind, StanzaKind::Message),
+        }
+    }
+
     /// The attribute to write; `None` where the standard writes none.
     pub const fn attribute(self) -> Option<&'static str> {
         match self {
@@ -141,11 +161,13 @@ impl<'a> Stanza<'a> {
         postcard::take_from_bytes(bytes).map(|(stanza, _)| stanza).map_err(|_| WireError::BadStanza)
     }
 
-    /// Whether what a peer or a disk says is a stanza can be rendered: XML's characters only in the
+    /// Whether what a peer or a disk says is a stanza can be one: a type of its kind, XML's characters only in the
     /// envelope, and a payload by [`crate::tree::validate`].
     pub fn validate(&self) -> Result<(), WireError> {
         let texts = [self.id, self.to, self.from, self.lang];
-        if !texts.into_iter().flatten().all(|text| crate::xml::is_text_bytes(text.as_bytes())) {
+        if !self.ty.is_of(self.kind)
+            || !texts.into_iter().flatten().all(|text| crate::xml::is_text_bytes(text.as_bytes()))
+        {
             return Err(WireError::BadStanza);
         }
         crate::tree::validate(self.payload, crate::tree::DEPTH_MAX)

@@ -1,5 +1,6 @@
 //! The socket under a link: frames out of what was read, one write per turn.
 
+use crate::limits::LINK_OUTPUT_BYTES_MAX;
 use hearth_link::{Socket, Watch};
 use hearth_wire::codec::{self, WireError};
 use hearth_wire::to_core::ToCore;
@@ -14,6 +15,8 @@ pub(crate) enum LinkLost {
     Wire(WireError),
     Silent,
     Asked,
+    /// More waits to be written than may.
+    Behind,
 }
 
 impl std::fmt::Display for LinkLost {
@@ -24,6 +27,7 @@ impl std::fmt::Display for LinkLost {
             LinkLost::Wire(error) => write!(f, "{error}"),
             LinkLost::Silent => f.write_str("silent for too long"),
             LinkLost::Asked => f.write_str("closed by the core"),
+            LinkLost::Behind => f.write_str("it does not read"),
         }
     }
 }
@@ -139,6 +143,9 @@ impl LinkIo {
     }
 
     fn write_out(&mut self, now_ms: u64) -> Result<(), LinkLost> {
+        if self.output.len().saturating_sub(self.written) > LINK_OUTPUT_BYTES_MAX {
+            return Err(LinkLost::Behind);
+        }
         while !self.blocked && self.written < self.output.len() {
             match self.socket.write(self.output.get(self.written..).unwrap_or_default()) {
                 Ok(0) => return Err(LinkLost::Closed),

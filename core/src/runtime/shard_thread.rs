@@ -180,7 +180,8 @@ impl ShardThread {
     fn read_links(&mut self, now: Now) -> usize {
         let (mut lost, mut frames) = (Vec::new(), 0usize);
         for (id, link) in &mut self.links {
-            if !link.readable {
+            // What a refused edge still says is nobody's to read.
+            if !link.readable || link.closing {
                 continue;
             }
             let (shard, out) = (&mut self.shard, &mut self.out);
@@ -262,7 +263,8 @@ impl ShardThread {
                 ToEdge::Heartbeat(Heartbeat {}).encode(&mut heartbeat);
                 link.push(&mut heartbeat);
             }
-            let dead = !link.readable && now.mono_ms.saturating_sub(link.last_received_ms) >= limits::LINK_DEAD_MS;
+            let dead = (!link.readable || link.closing)
+                && now.mono_ms.saturating_sub(link.last_received_ms) >= limits::LINK_DEAD_MS;
             if let Err(cause) = link.write(now.mono_ms, self.poll.registry()) {
                 lost.push((*id, cause));
             } else if dead {

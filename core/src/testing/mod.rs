@@ -13,6 +13,7 @@
 #![allow(dead_code, reason = "a rig offers more than the tests of one day use")]
 
 pub(crate) mod edge;
+mod strangers;
 mod xml;
 
 use crate::Now;

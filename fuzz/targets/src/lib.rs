@@ -14,16 +14,19 @@ mod framing;
 mod jid;
 mod link;
 mod sasl;
+mod shard;
 mod tree;
 
 pub use framing::framing;
 pub use jid::jid;
 pub use link::link;
 pub use sasl::sasl;
+pub use shard::shard;
 pub use tree::tree;
 
 /// A target: its name, which is that of its program and its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [("framing", framing), ("jid", jid), ("link", link), ("sasl", sasl), ("tree", tree)];
+pub const TARGETS: [Target; 6] =
+    [("framing", framing), ("jid", jid), ("link", link), ("sasl", sasl), ("shard", shard), ("tree", tree)];

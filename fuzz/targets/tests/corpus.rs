@@ -57,6 +57,11 @@ fn sasl() {
 }
 
 #[test]
+fn shard() {
+    replay("shard");
+}
+
+#[test]
 fn tree() {
     replay("tree");
 }
