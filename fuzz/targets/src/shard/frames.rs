@@ -31,6 +31,10 @@ impl<'a> Bytes<'a> {
         &from[usize::from(self.byte()) % from.len()]
     }
 
+    fn word<'t>(&mut self, from: &[&'t str]) -> &'t str {
+        from[usize::from(self.byte()) % from.len()]
+    }
+
     fn flag(&mut self) -> bool {
         self.byte() & 1 == 1
     }
@@ -136,11 +140,11 @@ fn payload(bytes: &mut Bytes<'_>) -> Vec<u8> {
                 let (ns, name) = *bytes.of(ELEMENTS);
                 tree.open(Some(ns), name);
                 for name in ["jid", "subscription", "by"].iter().take(usize::from(bytes.byte() % 4)) {
-                    tree.attr(name, bytes.of(if *name == "jid" { ADDRESSES } else { TEXTS }));
+                    tree.attr(name, bytes.word(if *name == "jid" { ADDRESSES } else { TEXTS }));
                 }
             }
             160..=207 => {
-                tree.text(bytes.of(TEXTS));
+                tree.text(bytes.word(TEXTS));
             }
             208..=247 if tree.depth() > 0 => {
                 tree.close();
@@ -155,7 +159,7 @@ fn stanza(bytes: &mut Bytes<'_>) -> Vec<u8> {
     let fitting: Vec<_> = TYPES.iter().copied().filter(|ty| ty.is_of(kind)).collect();
     let any = bytes.byte() > 240;
     let ty = *bytes.of(if any { TYPES } else { &fitting });
-    let address = |bytes: &mut Bytes<'_>| bytes.flag().then(|| *bytes.of(ADDRESSES));
+    let address = |bytes: &mut Bytes<'_>| bytes.flag().then(|| bytes.word(ADDRESSES));
     let (id, to, from) = (bytes.flag().then_some("i"), address(bytes), address(bytes));
     Stanza { kind, ty, id, to, from, lang: bytes.flag().then_some("en"), payload: &payload(bytes) }.encode()
 }
@@ -186,11 +190,11 @@ fn authenticate<'a>(bytes: &mut Bytes<'a>) -> Authenticate<'a> {
         counter: bytes.counter(),
         slot: Slot::new(u16::from(bytes.byte())).expect("small"),
         epoch: 1,
-        domain: bytes.of(&["example.org", "example.net", "EXAMPLE.org", ""]),
+        domain: bytes.word(&["example.org", "example.net", "EXAMPLE.org", ""]),
         peer: IpAddr::from([192, 0, 2, bytes.byte() % 4]),
         security,
         binding: ChannelBinding { tls_exporter: bytes.flag().then_some(&[1; 32]), tls_server_end_point: None },
-        mechanism: bytes.of(&mechanisms),
+        mechanism: bytes.word(&mechanisms),
         initial: bytes.flag().then(|| if bytes.flag() { bytes.some() } else { *bytes.of(initials) }),
     }
 }
@@ -256,7 +260,7 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
         }
         11 => {
             let resources = ["e", "b", "a", "", "\u{202e}x", "\0"];
-            let (counter, resource) = (bytes.counter(), bytes.flag().then(|| *bytes.of(&resources)));
+            let (counter, resource) = (bytes.counter(), bytes.flag().then(|| bytes.word(&resources)));
             world.say(&ToCore::Bind(Bind { counter, resource, credit: bytes.number(1 << 20) }));
         }
         12 => world.say(&ToCore::Authenticate(authenticate(bytes))),
@@ -290,7 +294,7 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
         }
         20 => world.say(&ToCore::AllSent(AllSent {})),
         21 => {
-            let open = OpenQuestion { id: "i", to: bytes.flag().then(|| *bytes.of(ADDRESSES)) };
+            let open = OpenQuestion { id: "i", to: bytes.flag().then(|| bytes.word(ADDRESSES)) };
             let (counter, open) = (bytes.counter(), vec![open; usize::from(bytes.byte() % 33)]);
             world.say(&ToCore::OpenQuestions(OpenQuestions { counter, open, whole: bytes.flag() }));
         }
@@ -300,7 +304,7 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
             let hello = Hello {
                 version_min: bytes.number(1) as u16,
                 version_max: bytes.number(u64::from(VERSION_MAX)) as u16,
-                edge: bytes.of(&["evil", "honest", "", "a b"]),
+                edge: bytes.word(&["evil", "honest", "", "a b"]),
                 incarnation: bytes.number(1),
                 event_loop: u16::from(bytes.byte()),
                 event_loops: 2,
@@ -314,7 +318,7 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
             let agent = UserAgent { id: [bytes.byte(); 16], software: None, device: Some("phone") };
             let fast = Fast { count: bytes.flag().then(|| bytes.number(1)), invalidate: bytes.flag() };
             world.say(&ToCore::AuthenticateInline(AuthenticateInline {
-                from: bytes.flag().then(|| *bytes.of(ADDRESSES)),
+                from: bytes.flag().then(|| bytes.word(ADDRESSES)),
                 agent: bytes.flag().then_some(agent),
                 fast: bytes.flag().then_some(fast),
                 request_token: bytes.flag().then_some("HT-SHA-256-NONE"),
