@@ -10,6 +10,7 @@
     reason = "a target that panics has found something"
 )]
 
+mod differential;
 mod framing;
 mod jid;
 mod link;
@@ -17,6 +18,7 @@ mod sasl;
 mod shard;
 mod tree;
 
+pub use differential::{Inside, Tree, accepted, differential, ours};
 pub use framing::framing;
 pub use jid::jid;
 pub use link::link;
@@ -28,5 +30,12 @@ pub use tree::tree;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] =
-    [("framing", framing), ("jid", jid), ("link", link), ("sasl", sasl), ("shard", shard), ("tree", tree)];
+pub const TARGETS: [Target; 7] = [
+    ("differential", differential),
+    ("framing", framing),
+    ("jid", jid),
+    ("link", link),
+    ("sasl", sasl),
+    ("shard", shard),
+    ("tree", tree),
+];

@@ -37,6 +37,11 @@ fn replay(target: &str) {
 }
 
 #[test]
+fn differential() {
+    replay("differential");
+}
+
+#[test]
 fn framing() {
     replay("framing");
 }
