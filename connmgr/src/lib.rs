@@ -5,8 +5,8 @@
 //!
 //! ```text
 //!  event_loop.rs   the only place that polls; one thread, its listeners, clients, links
-//!    listener.rs   SO_REUSEPORT sockets, who may come in
-//!    client.rs     one client: drives the three below
+//!    listener.rs   SO_REUSEPORT sockets, who may come in; proxy.rs whom a trusted proxy brings, pure
+//!    client.rs     one client: drives the three below; rate.rs how fast it may send, pure
 //!      conn.rs     transport: socket, tls.rs, bytes under way
 //!      xml/        bytes → pieces → trees          render.rs   trees → bytes
 //!      stream.rs   negotiation, pure               session.rs  bound session, pure: the hot path
@@ -40,7 +40,10 @@ pub mod limits;
 mod link;
 mod listener;
 mod live;
+pub mod network;
 pub mod process;
+pub mod proxy;
+pub mod rate;
 mod reattach;
 pub mod render;
 pub mod session;

@@ -36,6 +36,17 @@ pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// that is read meanwhile (threats, row 1).
 pub const STRANGER_READ_BYTES: usize = 8 * 1024;
 
+/// Bytes of a PROXY header of version 1, its end of line among them, as the protocol has it. Longer: the connection is
+/// closed.
+pub const PROXY_LINE_BYTES_MAX: usize = 107;
+
+/// Bytes of a PROXY header of version 2 with its additional values, which nobody here looks at: room for all that
+/// proxies send but certificates. Longer: the connection is closed.
+pub const PROXY_HEADER_BYTES_MAX: usize = 2 * 1024;
+
+/// Milliseconds that a trusted proxy has for its header, which it sends at once. Longer: the connection is closed.
+pub const PROXY_HEADER_MS: u64 = 5_000;
+
 /// Connections accepted per listener and turn, so that a storm of clients does not starve the others.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
