@@ -2,11 +2,17 @@
 //!
 //! Bytes come in by `client/reading.rs`; here is what leaves, what the core says, and time.
 
+mod arrival;
 mod reading;
+
+pub(crate) use arrival::Arrival;
+use arrival::Stranger;
 
 use crate::conn::{Conn, Flushed};
 use crate::entry::{Entry, Waiting};
-use crate::limits::{ACK_WAIT_MS, LINGER_MS, NEWCOMER_MS, NEWCOMER_STANZAS, RECENT_MS};
+use crate::limits::{ACK_WAIT_MS, LINGER_MS, NEWCOMER_MS, NEWCOMER_STANZAS, PROXY_HEADER_MS, RECENT_MS};
+use crate::listener::Door;
+use crate::rate::Rate;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::stream::{Deadline, Facts, Input, Output, Question, Stream};
@@ -18,7 +24,6 @@ use hearth_wire::stanza::Stanza;
 use hearth_wire::to_core::{Closed, ToCore};
 use hearth_wire::to_edge::{Attached, Settled, Target};
 use mio::net::TcpStream;
-use std::net::IpAddr;
 
 /// How a client's connection is ending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +47,10 @@ pub(crate) struct Client {
     counter: u64,
     /// The shard that knows this client.
     shard: Option<ShardIndex>,
-    /// The peer's address, until it is authenticated.
-    stranger: Option<Box<IpAddr>>,
+    /// Where it comes from, until it is authenticated.
+    stranger: Option<Box<Stranger>>,
+    door: Door,
+    rate: Rate,
     life: Life,
     /// The socket may have bytes that were not read.
     unread: bool,
@@ -57,6 +64,8 @@ pub(crate) struct Client {
     seconds: bool,
     recent: bool,
     waits_for_link: bool,
+    /// It sent more than it may, and is not read until the wheel calls.
+    slowed: bool,
     entry: Entry,
     /// Stanzas that it may still send as a newcomer; see [`NEWCOMER_STANZAS`].
     newcomer: u8,
@@ -90,24 +99,25 @@ pub(crate) fn place(counter: u64) -> u32 {
 }
 
 impl Client {
-    /// A fresh connection. `direct`: TLS from the first byte.
+    /// A fresh connection. `proxied`: who it is of is said by its first bytes.
     pub(crate) fn new(
         socket: TcpStream,
-        peer: IpAddr,
+        arrival: Arrival,
+        proxied: bool,
+        door: Door,
         counter: u64,
-        direct: bool,
-        clear_login: bool,
         cx: &mut Shared,
     ) -> Client {
-        let facts = Facts { clear_login: clear_login && peer.is_loopback(), id: cx.random.id() };
         let mut client = Client {
             conn: Conn::new(socket),
-            stream: Stream::new(facts),
+            stream: Stream::new(Facts { clear_login: false, id: [0; 16] }),
             scope: Scope::default(),
             framer: Framer::new(),
             counter,
             shard: None,
-            stranger: Some(Box::new(peer)),
+            stranger: Some(Box::new(Stranger { arrival, header: proxied.then(Vec::new) })),
+            door,
+            rate: Rate::default(),
             life: Life::Open,
             unread: true,
             peer_closed: false,
@@ -117,16 +127,17 @@ impl Client {
             asked: false,
             recent: false,
             waits_for_link: false,
+            slowed: false,
             entry: Entry::Idle,
             newcomer: NEWCOMER_STANZAS,
-            deadline: tick_after(cx.tick, seconds(cx.config.timeouts.login_s)),
+            deadline: tick_after(cx.tick, PROXY_HEADER_MS),
             last_read: cx.tick,
             asked_at: NEVER,
             wasted: 0,
             clean: false,
         };
-        if direct && client.conn.start_tls(&cx.tls.config(None)).is_err() {
-            client.life = Life::Dead;
+        if !proxied {
+            client.begin(arrival, cx);
         }
         client
     }
@@ -183,13 +194,14 @@ impl Client {
         self.tell_closed(cx);
         self.conn.drop_buffers(&mut cx.pool);
         self.no_stranger(cx);
+        cx.door.leave(std::mem::replace(&mut self.door, Door::NONE));
         self.answered(cx);
     }
 
     /// Makes room at the door for another stranger, once.
     fn no_stranger(&mut self, cx: &mut Shared) {
-        if let Some(peer) = self.stranger.take() {
-            cx.door.leave(*peer);
+        if self.stranger.take().is_some() {
+            cx.door.authenticated(self.door);
         }
     }
 
@@ -197,6 +209,9 @@ impl Client {
 
     /// Hands one input to the stream and performs what it says.
     pub(crate) fn input(&mut self, input: Input<'_>, cx: &mut Shared) {
+        if self.awaits_header() {
+            return self.on_input_early(&input);
+        }
         let mut out = std::mem::take(&mut cx.scratch.outputs);
         self.stream.handle(input, cx.now, &mut out);
         self.perform(out, cx);
@@ -244,7 +259,8 @@ impl Client {
     }
 
     fn ask(&mut self, question: &Question, cx: &mut Shared) -> bool {
-        match cx.ask(self.counter, self.stranger.as_deref(), self.shard, question) {
+        let peer = self.stranger.as_ref().map(|stranger| &stranger.arrival.peer);
+        match cx.ask(self.counter, peer, self.shard, question) {
             Some(shard) => self.shard = Some(shard),
             None => return false,
         }
@@ -554,6 +570,9 @@ impl Client {
                 at = at.min(tick_after(buffers.blocked_since, seconds(timeouts.unread_s)));
             }
         }
+        if self.slowed {
+            at = at.min(self.rate.ready_at(cx.config.rates, cx.tick));
+        }
         if self.asked_at != NEVER {
             at = at.min(tick_after(self.asked_at, seconds(timeouts.ack_timeout_s)));
         } else if timeouts.idle_s > 0 && matches!(self.stream, Stream::Bound(_)) {
@@ -570,6 +589,7 @@ impl Client {
                 buffers.input_since = cx.tick;
             }
         }
+        self.on_rate(cx);
         if self.next_deadline(cx) > cx.tick {
             return;
         }
@@ -589,6 +609,8 @@ impl Client {
         } else if self.deadline <= now && self.entry == Entry::Waiting {
             // Not the client's slowness either.
             self.deadline = tick_after(now, seconds(timeouts.login_s));
+        } else if self.deadline <= now && self.awaits_header() {
+            self.on_broken(cx);
         } else if self.deadline <= now {
             self.input(Input::Deadline(Deadline::Login), cx);
         } else if slow {

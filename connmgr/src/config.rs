@@ -1,6 +1,8 @@
 //! The configuration file: read once, checked whole, passed down as plain values.
 
 use crate::limits::EVENT_LOOPS_MAX;
+use crate::network::Network;
+use crate::rate::Rates;
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -34,6 +36,10 @@ pub struct Config {
     /// Connections of one address (IPv6: of one /64) that are not authenticated, per event loop.
     /// Loopback addresses are exempt.
     pub unauthenticated_per_address_max: u32,
+    /// All connections of one address, in the same way.
+    pub connections_per_address_max: u32,
+    /// How fast one client may send.
+    pub rates: Rates,
     pub log: Log,
     /// Where figures are served (OpenMetrics, HTTP); `None`: nowhere.
     pub metrics: Option<SocketAddr>,
@@ -56,6 +62,8 @@ pub struct Listener {
     pub tls: ListenerTls,
     /// Clients on loopback addresses may log in without TLS.
     pub allow_clear_login: bool,
+    /// Proxies whose connections begin with a PROXY header, which is believed. From elsewhere it is not understood.
+    pub proxy_from: Vec<Network>,
 }
 
 /// How a listener's connections come to be encrypted.
@@ -174,6 +182,7 @@ impl Default for Config {
             address: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
             tls,
             allow_clear_login: false,
+            proxy_from: Vec::new(),
         };
         Config {
             name: None,
@@ -190,6 +199,8 @@ impl Default for Config {
             drain: Drain::default(),
             connections_max: 1_000_000,
             unauthenticated_per_address_max: 256,
+            connections_per_address_max: 10_000,
+            rates: Rates::default(),
             log: Log::default(),
             metrics: None,
         }
@@ -286,6 +297,8 @@ struct FileListener {
     tls: ListenerTls,
     #[serde(default)]
     allow_clear_login: bool,
+    #[serde(default)]
+    proxy_from: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -293,6 +306,8 @@ struct FileListener {
 struct FileLimits {
     connections_max: Option<usize>,
     unauthenticated_per_address_max: Option<u32>,
+    connections_per_address_max: Option<u32>,
+    rate: Rates,
 }
 
 impl File {
@@ -391,10 +406,27 @@ impl File {
                 1,
                 1_000_000,
             )?,
+            connections_per_address_max: range(
+                "limits.connections_per_address_max",
+                self.limits.connections_per_address_max.unwrap_or(defaults.connections_per_address_max),
+                1,
+                100_000_000,
+            )?,
+            rates: rates(self.limits.rate)?,
             metrics: self.metrics,
             log: self.log,
         })
     }
+}
+
+/// The longest stanza must not hold its client longer than what it is asked for a sign of life.
+fn rates(rates: Rates) -> Result<Rates, ConfigError> {
+    if rates.bytes_per_s > 0 {
+        range("limits.rate.bytes_per_s", rates.bytes_per_s, 10_000, 100_000_000)?;
+    }
+    range("limits.rate.stanzas_per_s", rates.stanzas_per_s, 0, 1_000_000)?;
+    range("limits.rate.burst_s", rates.burst_s, 1, 40)?;
+    Ok(rates)
 }
 
 /// RFC 6120 §4.9.3.19: a domainpart, perhaps with a port; an IPv6 address stands in brackets.
@@ -415,7 +447,12 @@ impl FileListener {
         if self.allow_clear_login && self.tls == ListenerTls::Direct {
             return Err(expected("listen.allow_clear_login", "true", "false where tls = \"direct\""));
         }
-        Ok(Listener { address, tls: self.tls, allow_clear_login: self.allow_clear_login })
+        let network = |text: &String| {
+            let expected = || expected("listen.proxy_from", text, "an address or a network, such as 192.0.2.0/24");
+            Network::parse(text).ok_or_else(expected)
+        };
+        let proxy_from = self.proxy_from.iter().map(network).collect::<Result<_, _>>()?;
+        Ok(Listener { address, tls: self.tls, allow_clear_login: self.allow_clear_login, proxy_from })
     }
 }
 
@@ -533,6 +570,13 @@ mod tests {
             ("resume_location = 'a.example:0'", "expected HOST or HOST:PORT"),
             ("[timeouts]\nack_timeout_s = 0", "timeouts.ack_timeout_s = 0: expected 1 to 86400"),
             ("event_loops = 5000", "event_loops = 5000: expected 1 to 256"),
+            (
+                "[[listen]]\naddress = '0.0.0.0:1'\ntls = 'direct'\nproxy_from = ['192.0.2.1/24']",
+                "listen.proxy_from = \"192.0.2.1/24\": expected an address or a network",
+            ),
+            ("[limits.rate]\nbytes_per_s = 9999", "limits.rate.bytes_per_s = 9999: expected 10000 to"),
+            ("[limits.rate]\nburst_s = 0", "limits.rate.burst_s = 0: expected 1 to 40"),
+            ("[limits]\nconnections_per_address_max = 0", "limits.connections_per_address_max = 0: expected 1"),
             ("[log]\nlevel = 'loud'", "log.level = \"loud\": expected error"),
         ];
         for (text, want) in rows {

@@ -3,7 +3,7 @@
 //! A turn: wait; read the links; accept; read the clients; go on with what the last turn left; timers; then
 //! flush every client that got output, each with one write, and every link, each with one write.
 
-use crate::client::{self, Client, counter};
+use crate::client::{self, Arrival, Client, counter};
 use crate::config::{Listener, ListenerTls};
 use crate::dialer::Dialer;
 use crate::dispatch;
@@ -13,7 +13,7 @@ use crate::limits::{
     WRITTEN_REPORT_MS,
 };
 use crate::link::{Identity, Link, LinkError};
-use crate::listener::exhausted;
+use crate::listener::{Door, exhausted};
 use crate::live::{Live, LoopTls};
 use crate::reattach::{self, Patience, Progress};
 use crate::shared::{Random, Shared};
@@ -299,22 +299,21 @@ impl EventLoop {
     /// Takes a connection in, or closes it by dropping it.
     fn admit(&mut self, listener: usize, mut socket: TcpStream, peer: IpAddr) {
         let Some(config) = self.listeners.get(listener).map(|listening| &listening.config) else { return };
-        if !self.cx.door.enter(peer, self.cx.config.unauthenticated_per_address_max) {
-            self.cx.counts.turned_away = self.cx.counts.turned_away.wrapping_add(1);
-            tracing::debug!(event = "turned_away", %peer);
-            return;
-        }
+        let proxied = config.proxy_from.iter().any(|network| network.contains(peer));
+        let arrival = Arrival { peer, direct: config.tls == ListenerTls::Direct, clear_login: config.allow_clear_login };
+        let door = if proxied { Some(Door::NONE) } else { self.cx.enter(peer) };
+        let Some(door) = door else { return };
         let place = self.clients.vacant();
         let token = Token(CLIENTS.saturating_add(place as usize));
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(&mut socket, token, interest).is_err() {
-            return self.cx.door.leave(peer);
+            self.cx.door.authenticated(door);
+            return self.cx.door.leave(door);
         }
         set_up(&socket, self.cx.config.timeouts.tcp_user_timeout_s);
         self.sequence = self.sequence.saturating_add(1);
         let counter = counter(self.sequence, self.identity.event_loop, place);
-        let direct = config.tls == ListenerTls::Direct;
-        let mut client = Client::new(socket, peer, counter, direct, config.allow_clear_login, &mut self.cx);
+        let mut client = Client::new(socket, arrival, proxied, door, counter, &mut self.cx);
         client.touch(&mut self.cx);
         let taken = self.clients.insert(client);
         debug_assert_eq!(taken, place);

@@ -18,6 +18,7 @@ pub(crate) struct Counts {
     pub(crate) detached: u64,
     pub(crate) accepted: u64,
     pub(crate) turned_away: u64,
+    pub(crate) slowed: u64,
     pub(crate) stanzas_in: u64,
     pub(crate) stanzas_out: u64,
     pub(crate) links: u64,
@@ -31,7 +32,7 @@ pub(crate) struct Counts {
 /// Name, kind, meaning, and which number it is.
 type Figure = (&'static str, Kind, &'static str, fn(&mut Counts) -> &mut u64);
 
-const FIGURES: [Figure; 14] = [
+const FIGURES: [Figure; 15] = [
     ("hearth_edge_connections", Kind::Gauge, "Clients' connections, logged in or not.", |c| &mut c.connections),
     ("hearth_edge_sessions", Kind::Gauge, "Connections with a bound resource.", |c| &mut c.bound),
     (
@@ -50,6 +51,12 @@ const FIGURES: [Figure; 14] = [
     ("hearth_edge_connections_refused", Kind::Counter, "Connections closed at once: too many of one address.", |c| {
         &mut c.turned_away
     }),
+    (
+        "hearth_edge_clients_slowed",
+        Kind::Counter,
+        "Times that a client was not read for a while: it sent more than limits.rate allows.",
+        |c| &mut c.slowed,
+    ),
     ("hearth_edge_stanzas_received", Kind::Counter, "Stanzas of clients that went to the core.", |c| &mut c.stanzas_in),
     ("hearth_edge_stanzas_sent", Kind::Counter, "Stanzas written for clients.", |c| &mut c.stanzas_out),
     ("hearth_edge_links", Kind::Gauge, "Links to shards, up or not.", |c| &mut c.links),

@@ -1,6 +1,7 @@
 //! Listening sockets, one of each address per loop, and who may come in.
 
 use crate::limits::LISTEN_BACKLOG;
+use crate::slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
@@ -52,36 +53,68 @@ pub(crate) fn exhausted(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// Counts connections that are not authenticated, by address; IPv6 by /64, since one client has many.
+/// Counts connections by address, IPv6 by /64, since one client has many. Loopback is not counted.
 #[derive(Default)]
 pub(crate) struct Doorkeeper {
-    waiting: BTreeMap<IpAddr, u32>,
+    by_address: BTreeMap<IpAddr, u32>,
+    rows: Slab<Row>,
+}
+
+/// What came from one address, and is still here.
+struct Row {
+    address: IpAddr,
+    /// Of `all`, those that are not authenticated.
+    strangers: u32,
+    all: u32,
+}
+
+/// Names the row of a connection's address; small, since every connection keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Door(u32);
+
+impl Door {
+    /// Of a connection that is not counted.
+    pub(crate) const NONE: Door = Door(u32::MAX);
 }
 
 impl Doorkeeper {
-    /// Lets a connection of `peer` in unless `max` of its address wait. [`Doorkeeper::leave`] undoes it.
-    pub(crate) fn enter(&mut self, peer: IpAddr, max: u32) -> bool {
+    /// Lets a connection of `peer` in unless as many of its address are here as may be. [`Doorkeeper::leave`] undoes it.
+    pub(crate) fn enter(&mut self, peer: IpAddr, strangers_max: u32, all_max: u32) -> Option<Door> {
         if peer.is_loopback() {
-            return true;
+            return Some(Door::NONE);
         }
-        let count = self.waiting.entry(prefix(peer)).or_insert(0);
-        if *count >= max {
-            return false;
+        let address = prefix(peer);
+        let at = match self.by_address.get(&address) {
+            Some(at) => *at,
+            None => {
+                let at = self.rows.insert(Row { address, strangers: 0, all: 0 });
+                self.by_address.insert(address, at);
+                at
+            }
+        };
+        let row = self.rows.get_mut(at)?;
+        if row.strangers >= strangers_max || row.all >= all_max {
+            return None;
         }
-        *count = count.saturating_add(1);
-        true
+        row.strangers = row.strangers.saturating_add(1);
+        row.all = row.all.saturating_add(1);
+        Some(Door(at))
     }
 
-    /// A connection that came in is authenticated or gone.
-    pub(crate) fn leave(&mut self, peer: IpAddr) {
-        if peer.is_loopback() {
-            return;
+    /// A connection that came in is authenticated.
+    pub(crate) fn authenticated(&mut self, door: Door) {
+        if let Some(row) = self.rows.get_mut(door.0) {
+            row.strangers = row.strangers.saturating_sub(1);
         }
-        if let std::collections::btree_map::Entry::Occupied(mut entry) = self.waiting.entry(prefix(peer)) {
-            *entry.get_mut() = entry.get().saturating_sub(1);
-            if *entry.get() == 0 {
-                entry.remove();
-            }
+    }
+
+    /// A connection is gone that was reported as authenticated, or will not be.
+    pub(crate) fn leave(&mut self, door: Door) {
+        let Some(row) = self.rows.get_mut(door.0) else { return };
+        row.all = row.all.saturating_sub(1);
+        if row.all == 0 {
+            self.by_address.remove(&row.address);
+            self.rows.remove(door.0);
         }
     }
 }
@@ -104,16 +137,25 @@ mod tests {
     fn one_address_cannot_fill_the_door() {
         let mut door = Doorkeeper::default();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(door.enter(ip("192.0.2.1"), 2) && door.enter(ip("192.0.2.1"), 2));
-        assert!(!door.enter(ip("192.0.2.1"), 2) && door.enter(ip("192.0.2.2"), 2));
-        door.leave(ip("192.0.2.1"));
-        assert!(door.enter(ip("192.0.2.1"), 2));
-        assert!(door.enter(ip("2001:db8::1"), 1) && !door.enter(ip("2001:db8::ffff"), 1));
-        assert!((0..9).all(|_| door.enter(ip("127.0.0.1"), 1)));
-        for peer in ["192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::2"] {
-            door.leave(ip(peer));
+        let first = door.enter(ip("192.0.2.1"), 2, 3).unwrap();
+        let second = door.enter(ip("192.0.2.1"), 2, 3).unwrap();
+        assert_eq!(door.enter(ip("192.0.2.1"), 2, 3), None, "two strangers");
+        let other = door.enter(ip("192.0.2.2"), 2, 3).unwrap();
+        door.authenticated(first);
+        let third = door.enter(ip("192.0.2.1"), 2, 3).unwrap();
+        door.authenticated(second);
+        assert_eq!(door.enter(ip("192.0.2.1"), 2, 3), None, "three in all");
+        door.leave(first);
+        let fourth = door.enter(ip("192.0.2.1"), 2, 3).unwrap();
+        let sixth = door.enter(ip("2001:db8::1"), 1, 1).unwrap();
+        assert_eq!(door.enter(ip("2001:db8::ffff"), 1, 1), None);
+        assert!((0..9).all(|_| door.enter(ip("127.0.0.1"), 1, 1) == Some(Door::NONE)));
+        door.leave(Door::NONE);
+        for left in [second, third, fourth, other, sixth] {
+            door.authenticated(left);
+            door.leave(left);
         }
-        assert!(door.waiting.is_empty());
+        assert!(door.by_address.is_empty() && door.rows.len() == 0);
     }
 
     #[test]

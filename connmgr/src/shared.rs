@@ -8,7 +8,7 @@ use crate::entry::Entrance;
 use crate::figures::Counts;
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
-use crate::listener::Doorkeeper;
+use crate::listener::{Door, Doorkeeper};
 use crate::live::{Live, LoopTls};
 use crate::stream::{Now, Output, Question};
 use crate::wheel::{Tick, Wheel};
@@ -101,6 +101,17 @@ impl Shared {
             held: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// Counts a connection from `peer` in, unless there are too many of its address.
+    pub(crate) fn enter(&mut self, peer: IpAddr) -> Option<Door> {
+        let Config { unauthenticated_per_address_max: strangers, connections_per_address_max: all, .. } = *self.config;
+        let door = self.door.enter(peer, strangers, all);
+        if door.is_none() {
+            self.counts.turned_away = self.counts.turned_away.wrapping_add(1);
+            tracing::debug!(event = "turned_away", %peer);
+        }
+        door
     }
 
     pub(crate) fn link(&mut self, shard: ShardIndex) -> Option<&mut Link> {

@@ -15,6 +15,12 @@ enum Entry<T> {
 
 const NONE: u32 = u32::MAX;
 
+impl<T> Default for Slab<T> {
+    fn default() -> Slab<T> {
+        Slab::new()
+    }
+}
+
 impl<T> Slab<T> {
     pub(crate) fn new() -> Slab<T> {
         Slab { entries: Vec::new(), free: NONE, len: 0 }

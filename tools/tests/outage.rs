@@ -64,6 +64,7 @@ fn clients_of_little_patience_survive_a_core_that_is_away_for_longer() {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: ListenerTls::Starttls,
             allow_clear_login: true,
+            proxy_from: Vec::new(),
         }],
         self_signed: hearth_connmgr::config::SelfSigned {
             folder: folder.path().join("tls"),

@@ -55,6 +55,7 @@ fn clients_talk_over_links_of_tcp() {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: ListenerTls::Starttls,
             allow_clear_login: true,
+            proxy_from: Vec::new(),
         }],
         self_signed: hearth_connmgr::config::SelfSigned {
             folder: folder.path().join("tls"),

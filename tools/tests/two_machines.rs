@@ -136,6 +136,7 @@ impl Edge {
                 address: SocketAddr::from(([127, 0, 0, 1], 0)),
                 tls: ListenerTls::Starttls,
                 allow_clear_login: true,
+                proxy_from: Vec::new(),
             }],
             self_signed: SelfSigned { folder: folder.path().join("tls"), domains: vec!["localhost".to_owned()] },
             timeouts: Timeouts { login_s: 2, ..Timeouts::default() },

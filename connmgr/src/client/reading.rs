@@ -60,6 +60,9 @@ impl Client {
                     return false;
                 }
                 let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
+                if self.is_too_fast(cx) {
+                    return false;
+                }
                 let needs_link = matches!(&self.stream, Stream::Bound(session) if !session.is_away());
                 self.stream.reads() && (!needs_link || (!self.waits_for_link && room()))
             }
@@ -68,10 +71,34 @@ impl Client {
         }
     }
 
+    /// It sent more than it may (`rate.rs`).
+    fn is_too_fast(&self, cx: &Shared) -> bool {
+        matches!(&self.stream, Stream::Bound(_)) && !self.rate.may_read(cx.config.rates, cx.tick)
+    }
+
+    /// The wheel called: who was too fast may be read again.
+    pub(super) fn on_rate(&mut self, cx: &mut Shared) {
+        if !self.slowed || self.is_too_fast(cx) {
+            return;
+        }
+        self.slowed = false;
+        if let Some(buffers) = self.conn.buffers() {
+            // What waited here was not the client's slowness.
+            buffers.input_since = cx.tick;
+        }
+        cx.again.push(place(self.counter));
+    }
+
     /// The link has no room: it calls again when it has more. See [`Client::resume`].
     pub(super) fn wait_for_link(&mut self, cx: &mut Shared) {
-        if self.waits_for_link || self.entry == Entry::Waiting {
+        if self.waits_for_link || self.slowed || self.entry == Entry::Waiting {
             return;
+        }
+        if self.is_too_fast(cx) {
+            self.slowed = true;
+            cx.counts.slowed = cx.counts.slowed.wrapping_add(1);
+            // The wheel is told at the end of the turn.
+            return self.mark_dirty(cx);
         }
         if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
             link.waiting.push(place(self.counter));
@@ -136,6 +163,11 @@ impl Client {
     }
 
     fn on_bytes(&mut self, bytes: &mut [u8], cx: &mut Shared) {
+        let used = if self.awaits_header() { self.on_header_bytes(bytes, cx) } else { 0 };
+        let bytes = bytes.get_mut(used..).unwrap_or_default();
+        if bytes.is_empty() {
+            return;
+        }
         if self.life != Life::Open {
             let wasted = (bytes.len() / 1024).saturating_add(1);
             self.wasted = self.wasted.saturating_add(u16::try_from(wasted).unwrap_or(u16::MAX));
@@ -236,6 +268,9 @@ impl Client {
                         break;
                     }
                     used = used.saturating_add(len);
+                    if matches!(self.stream, Stream::Bound(_)) {
+                        self.rate.charge(cx.config.rates, len, piece == Piece::Element, cx.tick);
+                    }
                 }
                 Err(error) => self.refuse(error, cx),
             }

@@ -87,6 +87,7 @@ pub enum Seen {
         /// Channel binding: `tls-exporter`, `tls-server-end-point`.
         bound: (Option<Vec<u8>>, Option<Vec<u8>>),
         clear: bool,
+        peer: std::net::IpAddr,
     },
     AuthResponse {
         counter: u64,
@@ -483,6 +484,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
                 initial: f.initial.map(<[u8]>::to_vec),
                 bound: (f.binding.tls_exporter.map(<[u8]>::to_vec), f.binding.tls_server_end_point.map(<[u8]>::to_vec)),
                 clear: f.security == hearth_wire::to_core::Security::ClearLoopback,
+                peer: f.peer,
             }
         }
         ToCore::AuthenticateInline(f) => panic!("never announced: {f:?}"),
@@ -598,6 +600,7 @@ impl Edge {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls,
             allow_clear_login,
+            proxy_from: Vec::new(),
         };
         let mut config = Config {
             event_loops: 1,

@@ -76,6 +76,7 @@ impl Args {
             address: SocketAddr::new(ip, port),
             tls,
             allow_clear_login: self.allow_clear_login && tls == ListenerTls::Starttls,
+            proxy_from: Vec::new(),
         };
         let ports = [(self.c2s_port, ListenerTls::Starttls), (self.c2s_tls_port, ListenerTls::Direct)];
         Ok(edge::Config {
