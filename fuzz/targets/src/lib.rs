@@ -14,6 +14,7 @@ mod differential;
 mod framing;
 mod jid;
 mod link;
+mod proxy;
 mod sasl;
 mod shard;
 mod tree;
@@ -22,6 +23,7 @@ pub use differential::{Inside, Tree, accepted, differential, ours};
 pub use framing::framing;
 pub use jid::jid;
 pub use link::link;
+pub use proxy::proxy;
 pub use sasl::sasl;
 pub use shard::shard;
 pub use tree::tree;
@@ -30,11 +32,12 @@ pub use tree::tree;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("differential", differential),
     ("framing", framing),
     ("jid", jid),
     ("link", link),
+    ("proxy", proxy),
     ("sasl", sasl),
     ("shard", shard),
     ("tree", tree),

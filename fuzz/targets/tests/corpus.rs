@@ -57,6 +57,11 @@ fn link() {
 }
 
 #[test]
+fn proxy() {
+    replay("proxy");
+}
+
+#[test]
 fn sasl() {
     replay("sasl");
 }
