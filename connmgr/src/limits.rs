@@ -6,25 +6,51 @@ use hearth_wire::tree::DEPTH_MAX;
 impl Limits {
     /// What a stream may send before it is authenticated: enough for any SASL exchange and bind request.
     /// Reached: `policy-violation`, so that a stranger never holds more than these bytes of memory.
-    pub const PRE_AUTH: Limits =
-        Limits { bytes: 8 * 1024, depth: 8, elements: 32, attributes: 16, namespaces: 16, tree_bytes: 16 * 1024 };
+    pub const PRE_AUTH: Limits = Limits {
+        bytes: STRANGER_XML_BYTES_MAX,
+        depth: STRANGER_DEPTH_MAX,
+        elements: STRANGER_ELEMENTS_MAX,
+        attributes: STRANGER_ATTRIBUTES_MAX,
+        namespaces: STRANGER_ATTRIBUTES_MAX,
+        tree_bytes: STRANGER_TREE_BYTES_MAX,
+    };
 
     /// What an authenticated client may send in one stanza: avatars and key bundles pass.
     /// Reached: `policy-violation`. The tree of a stanza stays under [`hearth_wire::codec::FRAME_BYTES_MAX`] with room
     /// for its envelope; it outgrows its XML when elements are tiny or long namespace names are used again and again.
     pub const AUTHENTICATED: Limits = Limits {
-        bytes: 256 * 1024,
+        bytes: STANZA_XML_BYTES_MAX,
         depth: DEPTH_MAX,
-        elements: 4096,
-        attributes: 64,
-        namespaces: 64,
-        tree_bytes: 512 * 1024,
+        elements: STANZA_ELEMENTS_MAX,
+        attributes: STANZA_ATTRIBUTES_MAX,
+        namespaces: STANZA_ATTRIBUTES_MAX,
+        tree_bytes: STANZA_TREE_BYTES_MAX,
     };
 }
 
 /// Bytes of prefixes and namespaces that a stream header declares, which a stream keeps: ten times what clients declare.
 /// Reached: `policy-violation`. With [`Limits::PRE_AUTH`] it bounds what a stranger costs (threats, row 1).
 pub const HEADER_NAMESPACE_BYTES_MAX: usize = 2 * 1024;
+
+/// Bytes of XML of one piece before login ([`Limits::PRE_AUTH`]). Longer: `policy-violation`.
+pub const STRANGER_XML_BYTES_MAX: usize = 8 * 1024;
+/// The same: how deep its elements lie in each other.
+pub const STRANGER_DEPTH_MAX: usize = 8;
+/// The same: its elements.
+pub const STRANGER_ELEMENTS_MAX: usize = 32;
+/// The same: attributes of one element, and namespaces declared in it.
+pub const STRANGER_ATTRIBUTES_MAX: usize = 16;
+/// The same: bytes of what it becomes as a tree.
+pub const STRANGER_TREE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of XML of one stanza ([`Limits::AUTHENTICATED`]). Longer: `policy-violation`.
+pub const STANZA_XML_BYTES_MAX: usize = 256 * 1024;
+/// The same: its elements.
+pub const STANZA_ELEMENTS_MAX: usize = 4096;
+/// The same: attributes of one element, and namespaces declared in it.
+pub const STANZA_ATTRIBUTES_MAX: usize = 64;
+/// The same: bytes of what it becomes as a tree.
+pub const STANZA_TREE_BYTES_MAX: usize = 512 * 1024;
 
 /// Bytes read from one socket before the others get their turn; the rest is read in the next turn.
 pub const READ_BYTES_PER_TURN: usize = 64 * 1024;

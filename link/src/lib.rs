@@ -25,6 +25,7 @@
 
 mod bundle;
 mod key;
+pub mod limits;
 pub mod metrics;
 mod pace;
 mod socket;
@@ -33,12 +34,10 @@ mod watch;
 
 pub use bundle::Bundle;
 pub use key::{KeyError, PrivateKey, PublicKey, write_secret};
+pub use limits::EDGE_NAME_BYTES_MAX;
 pub use pace::Pace;
 pub use socket::{Socket, TlsSocket};
 pub use watch::Watch;
-
-/// Longest name of an edge, bytes.
-pub const EDGE_NAME_BYTES_MAX: usize = 64;
 
 /// Whether `name` can be an edge's: letters, digits, `.`, `_` and `-`, so that it fits a file's name and a log line.
 pub fn is_edge_name(name: &str) -> bool {

@@ -3,6 +3,7 @@
 //! Collectors are few and ask seldom, so one is answered at a time, and a connection is for one question. What asks
 //! too slowly or too long is closed.
 
+use crate::limits::QUESTION_BYTES_MAX;
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,9 +13,6 @@ use std::time::{Duration, Instant};
 
 /// What a page is (OpenMetrics 1.0).
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Bytes of a question with its header fields. Reached: `431`.
-const QUESTION_BYTES_MAX: usize = 8 * 1024;
 
 /// How long a question may take, and one write. Reached: the connection is closed.
 const PATIENCE: Duration = Duration::from_secs(2);
