@@ -1,6 +1,6 @@
 //! What the core has told this loop: domains with their features, and who owns which slot.
 
-use crate::limits::{DOMAINS_MAX, SHARDS_MAX};
+use crate::limits::{DOMAINS_MAX, SHARDS_MAX, STANZA_XML_BYTES_MAX, STRANGER_XML_BYTES_MAX};
 use crate::render;
 use crate::sm;
 use crate::tls::Protection;
@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Namespace of STARTTLS (RFC 6120 §5.4).
 pub(crate) const TLS_NS: &str = "urn:ietf:params:xml:ns:xmpp-tls";
+
+/// Namespace of limits of a stream (XEP-0478 §2).
+const LIMITS_NS: &str = "urn:xmpp:stream-limits:0";
 
 /// One served domain and its features, rendered once.
 #[derive(PartialEq, Eq, Debug)]
@@ -57,17 +60,18 @@ impl Domain {
         let mut optional = Builder::new();
         optional.open(Some(TLS_NS), "starttls").close().raw(frame.features_clear);
         let clear = !frame.features_clear.is_empty();
-        let tls =
-            |tree: &[u8], which: fn(&Authentication) -> &[u8]| features(&[tree, sasl2.map_or(&[], which)].concat());
+        let tls = |tree: &[u8], which: fn(&Authentication) -> &[u8]| {
+            features(&[tree, sasl2.map_or(&[], which)].concat(), STRANGER_XML_BYTES_MAX)
+        };
         Some(Domain {
             name: frame.domain.into(),
-            features_starttls: features(&required.finish())?,
-            features_clear: if clear { Some(features(&optional.finish())?) } else { None },
+            features_starttls: features(&required.finish(), STRANGER_XML_BYTES_MAX)?,
+            features_clear: if clear { Some(features(&optional.finish(), STRANGER_XML_BYTES_MAX)?) } else { None },
             features_tls: tls(frame.features_tls, |sasl2| &sasl2.tls)?,
             features_tls_end_point: tls(frame.features_tls_end_point, |sasl2| &sasl2.tls_end_point)?,
             features_tls_exporter: tls(frame.features_tls_exporter, |sasl2| &sasl2.tls_exporter)?,
             features_tls_bound: tls(frame.features_tls_bound, |sasl2| &sasl2.tls_bound)?,
-            features_authenticated: features(frame.features_authenticated)?.into(),
+            features_authenticated: features(frame.features_authenticated, STANZA_XML_BYTES_MAX)?.into(),
             sasl2: sasl2.is_some(),
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
@@ -108,9 +112,12 @@ impl Authentication {
     }
 }
 
-fn features(tree: &[u8]) -> Option<Vec<u8>> {
+/// Of a stream on which an element may have `bytes_max` bytes (XEP-0478).
+fn features(tree: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut limits = Builder::new();
+    limits.open(Some(LIMITS_NS), "limits").leaf(None, "max-bytes", &bytes_max.to_string()).close();
     let mut out = Vec::new();
-    render::stream_features(tree, &mut out).ok()?;
+    render::stream_features(&[tree, &limits.finish()].concat(), &mut out).ok()?;
     out.shrink_to_fit();
     Some(out)
 }

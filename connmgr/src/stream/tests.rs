@@ -295,6 +295,7 @@ fn features_follow_the_transport() {
         rig.send(HEADER);
         rig.says(there);
         assert!(!rig.text.contains(absent), "{}", rig.text);
+        rig.says("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>8192</max-bytes></limits></stream:features>");
     }
 }
 
