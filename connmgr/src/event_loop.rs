@@ -300,7 +300,8 @@ impl EventLoop {
     fn admit(&mut self, listener: usize, mut socket: TcpStream, peer: IpAddr) {
         let Some(config) = self.listeners.get(listener).map(|listening| &listening.config) else { return };
         let proxied = config.proxy_from.iter().any(|network| network.contains(peer));
-        let arrival = Arrival { peer, direct: config.tls == ListenerTls::Direct, clear_login: config.allow_clear_login };
+        let arrival =
+            Arrival { peer, direct: config.tls == ListenerTls::Direct, clear_login: config.allow_clear_login };
         let door = if proxied { Some(Door::NONE) } else { self.cx.enter(peer) };
         let Some(door) = door else { return };
         let place = self.clients.vacant();

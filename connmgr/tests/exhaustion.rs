@@ -117,7 +117,7 @@ fn threat_090_who_owes_a_header_is_told_nothing() {
 }
 
 #[test]
-fn threat_037_one_address_has_its_number_of_sockets_and_others_come_in() {
+fn one_address_has_its_number_of_sockets_and_others_come_in() {
     let (edge, _core) = Edge::with_core(Rules::default(), |config| {
         behind_a_proxy(config);
         config.connections_per_address_max = 3;
