@@ -63,6 +63,7 @@ event_loops = $2
 core = "unix:$dir/data/link.sock"
 listen = [{ address = "127.0.0.1:$port", tls = "starttls", allow_clear_login = true }]
 self_signed = { folder = "$dir/tls$1" }
+limits = { rate = { bytes_per_s = 0, stanzas_per_s = 0 } }
 log = { level = "warn" }
 END
   "$bin/hearth-connmgr" --config "$dir/edge$1.toml" >>"$dir/edge$1.out" 2>&1 &

@@ -30,7 +30,7 @@ fn seeded() -> Hearth {
         ..seed::Args::default()
     });
     assert_eq!(done.unwrap().totals.roster_items, u64::from(USERS * CONTACTS));
-    let options = Options { domain: "localhost", arguments: &["--allow-clear-login"] };
+    let options = Options { domain: "localhost", arguments: &["--allow-clear-login", "--no-rate-limit"] };
     Hearth::start_in(data, Some(folder), &options)
 }
 
@@ -115,4 +115,17 @@ fn a_day_a_storm_and_who_does_not_read() {
     let (figure, _) = load(&hearth, "overload --seconds 2");
     assert!(figure("delivered per second") > figure("capacity, closed loop") / 4.0);
     assert!(figure("in the worst second") > 0.0);
+}
+
+/// Senders as fast as they may be, to readers that have stalled: what they cost is bounded, and nobody else waits longer.
+#[test]
+fn threat_019_stalled_readers_cost_little_and_nobody_else_waits() {
+    let hearth = seeded();
+    let (figure, _) = load(&hearth, "slow-readers --seconds 6 --rate 100");
+    assert!(figure("flooded") >= 2_000.0, "{}", figure("flooded"));
+    let grown = figure("PSS at most") - figure("PSS before");
+    assert!(grown < 48.0, "{grown} MiB");
+    let (before, meanwhile) = (figure("message before p99"), figure("message meanwhile p99"));
+    // The machine may be busy with other tests; a reader that holds up others does so for seconds.
+    assert!(meanwhile < (10.0 * before).max(500.0), "{before} ms before, {meanwhile} ms meanwhile");
 }

@@ -96,7 +96,12 @@ fn both_daemons_count_what_clients_do_and_the_dashboard_finds_it() {
     let ready = told.recv().unwrap();
     let edge = EdgeConfig {
         core: Some(CoreAddress::Unix(ready.link_unix.clone().unwrap())),
-        listeners: vec![Listener { address: any_port(), tls: ListenerTls::Starttls, allow_clear_login: true, proxy_from: Vec::new() }],
+        listeners: vec![Listener {
+            address: any_port(),
+            tls: ListenerTls::Starttls,
+            allow_clear_login: true,
+            proxy_from: Vec::new(),
+        }],
         self_signed: SelfSigned { folder: folder.path().join("tls"), domains: vec!["localhost".to_owned()] },
         metrics: Some(any_port()),
         ..EdgeConfig::default()

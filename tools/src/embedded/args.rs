@@ -3,6 +3,7 @@
 use super::{Exit, Failure};
 use argh::{EarlyExit, FromArgs};
 use hearth_connmgr::config::{self as edge, CoreAddress, Listener, ListenerTls, SelfSigned};
+use hearth_connmgr::rate::Rates;
 use hearth_core::config as core;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -40,6 +41,9 @@ pub struct Args {
     /// let clients on this machine log in without TLS: for load tests
     #[argh(switch)]
     pub allow_clear_login: bool,
+    /// let clients send as fast as they can: for load tests
+    #[argh(switch)]
+    pub no_rate_limit: bool,
     /// threads of the core (default: 1)
     #[argh(option, default = "1")]
     pub core_shards: u16,
@@ -84,6 +88,7 @@ impl Args {
             core: Some(CoreAddress::Unix(self.core().link_unix().unwrap_or_default())),
             listeners: self.addresses().into_iter().flat_map(|ip| ports.map(|port| listener((ip, port)))).collect(),
             self_signed: SelfSigned { folder: self.data.join("tls"), domains: self.domain.clone() },
+            rates: if self.no_rate_limit { Rates::NONE } else { Rates::default() },
             log: edge::Log { level: self.log.clone(), format: edge::LogFormat::Text },
             ..edge::Config::default()
         })
@@ -144,6 +149,8 @@ mod tests {
         assert!(read("").listen.is_empty() && read("").edge().unwrap().listeners.len() >= 2);
         assert!(!edge.listeners.iter().any(|l| l.allow_clear_login));
         assert!(read("--allow-clear-login").core().clear_login);
+        assert_eq!(edge.rates, Rates::default());
+        assert_eq!(read("--no-rate-limit").edge().unwrap().rates, Rates::NONE);
     }
 
     #[test]
