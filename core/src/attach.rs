@@ -75,6 +75,7 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     let Some(account) = cx.session(key).map(|session| session.account) else { return };
     let Some(slot) = cx.account(account).map(|account| account.slot) else { return };
     let generation = cx.next_generation(slot);
+    cx.shard.change_inbound(key, Inbound::forget_waiting);
     let Some(session) = cx.session_mut(key) else { return };
     let before = frame.generation;
     (session.before, session.generation) = (before, generation);

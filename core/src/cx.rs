@@ -52,11 +52,8 @@ impl Cx<'_> {
             current.parts = current.parts.saturating_sub(1);
             return;
         }
-        let Some(session) = self.session_of_origin(&origin) else { return };
-        session.inbound.part_done(origin.number);
-        let dirty = session.inbound.dirty;
-        if dirty {
-            self.shard.dirty_sessions.push(origin.session);
+        if self.session_of_origin(&origin).is_some() {
+            self.shard.change_inbound(origin.session, |inbound| inbound.part_done(origin.number));
         }
     }
 
@@ -288,6 +285,9 @@ impl Cx<'_> {
                 Work::Call(f) => f(self, Ok(key)),
                 Work::Inbound { stanza, origin } => self.inbound_ready(key, stanza, origin),
                 Work::FromSession { session, generation, from, stanza } => {
+                    if self.session_at(session, generation).is_some() {
+                        self.shard.change_inbound(session, |inbound| inbound.goes_on(from.bytes));
+                    }
                     self.from_session(session, generation, from, &stanza);
                 }
             }

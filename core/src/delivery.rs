@@ -350,6 +350,7 @@ impl Cx<'_> {
         }
         crate::features::on_session_end(self, key);
         let Some(session) = self.shard.sessions.remove(key.0) else { return };
+        self.shard.under_way.on_end(&session);
         self.shard.by_socket.remove(&(session.link, session.counter));
         self.shard.parked.remove(key);
         records::on_end(self, &session);
@@ -391,9 +392,10 @@ impl Cx<'_> {
     /// End of a turn: one `Settled` per session that moved, one `LinkCredit` per link that is due. The mark does not pass
     /// a message whose refusal is held: should this core die, its edge sends the message again.
     pub fn flush_settled(&mut self) {
-        let window = self.shard.settings.limits.session_window_bytes;
         for key in std::mem::take(&mut self.shard.dirty_sessions) {
-            let Some(session) = self.session_mut(key).filter(|session| session.inbound.dirty) else { continue };
+            let Some(session) = self.session(key).filter(|session| session.inbound.dirty) else { continue };
+            let window = self.shard.window(&session.inbound);
+            let Some(session) = self.session_mut(key) else { continue };
             if session.outbound.held_refusals > 0 {
                 continue; // See `mark_goes_on`.
             }

@@ -268,8 +268,11 @@ pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) -> bool {
     true
 }
 
-/// End of a turn: tells edges what they may send now.
+/// End of a turn: tells edges what they may send now, unless too much is under way (`under_way.rs`).
 pub fn flush_credit(cx: &mut Cx<'_>) {
+    if !cx.shard.takes_more() {
+        return;
+    }
     let window = cx.shard.settings.limits.link_window_bytes;
     for id in std::mem::take(&mut cx.shard.dirty_links) {
         if let Some(link) = cx.shard.links.get_mut(&id).filter(|link| link.up) {

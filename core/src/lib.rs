@@ -34,6 +34,8 @@ pub mod drain;
 pub mod edges;
 pub mod entity_time;
 pub mod executed;
+#[cfg(test)]
+mod exhaustion;
 pub mod fast;
 pub mod fate;
 pub mod features;
@@ -81,6 +83,7 @@ pub mod subscription;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod under_way;
 pub mod vcard;
 pub mod version;
 

@@ -10,6 +10,7 @@ pub struct Limits {
     pub session_window_bytes: u64,
     /// At least two frames, the longest there are: credit is restated when half of it is used.
     pub link_window_bytes: u64,
+    pub under_way_bytes: u64,
     pub held_bytes: usize,
     pub entries: usize,
     pub account_queue: usize,
@@ -26,6 +27,7 @@ impl Default for Limits {
             outbox_bytes: OUTBOX_BYTES_MAX as u64,
             session_window_bytes: SESSION_WINDOW_BYTES,
             link_window_bytes: LINK_WINDOW_BYTES,
+            under_way_bytes: UNDER_WAY_BYTES_MAX,
             held_bytes: HELD_BYTES_MAX,
             entries: ENTRIES_MAX,
             account_queue: ACCOUNT_QUEUE_MAX,
@@ -43,6 +45,12 @@ pub const LINK_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of stanzas a session may have sent beyond what is settled. Reached: the edge stops reading
 /// that client until settlement restates the credit. Twice the largest stanza, so one always fits.
 pub const SESSION_WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of clients' stanzas that one shard has received and not settled, of all sessions together: a flood of any number
+/// of clients is bounded by it and by what links may bring beyond ([`LINK_WINDOW_BYTES`] each). From half of it on, a session
+/// that has some under way is granted its share only; reached: edges get no more credit for their links, so that they read
+/// no client until enough is settled, which waits for no client.
+pub const UNDER_WAY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// Bytes held for a session whose client does not read, beyond what the edge took. Logged messages take half of it,
 /// one may pass that; more wait in the log. Reached by what is not logged: the session is detached.
@@ -92,6 +100,11 @@ pub const LOGIN_FAILURES_MAX: u8 = 5;
 /// Messages kept for an account nobody is there to read. Reached: `service-unavailable` to the
 /// sender (XEP-0160 §2), never a silent drop.
 pub const OFFLINE_MESSAGES_MAX: usize = 1000;
+
+/// Bytes of a message for an account nobody is there to read, times the number of messages that wait with it: the fuller,
+/// the shorter. One of a hundred may have 80 KiB, the last of a thousand 8; all of them together stay below 64 MiB. Reached:
+/// as [`OFFLINE_MESSAGES_MAX`].
+pub const OFFLINE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Messages read from the log at once for an offline flush.
 pub const FLUSH_PAGE: u32 = 64;
@@ -204,6 +217,16 @@ pub const REQUESTS_MAX: usize = 256;
 /// `policy-violation` to who asks.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
 
+/// Addresses an account may ask for their presence within [`SUBSCRIPTIONS_WINDOW_MS`] (RFC 6121 §3.1.2): more than who
+/// moves in with a roster, too few to fill a server's accounts with requests. Reached: `resource-constraint`, wait.
+pub const SUBSCRIPTIONS_MAX: u32 = 500;
+
+/// How long such a request counts, milliseconds from the first of them.
+pub const SUBSCRIPTIONS_WINDOW_MS: u64 = 60 * 60 * 1000;
+
+/// Accounts that asked of late, per shard. Reached: the one that began longest ago makes room.
+pub const SUBSCRIPTIONS_ROWS_MAX: usize = 4 * 1024;
+
 /// Addresses an account may block (XEP-0191). Reached: `resource-constraint`.
 pub const BLOCKED_MAX: usize = 1_000;
 
@@ -214,6 +237,10 @@ pub const BLOCKED_BYTES_MAX: usize = 128 * 1024;
 /// Addresses a session may have sent directed presence to (RFC 6121 §4.6). Reached:
 /// `resource-constraint`.
 pub const DIRECTED_MAX: usize = 1_024;
+
+/// Addresses that one presence stanza goes to, at most: all contacts, and where directed presence went. Each has at most
+/// [`SESSIONS_PER_ACCOUNT_MAX`] resources. It follows from [`ROSTER_ITEMS_MAX`] and [`DIRECTED_MAX`], which refuse what is more.
+pub const FANOUT_MAX: usize = ROSTER_ITEMS_MAX + DIRECTED_MAX;
 
 /// Bytes of recipients' addresses in one multicast, so that the frame stays far below the link's
 /// longest. More recipients take more frames.

@@ -131,8 +131,10 @@ fn append(cx: &mut Cx<'_>, key: AccountKey, stanza: SharedStanza, origin: Option
         return cx.refuse(&stanza, origin, StanzaCondition::ResourceConstraint);
     }
     let Some(account) = cx.account(key) else { return };
+    let waiting = account.undelivered().saturating_add(account.log.pending.len());
     let full = account.log.pending.len() >= limits.pending
-        || account.undelivered().saturating_add(account.log.pending.len()) >= offline::room(account, &limits);
+        || waiting >= offline::room(account, &limits)
+        || !offline::fits(account, waiting, stanza.bytes().len());
     if full {
         return cx.refuse(&stanza, origin, StanzaCondition::ServiceUnavailable);
     }

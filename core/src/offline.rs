@@ -26,6 +26,11 @@ pub fn room(account: &Account, limits: &Limits) -> usize {
     if account.sessions.is_empty() { limits::OFFLINE_MESSAGES_MAX } else { limits::PENDING_MAX.max(limits.pending) }
 }
 
+/// Whether a message of so many bytes may wait beside `waiting` others: [`limits::OFFLINE_BYTES`].
+pub fn fits(account: &Account, waiting: usize, bytes: usize) -> bool {
+    !account.sessions.is_empty() || bytes.saturating_mul(waiting) <= limits::OFFLINE_BYTES
+}
+
 /// A session became available with non-negative priority, or there is something more that nobody has: it gets that,
 /// and what is owed to it. What others had before it came is not for it.
 pub fn read_again(cx: &mut Cx<'_>, key: SessionKey) {

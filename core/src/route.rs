@@ -118,6 +118,7 @@ impl Cx<'_> {
         };
         if state != State::Ready {
             let stanza = encoded.to_vec();
+            self.shard.change_inbound(key, |inbound| inbound.waits(bytes));
             self.enqueue(account, Work::FromSession { session: key, generation, from, stanza });
             return;
         }
@@ -142,14 +143,10 @@ impl Cx<'_> {
             Ok(_) | Err(_) => self.close_session(key, Some(StreamCondition::InternalServerError), "broken stanza"),
         }
         let parts = self.shard.current.take().map_or(0, |current| current.parts);
-        if let Some(session) = self.session_at(key, generation) {
+        if self.session_at(key, generation).is_some() {
             // The order was checked above.
-            let handled = session.inbound.handled(number, bytes, parts);
-            debug_assert!(handled.is_ok());
-            let dirty = session.inbound.dirty;
-            if dirty {
-                self.shard.dirty_sessions.push(key);
-            }
+            let handled = self.shard.change_inbound(key, |inbound| inbound.handled(number, bytes, parts));
+            debug_assert!(handled.is_some_and(|handled| handled.is_ok()));
         }
     }
 

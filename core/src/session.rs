@@ -163,6 +163,9 @@ pub struct Inbound {
     taken_bytes: u64,
     /// What follows `settled`, up to `received`.
     unsettled: VecDeque<Unsettled>,
+    /// Bytes of that, and of what waits for its account before it is handled.
+    unsettled_bytes: u64,
+    waiting_bytes: u64,
     /// A `Settled` frame is due at the end of the turn.
     pub dirty: bool,
 }
@@ -179,7 +182,16 @@ pub struct OutOfOrder;
 
 impl Inbound {
     pub fn new() -> Inbound {
-        Inbound { received: 0, settled: 0, settled_bytes: 0, taken_bytes: 0, unsettled: VecDeque::new(), dirty: false }
+        Inbound {
+            received: 0,
+            settled: 0,
+            settled_bytes: 0,
+            taken_bytes: 0,
+            unsettled: VecDeque::new(),
+            unsettled_bytes: 0,
+            waiting_bytes: 0,
+            dirty: false,
+        }
     }
 
     /// Of a session that an earlier core settled up to `settled`.
@@ -211,6 +223,26 @@ impl Inbound {
         self.settled_bytes.saturating_add(window_bytes)
     }
 
+    /// See [`limits::UNDER_WAY_BYTES_MAX`].
+    pub fn under_way_bytes(&self) -> u64 {
+        self.unsettled_bytes.saturating_add(self.waiting_bytes)
+    }
+
+    /// A stanza waits for its account, until [`Inbound::goes_on`].
+    pub fn waits(&mut self, bytes: u32) {
+        self.waiting_bytes = self.waiting_bytes.saturating_add(u64::from(bytes));
+    }
+
+    /// What waits is of a generation before: it comes again.
+    pub fn forget_waiting(&mut self) {
+        self.waiting_bytes = 0;
+    }
+
+    /// It waits no more: it is about to be handled.
+    pub fn goes_on(&mut self, bytes: u32) {
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(u64::from(bytes));
+    }
+
     /// A stanza was handled; `parts` of its effects are under way (none: it settles as soon as
     /// those before it have).
     pub fn handled(&mut self, number: u64, bytes: u32, parts: u16) -> Result<(), OutOfOrder> {
@@ -224,6 +256,7 @@ impl Inbound {
             self.dirty = true;
         } else {
             self.unsettled.push_back(Unsettled { parts, bytes });
+            self.unsettled_bytes = self.unsettled_bytes.saturating_add(u64::from(bytes));
         }
         Ok(())
     }
@@ -239,6 +272,7 @@ impl Inbound {
             }
             self.settled = self.settled.saturating_add(1);
             self.settled_bytes = self.settled_bytes.saturating_add(u64::from(first.bytes));
+            self.unsettled_bytes = self.unsettled_bytes.saturating_sub(u64::from(first.bytes));
             self.unsettled.pop_front();
             self.dirty = true;
         }

@@ -36,6 +36,7 @@ use crate::slab::Slab;
 use crate::slots::{Slots, handover};
 use crate::sm;
 use crate::tally::{Prefix, Tally};
+use crate::under_way::UnderWay;
 use hearth_storage::{Answered, EdgeRecord, EdgeRun, Health, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
@@ -134,6 +135,9 @@ pub struct Stats {
     pub stanzas_in: u64,
     pub stanzas_out: u64,
     pub messages_logged: u64,
+    /// Addresses that presence went to, and the most of one stanza.
+    pub presence_recipients: u64,
+    pub presence_recipients_most: u64,
 }
 
 /// The machine. Fields are its modules' to use through [`Cx`].
@@ -156,6 +160,8 @@ pub struct Shard {
     pub domain_registrations: Tally<Box<str>>,
     /// Searches of late, by who searched.
     pub searches: Tally<BareJid>,
+    /// Requests for presence of late, by who asked.
+    pub subscriptions: Tally<BareJid>,
     /// Serial number of the next SASL exchange.
     pub next_attempt: u64,
     pub accounts: Accounts,
@@ -197,6 +203,8 @@ pub struct Shard {
     /// Sessions with a `Settled` due, links with a `LinkCredit` due.
     pub dirty_sessions: Vec<SessionKey>,
     pub dirty_links: Vec<LinkId>,
+    /// What clients sent and is not settled.
+    pub under_way: UnderWay,
     /// Bytes under way to each other shard; bytes of each handled and not yet told.
     outbox_bytes: Vec<u64>,
     handled_bytes: Vec<u64>,
@@ -246,6 +254,7 @@ impl Shard {
             registrations: Tally::new(crate::register::BOUNDS),
             domain_registrations: Tally::new(crate::register::BOUNDS),
             searches: Tally::new(crate::search::BOUNDS),
+            subscriptions: Tally::new(crate::subscription::BOUNDS),
             next_attempt: 0,
             sessions: Slab::default(),
             parked: sm::Parked::default(),
@@ -271,6 +280,7 @@ impl Shard {
             executing: None,
             dirty_sessions: Vec::new(),
             dirty_links: Vec::new(),
+            under_way: UnderWay::default(),
             outbox_bytes: vec![0; shards],
             handled_bytes: vec![0; shards],
             closing: VecDeque::new(),

@@ -20,7 +20,7 @@ use crate::offline;
 use crate::presence;
 use crate::questions;
 use crate::records;
-use crate::session::{Earlier, Entry, Held, Session, SessionKey};
+use crate::session::{Earlier, Entry, Held, Inbound, Session, SessionKey};
 use crate::shard::pin;
 use hearth_wire::BareJid;
 use hearth_wire::to_core::{Resume, SmEnable};
@@ -308,6 +308,7 @@ fn entry_of(h: u32, base: u64, outbound: &crate::session::Outbound) -> Option<u6
 fn move_to(cx: &mut Cx<'_>, key: SessionKey, link: LinkId, counter: u64, account: AccountKey) {
     let Some(slot) = cx.account(account).map(|account| account.slot) else { return };
     let generation = cx.next_generation(slot);
+    cx.shard.change_inbound(key, Inbound::forget_waiting);
     let Some(session) = cx.session_mut(key) else { return };
     let old = (session.link, session.counter);
     let before = std::mem::replace(&mut session.generation, generation);

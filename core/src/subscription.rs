@@ -25,6 +25,7 @@ use crate::reply;
 use crate::roster::{self, Edit, NotStored};
 use crate::route::bare;
 use crate::session::{Origin, SessionKey};
+use crate::tally::Bounds;
 use hearth_storage::{RosterItem, StoredRequest};
 use hearth_wire::stanza::{Overlay, SharedStanza, Stanza, StanzaKind, StanzaType};
 use hearth_wire::{BareJid, StanzaCondition, jid};
@@ -67,6 +68,9 @@ pub fn outbound(
     {
         return Err(StanzaCondition::ResourceConstraint);
     }
+    if action == Action::Subscribe && step.route && !may_ask(cx, key) {
+        return Err(StanzaCondition::ResourceConstraint);
+    }
     let answered = before.from == Half::Pending && step.state.from != Half::Pending;
     let edit = if answered { edit.without_request(contact.clone()) } else { edit };
     let origin = cx.defer();
@@ -89,6 +93,24 @@ pub fn outbound(
         Err(NotStored) => refuse(cx, &sent.stanza, StanzaCondition::ResourceConstraint, sent.origin),
     });
     Ok(())
+}
+
+/// Of [`crate::shard::Shard::subscriptions`].
+pub const BOUNDS: Bounds = Bounds {
+    events_max: limits::SUBSCRIPTIONS_MAX,
+    window_ms: limits::SUBSCRIPTIONS_WINDOW_MS,
+    rows_max: limits::SUBSCRIPTIONS_ROWS_MAX,
+};
+
+/// Whether the account has not asked too many of late; it asks once more.
+fn may_ask(cx: &mut Cx<'_>, key: AccountKey) -> bool {
+    let now_ms = cx.now.mono_ms;
+    let Some(jid) = cx.account(key).map(|account| account.jid.clone()) else { return false };
+    let may = cx.shard.subscriptions.may(&jid, now_ms);
+    if may {
+        cx.shard.subscriptions.count(jid, now_ms);
+    }
+    may
 }
 
 /// A subscription stanza whose change of the user's roster is stored. Its contact may not have got it: what holds

@@ -174,7 +174,7 @@ fn nobody_binds_unproved_or_comes_by_a_closed_door() {
 /// Guesses are limited by account and source; the owner elsewhere is not kept out, and what is
 /// refused does not say whether the password was right.
 #[test]
-fn guessing_ends() {
+fn threat_035_guessing_ends() {
     let mut world = world();
     for counter in 0..u64::from(limits::ATTEMPTS_MAX) {
         assert_eq!(plain(&mut world, 0, counter, "ada", "wrong"), not_authorized());
@@ -212,7 +212,7 @@ fn spraying_ends() {
 
 /// Many tries begun before the first one is judged get no more answers than one after the other.
 #[test]
-fn guessing_side_by_side_ends_too() {
+fn threat_035_guessing_side_by_side_ends_too() {
     let mut world = world();
     world.holding = true;
     let tries = u64::from(limits::ATTEMPTS_MAX) + 5;

@@ -108,6 +108,10 @@ impl Recipients {
         self.0.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.0.bytes().filter(|byte| *byte == 0).count()
+    }
+
     /// Its size in memory.
     pub fn bytes(&self) -> usize {
         self.0.len()
@@ -140,7 +144,9 @@ pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, pr
     let Some((key, available)) = cx.session(session).map(|session| (session.account, session.available())) else {
         return;
     };
-    for (shard, recipients) in (0..).zip(contacts(cx, key, true, probe)) {
+    let by_shard = contacts(cx, key, true, probe);
+    note(cx, &by_shard);
+    for (shard, recipients) in (0..).zip(by_shard) {
         if recipients.is_empty() {
             continue;
         }
@@ -154,6 +160,14 @@ pub fn broadcast(cx: &mut Cx<'_>, session: SessionKey, stanza: &SharedStanza, pr
             send(cx, shard, stanza, recipients);
         }
     }
+}
+
+/// What one stanza becomes, for the figures.
+fn note(cx: &mut Cx<'_>, by_shard: &[Recipients]) {
+    let all = by_shard.iter().map(|recipients| recipients.len() as u64).fold(0, u64::saturating_add);
+    let stats = &mut cx.shard.stats;
+    stats.presence_recipients = stats.presence_recipients.wrapping_add(all);
+    stats.presence_recipients_most = stats.presence_recipients_most.max(all);
 }
 
 /// Asks all contacts that the account sees for their presence, and tells them nothing (XEP-0186 §3.1).
@@ -192,6 +206,7 @@ pub fn send_to<'a>(cx: &mut Cx<'_>, stanza: &SharedStanza, to: impl Iterator<Ite
             (None, _) => {}
         }
     }
+    note(cx, &by_shard);
     for (shard, recipients) in (0..).zip(by_shard) {
         if !recipients.is_empty() {
             send(cx, shard, stanza, recipients);

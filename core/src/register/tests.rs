@@ -111,7 +111,7 @@ fn what_is_missing_or_wrong_is_refused() {
 
 /// Names that are taken count too: asking is also a way to learn who is there.
 #[test]
-fn sources_are_limited() {
+fn threat_074_registrations_of_a_source_are_limited() {
     let mut core = Core::with_registration(1, true);
     for index in 0..limits::REGISTRATIONS_MAX {
         let name = format!("user{}", index / 2);
@@ -229,4 +229,28 @@ fn a_change_of_password_has_the_same_rules() {
         assert!(answer.contains(condition) && !answer.contains("<password"), "{answer}");
     }
     assert!(change(&mut core, "example.org", "graphite pencil").contains("type='result'"));
+}
+
+/// Every field that is asked for is needed, in both forms of the question, and an empty one is a missing one.
+#[test]
+fn threat_037_a_missing_field_is_a_failed_registration() {
+    let mut core = Core::with_registration(1, true);
+    let (name, password) = ("<username>ada</username>", "<password>graphite pencil</password>");
+    let (no_name, no_password) = ("<username/>", "<password/>");
+    let rows = ["", name, password, no_name, no_password, "<email>a@b</email>"];
+    let mut tried = 0;
+    for first in rows {
+        for second in rows {
+            if [first, second] == [name, password] || [first, second] == [password, name] {
+                continue;
+            }
+            let iq = format!("<iq type='set' id='s'><query xmlns='jabber:iq:register'>{first}{second}</query></iq>");
+            let answer = ask(&mut core, 0, IpAddr::from([192, 0, 3, tried]), &iq).concat();
+            assert!(answer.contains("type='error'"), "{first}{second}: {answer}");
+            tried += 1;
+        }
+    }
+    let ada = BareJid::parse("ada@example.org").unwrap();
+    assert!(matches!(core.ask_store(&ada, Ask::Load { account: ada.clone() }), Answer::Loaded(None)));
+    assert_eq!(ask(&mut core, 0, HERE, &submit("ada", "graphite pencil")), [DONE], "the whole is taken");
 }

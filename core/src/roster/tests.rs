@@ -188,7 +188,7 @@ fn nothing_is_said_before_it_is_stored() {
 }
 
 #[test]
-fn a_roster_has_limits() {
+fn threat_074_a_roster_has_limits() {
     let account = |contacts: usize, name: usize| {
         let slots = hearth_wire::ids::SlotKey([7; 16]);
         let mut account = Account::loading(BareJid::parse(ADA).unwrap(), slots.slot(ADA));

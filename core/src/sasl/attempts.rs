@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_locks_out_only_the_stranger() {
+    fn threat_035_a_stranger_locks_out_only_the_stranger() {
         let mut attempts = Attempts::new();
         let ada = jid("ada@example.org");
         for _ in 0..ATTEMPTS_MAX {

@@ -252,7 +252,7 @@ fn pages_go_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn answers_and_searches_are_bounded() {
+fn threat_094_answers_and_searches_are_bounded() {
     let mut core = core(2);
     let (bob, eve) = (core.login("bob@example.org/phone"), core.login("eve@example.org/x"));
     let most = usize::try_from(limits::SEARCH_RESULTS_MAX).unwrap();

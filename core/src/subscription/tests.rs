@@ -396,7 +396,7 @@ fn a_request_is_settled_when_both_sides_are_stored() {
 }
 
 #[test]
-fn requests_have_limits() {
+fn threat_074_requests_have_limits() {
     let mut core = Core::new(1);
     core.account(GRACE);
     let desk = online(&mut core, "ada@example.org/desk");

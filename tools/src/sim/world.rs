@@ -31,6 +31,7 @@ const TIGHT: Limits = Limits {
     outbox_bytes: 1,
     session_window_bytes: 512,
     link_window_bytes: 1_500,
+    under_way_bytes: 400,
     held_bytes: 4_000,
     entries: 4,
     account_queue: 8,

@@ -95,7 +95,7 @@ fn a_subscription_that_says_goodbye_is_not_told_either() {
 }
 
 #[test]
-fn directed_presence_has_a_limit() {
+fn threat_074_directed_presence_has_a_limit() {
     let mut core = Core::new(1);
     let desk = core.login("ada@example.org/desk");
     for n in 0..limits::DIRECTED_MAX {

@@ -23,6 +23,12 @@ impl World {
         };
         for shard in &self.shards {
             let limits = &shard.settings.limits;
+            check("sums of what is under way that are wrong", "", usize::from(!shard.under_way_is_exact()), 0)?;
+            // Beyond the limit comes what its links may bring: one window each.
+            let brought = limits.link_window_bytes.saturating_mul(shard.links.len() as u64);
+            let most = limits.under_way_bytes.saturating_add(brought);
+            let under_way = usize::try_from(shard.under_way.bytes()).unwrap_or(usize::MAX);
+            check("bytes under way", "", under_way, usize::try_from(most).unwrap_or(usize::MAX))?;
             for (_, session) in shard.sessions.iter() {
                 let (jid, out) = (session.jid.as_str(), &session.outbound);
                 // What was emitted to a socket that is lost goes back to what is held; the last one that was taken may
@@ -44,6 +50,7 @@ impl World {
             }
             if at_rest {
                 let index = shard.settings.index.to_string();
+                check("bytes under way at rest", &index, under_way, 0)?;
                 check("recoveries", &index, usize::from(shard.recovery.is_some()), 0)?;
                 check("resumptions", &index, shard.resuming.len(), 0)?;
             }

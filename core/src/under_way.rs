@@ -1,0 +1,77 @@
+//! What clients sent and is not settled, of all sessions of a shard together: bounded by [`Limits::under_way_bytes`],
+//! however many clients flood.
+//!
+//! Two brakes. From half of the limit on, a session that has something under way is granted its share of the whole and no
+//! more; one that has nothing is granted its full window, so that its longest stanza fits. Beyond the limit no link gets
+//! credit until enough is settled. Neither can lock up: what settles a stanza waits for no client and for no link.
+//!
+//! [`Limits::under_way_bytes`]: crate::limits::Limits::under_way_bytes
+
+use crate::session::{Inbound, Session, SessionKey};
+use crate::shard::Shard;
+
+/// The sum, kept up to date with every change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct UnderWay {
+    bytes: u64,
+    /// Sessions with some of it.
+    sessions: u64,
+}
+
+impl UnderWay {
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn changed(&mut self, before: u64, after: u64) {
+        self.bytes = self.bytes.saturating_sub(before).saturating_add(after);
+        self.sessions = self.sessions.saturating_sub(u64::from(before > 0)).saturating_add(u64::from(after > 0));
+    }
+
+    /// The session is no more, and what it sent is nobody's to settle.
+    pub fn on_end(&mut self, session: &Session) {
+        self.changed(session.inbound.under_way_bytes(), 0);
+    }
+}
+
+impl Shard {
+    /// Changes what a session has sent and keeps the sum. `None` if there is no such session.
+    pub fn change_inbound<R>(&mut self, key: SessionKey, change: impl FnOnce(&mut Inbound) -> R) -> Option<R> {
+        let inbound = &mut self.sessions.get_mut(key.0)?.inbound;
+        let before = inbound.under_way_bytes();
+        let done = change(inbound);
+        let (after, dirty) = (inbound.under_way_bytes(), inbound.dirty);
+        self.under_way.changed(before, after);
+        if dirty {
+            self.dirty_sessions.push(key);
+        }
+        Some(done)
+    }
+
+    /// Whether links may bring more.
+    pub fn takes_more(&self) -> bool {
+        self.under_way.bytes <= self.settings.limits.under_way_bytes
+    }
+
+    /// What a session may have under way from now on.
+    pub fn window(&self, inbound: &Inbound) -> u64 {
+        let (window, limit) = (self.settings.limits.session_window_bytes, self.settings.limits.under_way_bytes);
+        if inbound.under_way_bytes() == 0 || self.under_way.bytes <= limit / 2 {
+            return window;
+        }
+        window.min(limit.checked_div(self.under_way.sessions).unwrap_or(window))
+    }
+
+    /// Whether the sum is that of the sessions: for tests and simulations.
+    pub fn under_way_is_exact(&self) -> bool {
+        let each = self.sessions.iter().map(|(_, session)| session.inbound.under_way_bytes());
+        let counted = each.fold(UnderWay::default(), |mut sum, bytes| {
+            sum.changed(0, bytes);
+            sum
+        });
+        counted == self.under_way
+    }
+}
+
+#[cfg(test)]
+mod tests;
