@@ -37,6 +37,16 @@ enum Life {
     Dead,
 }
 
+/// Whether a TLS handshake may begin (`handshakes.rs`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Handshake {
+    /// Nobody was asked yet.
+    Due,
+    /// Its first bytes are kept until its turn.
+    Waiting,
+    Begun,
+}
+
 /// See the module.
 pub(crate) struct Client {
     conn: Conn,
@@ -67,6 +77,7 @@ pub(crate) struct Client {
     /// It sent more than it may, and is not read until the wheel calls.
     slowed: bool,
     entry: Entry,
+    handshake: Handshake,
     /// Stanzas that it may still send as a newcomer; see [`NEWCOMER_STANZAS`].
     newcomer: u8,
     /// Login or linger must be done by then.
@@ -129,6 +140,7 @@ impl Client {
             waits_for_link: false,
             slowed: false,
             entry: Entry::Idle,
+            handshake: Handshake::Due,
             newcomer: NEWCOMER_STANZAS,
             deadline: tick_after(cx.tick, PROXY_HEADER_MS),
             last_read: cx.tick,

@@ -40,6 +40,12 @@ pub struct Config {
     pub connections_per_address_max: u32,
     /// How fast one client may send.
     pub rates: Rates,
+    /// TLS handshakes of one address (IPv6: of one /64) a second, per event loop, and how many at once of one that was
+    /// quiet; more wait for their turn. 0 a second: any number.
+    pub handshakes_per_address_s: u32,
+    pub handshakes_per_address_burst: u32,
+    /// Loopback addresses are bounded like others.
+    pub loopback_is_bounded: bool,
     pub log: Log,
     /// Where figures are served (OpenMetrics, HTTP); `None`: nowhere.
     pub metrics: Option<SocketAddr>,
@@ -201,6 +207,9 @@ impl Default for Config {
             unauthenticated_per_address_max: 256,
             connections_per_address_max: 10_000,
             rates: Rates::default(),
+            handshakes_per_address_s: 200,
+            handshakes_per_address_burst: 1_000,
+            loopback_is_bounded: false,
             log: Log::default(),
             metrics: None,
         }
@@ -308,6 +317,9 @@ struct FileLimits {
     unauthenticated_per_address_max: Option<u32>,
     connections_per_address_max: Option<u32>,
     rate: Rates,
+    handshakes_per_address_s: Option<u32>,
+    handshakes_per_address_burst: Option<u32>,
+    loopback_is_bounded: bool,
 }
 
 impl File {
@@ -413,6 +425,19 @@ impl File {
                 100_000_000,
             )?,
             rates: rates(self.limits.rate)?,
+            handshakes_per_address_s: range(
+                "limits.handshakes_per_address_s",
+                self.limits.handshakes_per_address_s.unwrap_or(defaults.handshakes_per_address_s),
+                0,
+                1_000_000,
+            )?,
+            handshakes_per_address_burst: range(
+                "limits.handshakes_per_address_burst",
+                self.limits.handshakes_per_address_burst.unwrap_or(defaults.handshakes_per_address_burst),
+                1,
+                1_000_000,
+            )?,
+            loopback_is_bounded: self.limits.loopback_is_bounded,
             metrics: self.metrics,
             log: self.log,
         })

@@ -154,6 +154,11 @@ impl Conn {
         Ok((received.finished, received.closed))
     }
 
+    /// Keeps bytes of the socket for a later [`Conn::decrypt`].
+    pub(crate) fn keep(&mut self, bytes: &[u8], pool: &mut Pool) {
+        self.buffers.get_or_insert_with(|| pool.take()).tls_input.extend_from_slice(bytes);
+    }
+
     /// Where bytes for the client are appended.
     pub(crate) fn output(&mut self, pool: &mut Pool) -> &mut Vec<u8> {
         &mut self.buffers.get_or_insert_with(|| pool.take()).output

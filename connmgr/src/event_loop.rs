@@ -180,6 +180,9 @@ impl EventLoop {
                 None => self.cx.entry.leave(self.cx.now.mono_ms),
             }
         }
+        while let Some((place, counter)) = self.cx.handshakes.due(self.cx.now.mono_ms) {
+            self.with(place, |client, cx| client.shake_hands(counter, cx));
+        }
         for place in again {
             self.with(place, Client::resume);
         }
@@ -213,7 +216,7 @@ impl EventLoop {
         if let Some((due, _)) = self.cx.recent.front() {
             at = at.min(u64::from(*due).saturating_mul(TICK_MS));
         }
-        at = at.min(self.patience.next_ms()).min(self.cx.entry.next_ms());
+        at = at.min(self.patience.next_ms()).min(self.cx.entry.next_ms()).min(self.cx.handshakes.next_ms());
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
         }
@@ -443,6 +446,7 @@ impl EventLoop {
         }
         if now >= self.publish_at_ms {
             self.publish_at_ms = now.saturating_add(PUBLISH_MS);
+            self.cx.handshakes.forget(now);
             self.published.publish(self.counts());
         }
         self.prune();

@@ -36,6 +36,7 @@ mod dispatch;
 mod entry;
 mod event_loop;
 mod figures;
+mod handshakes;
 pub mod limits;
 mod link;
 mod listener;

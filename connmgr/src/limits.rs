@@ -85,6 +85,13 @@ pub const NEWCOMER_STANZAS: u8 = 8;
 /// See [`NEWCOMER_STANZAS`].
 pub const NEWCOMER_MS: u64 = 3_000;
 
+/// Sources (addresses, IPv6 by /64) whose handshakes are counted, of each loop: 4 MB. Reached: further ones share one count.
+pub const HANDSHAKE_SOURCES_MAX: usize = 65_536;
+
+/// Milliseconds that a client waits for its turn to begin a handshake at most, less than `login_s` leaves it. Who would
+/// have to wait longer is closed at once.
+pub const HANDSHAKE_WAIT_MS_MAX: u64 = 15_000;
+
 /// Milliseconds without any newcomer's coming or going after which those inside count no more.
 pub const ENTRY_STUCK_MS: u64 = 500;
 

@@ -119,7 +119,8 @@ impl Doorkeeper {
     }
 }
 
-fn prefix(peer: IpAddr) -> IpAddr {
+/// What counts as one source.
+pub(crate) fn prefix(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
         IpAddr::V6(address) => {

@@ -6,6 +6,7 @@ use crate::detached::Detached;
 use crate::directory::Directory;
 use crate::entry::Entrance;
 use crate::figures::Counts;
+use crate::handshakes::{Handshakes, Rate, Turn};
 use crate::limits::READ_BUFFER_BYTES;
 use crate::link::Link;
 use crate::listener::{Door, Doorkeeper};
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) seconds: Vec<u32>,
     /// Clients that something is to be forgotten of, and when, in that order, each once.
     pub(crate) recent: VecDeque<(Tick, u32)>,
+    /// Clients that may begin a TLS handshake, or wait for it.
+    pub(crate) handshakes: Handshakes,
     /// Clients on their way to their first presence.
     pub(crate) entry: Entrance,
     /// Clients whose stream header waits for the core.
@@ -97,6 +100,7 @@ impl Shared {
             seconds: Vec::new(),
             asked: VecDeque::new(),
             recent: VecDeque::new(),
+            handshakes: Handshakes::default(),
             entry: Entrance::default(),
             held: Vec::new(),
             counts: Counts::default(),
@@ -127,6 +131,16 @@ impl Shared {
     pub(crate) fn links_ready(&self) -> bool {
         let shards = usize::from(self.directory.shards());
         shards > 0 && self.links.len() >= shards && self.links.iter().take(shards).all(Link::is_up)
+    }
+
+    /// When a client of `peer` may begin its handshake.
+    pub(crate) fn handshake_of(&mut self, peer: IpAddr) -> Turn {
+        if peer.is_loopback() && !self.config.loopback_is_bounded {
+            return Turn::Now;
+        }
+        let config = &self.config;
+        let rate = Rate { per_s: config.handshakes_per_address_s, burst: config.handshakes_per_address_burst };
+        self.handshakes.ask(peer, rate, self.now.mono_ms)
     }
 
     /// Sends a client's question. The shard that was asked, if it could be.

@@ -12,6 +12,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[derive(Debug)]
 struct AnyCertificate;
@@ -242,4 +243,67 @@ fn a_closing_notice_does_not_overtake_what_waits_for_credit() {
         core.send(&ToEdge::Settled(Settled { counter, generation: GENERATION, number, credit }));
     }
     core.wait("end", |seen| matches!(seen, Seen::Closed { bound: true, clean: false, .. }));
+}
+
+/// A connection from an address of this machine.
+fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// A crowd behind one address gets in, later; a flood from there is not waited for; somebody elsewhere notices neither.
+#[test]
+fn threat_015_handshakes_of_one_address_take_turns() {
+    let (edge, _core) = Edge::with_core(Rules::default(), |config| {
+        config.event_loops = 1;
+        config.handshakes_per_address_s = 20;
+        config.handshakes_per_address_burst = 5;
+        config.loopback_is_bounded = true;
+    });
+    let began = Instant::now();
+    let took = std::thread::scope(|scope| {
+        let one = |_| {
+            scope.spawn(|| {
+                let (mut peer, _) =
+                    secure(connect_from("127.0.0.2", edge.direct), &rustls::version::TLS13, &[]).expect("in its turn");
+                peer.send(HEADER);
+                peer.expect("</stream:features>");
+                began.elapsed()
+            })
+        };
+        let crowd: Vec<_> = (0..25).map(one).collect();
+        let mut took: Vec<_> = crowd.into_iter().map(|one| one.join().unwrap()).collect();
+        took.sort();
+        took
+    });
+    // Twenty of them a twentieth of a second apart.
+    assert!(took[24] >= Duration::from_millis(950), "{took:?}");
+    // Many more than may wait, and none of them goes on.
+    let flood: Vec<TcpStream> = (0..600)
+        .map(|_| {
+            let mut socket = connect_from("127.0.0.2", edge.direct);
+            socket.write_all(&[22, 3, 1]).unwrap();
+            socket
+        })
+        .collect();
+    flood.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
+    let gone = || {
+        flood
+            .iter()
+            .filter(|s| !matches!(s.peek(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock))
+            .count()
+    };
+    let end = Instant::now() + PATIENCE;
+    while gone() < 250 {
+        assert!(Instant::now() < end, "{} are gone", gone());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gone() < 350, "those who may wait still do: {}", gone());
+    let began = Instant::now();
+    secure(connect_from("127.0.0.3", edge.direct), &rustls::version::TLS13, &[]).expect("at once");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }

@@ -1,8 +1,9 @@
 //! The way in: bytes of the socket, decrypted, cut into pieces, parsed, handed to the stream or its session.
 
-use super::{Client, Life, place};
+use super::{Client, Handshake, Life, place};
 use crate::directory::Hosted;
 use crate::entry::Entry;
+use crate::handshakes::Turn;
 use crate::limits::{LINGER_BYTES, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
 use crate::session::Taken;
 use crate::shared::Shared;
@@ -56,7 +57,7 @@ impl Client {
     pub(super) fn reads(&self, cx: &Shared) -> bool {
         match self.life {
             Life::Open => {
-                if self.entry == Entry::Waiting {
+                if self.entry == Entry::Waiting || self.handshake == Handshake::Waiting {
                     return false;
                 }
                 let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
@@ -175,9 +176,42 @@ impl Client {
                 self.life = Life::Dead;
             }
         } else if self.conn.is_tls() {
-            self.on_cipher(bytes, cx);
+            if self.may_shake_hands(bytes, cx) {
+                self.on_cipher(bytes, cx);
+            }
         } else {
             self.on_plain(bytes, cx);
+        }
+    }
+
+    /// Whether its handshake goes on; else `bytes` are kept until its turn, or it has none.
+    fn may_shake_hands(&mut self, bytes: &[u8], cx: &mut Shared) -> bool {
+        let (Handshake::Due, Some(peer)) = (self.handshake, self.stranger.as_deref()) else { return true };
+        match cx.handshake_of(*peer) {
+            Turn::Now => self.handshake = Handshake::Begun,
+            Turn::At(until_ms) => {
+                self.handshake = Handshake::Waiting;
+                self.conn.keep(bytes, &mut cx.pool);
+                cx.handshakes.wait(until_ms, place(self.counter), self.counter);
+            }
+            Turn::Never => {
+                cx.counts.turned_away = cx.counts.turned_away.wrapping_add(1);
+                tracing::debug!(event = "turned_away", %peer, why = "handshakes");
+                self.life = Life::Dead;
+            }
+        }
+        self.handshake == Handshake::Begun
+    }
+
+    /// Its turn has come.
+    pub(crate) fn shake_hands(&mut self, counter: u64, cx: &mut Shared) {
+        if self.counter != counter || self.handshake != Handshake::Waiting {
+            return;
+        }
+        self.handshake = Handshake::Begun;
+        if self.life == Life::Open {
+            self.on_cipher(&mut [], cx);
+            cx.again.push(place(self.counter));
         }
     }
 
