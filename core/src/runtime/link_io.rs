@@ -35,7 +35,7 @@ impl std::fmt::Display for LinkLost {
 /// Most bytes read from one link per turn, so that one busy edge does not hold up the others.
 const READ_PER_TURN: usize = 512 * 1024;
 /// What one read asks for.
-const READ_CHUNK: usize = 64 * 1024;
+pub(crate) const READ_CHUNK: usize = 64 * 1024;
 
 /// Buffers of one link.
 pub(crate) struct LinkIo {
@@ -70,16 +70,17 @@ impl LinkIo {
         }
     }
 
-    /// Reads what is there, a bounded share, and hands each whole frame to `handle`.
-    pub(crate) fn read(&mut self, now_ms: u64, mut handle: impl FnMut(ToCore<'_>, usize)) -> Result<(), LinkLost> {
+    /// Reads what is there, a bounded share, and hands each whole frame to `handle`. `scratch` is the shard's, of
+    /// [`READ_CHUNK`] bytes: cleared for each read it would cost more than the few bytes that come.
+    pub(crate) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        now_ms: u64,
+        mut handle: impl FnMut(ToCore<'_>, usize),
+    ) -> Result<(), LinkLost> {
         let mut taken = 0;
         while self.readable && taken < READ_PER_TURN {
-            let before = self.input.len();
-            self.input.resize(before.saturating_add(READ_CHUNK), 0);
-            let space = self.input.get_mut(before..).unwrap_or_default();
-            let got = self.socket.read(space);
-            self.input.truncate(before.saturating_add(*got.as_ref().unwrap_or(&0)));
-            match got {
+            match self.socket.read(scratch) {
                 Ok(0) => {
                     self.frames(&mut handle)?;
                     return Err(LinkLost::Closed);
@@ -87,9 +88,10 @@ impl LinkIo {
                 Ok(bytes) => {
                     taken = taken.saturating_add(bytes);
                     self.last_received_ms = now_ms;
+                    self.input.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
                     self.frames(&mut handle)?;
                     // A short read emptied the socket: the next event tells of more.
-                    if bytes < READ_CHUNK && !self.socket.has_ended() {
+                    if bytes < scratch.len() && !self.socket.has_ended() {
                         self.readable = false;
                     }
                 }

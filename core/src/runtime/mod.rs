@@ -182,6 +182,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             controls: BTreeMap::new(),
             next_control: 1,
             out: Outputs::default(),
+            scratch: vec![0; link_io::READ_CHUNK].into(),
             stopping: false,
             drained: None,
             turns: turns.clone(),

@@ -43,6 +43,8 @@ pub(crate) struct ShardThread {
     pub(crate) controls: BTreeMap<ControlId, Sender<Reply>>,
     pub(crate) next_control: ControlId,
     pub(crate) out: Outputs,
+    /// What links are read into.
+    pub(crate) scratch: Box<[u8]>,
     pub(crate) stopping: bool,
     /// Told once there is nothing left to wait for.
     pub(crate) drained: Option<Sender<ShardIndex>>,
@@ -185,7 +187,7 @@ impl ShardThread {
                 continue;
             }
             let (shard, out) = (&mut self.shard, &mut self.out);
-            let read = link.read(now.mono_ms, |frame, bytes| {
+            let read = link.read(&mut self.scratch, now.mono_ms, |frame, bytes| {
                 frames = frames.saturating_add(1);
                 shard.handle(Input::Frame { link: *id, frame, bytes }, now, out);
             });
