@@ -317,10 +317,11 @@ pub(crate) fn apply(
     sets: &[ChangeSet],
     born_at: LogId,
 ) -> Result<Vec<Result<(), Denied>>, StoreError> {
-    // What is of no account may be of any slot: it goes first, as asked.
-    let place = |set: &ChangeSet| set.changes.iter().all(|c| c.account().is_some()).then_some(set.slot);
     let mut order: Vec<(usize, &ChangeSet)> = sets.iter().enumerate().collect();
-    order.sort_by_key(|(_, set)| place(set));
+    // What is of no account may be asked under any slot: a commit with some of it, a rare one, stays in order.
+    if sets.iter().flat_map(|set| &set.changes).all(|change| change.account().is_some()) {
+        order.sort_by_key(|(_, set)| set.slot);
+    }
     let mut existing = Existing::read(tables, &order)?;
     let mut outcomes = Vec::with_capacity(sets.len());
     for (at, set) in order {
@@ -342,7 +343,9 @@ pub(crate) fn apply(
 }
 
 /// Which of the accounts that a commit is about exist.
-struct Existing<'s>(BTreeMap<(Slot, &'s BareJid), bool>);
+struct Existing<'s>(Known<'s>);
+
+type Known<'s> = BTreeMap<(Slot, &'s BareJid), bool>;
 
 impl<'s> Existing<'s> {
     fn read(tables: &mut impl Tables, order: &[(usize, &'s ChangeSet)]) -> Result<Existing<'s>, StoreError> {
@@ -361,26 +364,21 @@ impl<'s> Existing<'s> {
 }
 
 /// Whether every precondition of the set holds, each change seeing those before it; which accounts exist after it.
-fn check<'s>(
-    existing: &Existing<'s>,
-    fences: &Fences,
-    set: &'s ChangeSet,
-) -> Result<Vec<((Slot, &'s BareJid), bool)>, Denied> {
+fn check<'s>(existing: &Existing<'s>, fences: &Fences, set: &'s ChangeSet) -> Result<Known<'s>, Denied> {
     if set.epoch < fences.epoch(set.slot) {
         return Err(Denied::Refused(Refusal::Fenced));
     }
-    let mut after: Vec<((Slot, &BareJid), bool)> = Vec::new();
+    let mut after = Known::new();
     for change in &set.changes {
         check_size(change).map_err(Denied::Failed)?;
         let Some(account) = change.account() else { continue };
         let key = (set.slot, account);
-        let earlier = after.iter().rev().find(|(same, _)| *same == key).map(|(_, exists)| *exists);
-        let exists = earlier.or_else(|| existing.0.get(&key).copied()).unwrap_or(false);
+        let exists = after.get(&key).or_else(|| existing.0.get(&key)).copied().unwrap_or(false);
         match change {
             Change::CreateAccount { .. } if exists => return Err(Denied::Refused(Refusal::Exists)),
-            Change::CreateAccount { .. } => after.push((key, true)),
+            Change::CreateAccount { .. } => drop(after.insert(key, true)),
             _ if !exists => return Err(Denied::Refused(Refusal::NoAccount)),
-            Change::DeleteAccount { .. } => after.push((key, false)),
+            Change::DeleteAccount { .. } => drop(after.insert(key, false)),
             _ => {}
         }
     }

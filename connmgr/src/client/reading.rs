@@ -186,8 +186,9 @@ impl Client {
 
     /// Whether its handshake goes on; else `bytes` are kept until its turn, or it has none.
     fn may_shake_hands(&mut self, bytes: &[u8], cx: &mut Shared) -> bool {
-        let (Handshake::Due, Some(peer)) = (self.handshake, self.stranger.as_deref()) else { return true };
-        match cx.handshake_of(*peer) {
+        let (Handshake::Due, Some(stranger)) = (self.handshake, self.stranger.as_deref()) else { return true };
+        let peer = stranger.arrival.peer;
+        match cx.handshake_of(peer) {
             Turn::Now => self.handshake = Handshake::Begun,
             Turn::At(until_ms) => {
                 self.handshake = Handshake::Waiting;

@@ -355,13 +355,13 @@ fn batches_may_be_of_many_slots_in_any_order(home: &mut dyn Home) {
     let (ada, bob) = ("ada@example.org", "bob@example.org");
     let of = |index, epoch, changes| ChangeSet { slot: slot(index), epoch, changes };
     let run = |incarnation| EdgeRun { edge: "paris".to_owned(), incarnation, event_loops: 1 };
+    let (fenced, no) = (Err(REFUSED_FENCED), REFUSED_NO_ACCOUNT);
     let outcomes = store.apply(
         &[
-            of(9, 1_000, vec![create(ada), Change::PutEdgeRun { run: run(1) }]),
+            of(9, 1_000, vec![create(ada)]),
             of(2, 1_000, vec![put_item(bob, "early@y")]),
             of(9, 1_000, vec![put_item(ada, "x@y")]),
             of(2, 1_000, vec![create(bob)]),
-            of(4, 1_000, vec![Change::PutEdgeRun { run: run(2) }]),
             of(2, 1_000, vec![put_item(bob, "z@y"), Change::DeleteAccount { account: jid(bob) }]),
             of(9, 1_001, vec![put_item(ada, "newer@y")]),
             of(9, 1_000, vec![put_item(ada, "fenced@y")]),
@@ -370,12 +370,26 @@ fn batches_may_be_of_many_slots_in_any_order(home: &mut dyn Home) {
         ],
         LogId(0),
     );
-    let fenced = Err(REFUSED_FENCED);
-    let no = REFUSED_NO_ACCOUNT;
-    assert_eq!(outcomes, [Ok(()), no.clone(), Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), fenced, no.clone(), no]);
-    let roster = store.load(slot(9), &jid(ada)).unwrap().unwrap().roster;
-    assert_eq!(roster.iter().map(|item| &*item.contact).collect::<Vec<_>>(), ["newer@y", "x@y"]);
-    assert_eq!(store.load(slot(2), &jid(bob)).unwrap(), None);
+    assert_eq!(outcomes, [Ok(()), no.clone(), Ok(()), Ok(()), Ok(()), Ok(()), fenced.clone(), no.clone(), no]);
+    let roster = |account, index| store.load(slot(index), &jid(account)).unwrap().map(|found| found.roster);
+    let contacts =
+        |roster: Vec<RosterItem>| roster.into_iter().map(|item| item.contact.to_string()).collect::<Vec<_>>();
+    assert_eq!(roster(ada, 9).map(contacts), Some(vec!["newer@y".to_owned(), "x@y".to_owned()]));
+    assert_eq!(roster(bob, 2), None);
+    // Edges are of no slot: the last word about one counts, whatever it was asked under, and a slot's new owner fences
+    // what comes behind it and nothing before.
+    let outcomes = store.apply(
+        &[
+            of(9, 1_001, vec![Change::PutEdgeRun { run: run(1) }]),
+            of(4, 1_000, vec![put_item(ada, "nobody@y")]),
+            of(9, 1_001, vec![put_item(ada, "before@y")]),
+            of(4, 1_000, vec![Change::PutEdgeRun { run: run(2) }]),
+            of(9, 1_002, vec![Change::PutDomain { domain: DomainRecord::new("example.net") }]),
+            of(9, 1_001, vec![put_item(ada, "behind@y")]),
+        ],
+        LogId(0),
+    );
+    assert_eq!(outcomes, [Ok(()), REFUSED_NO_ACCOUNT, Ok(()), Ok(()), Ok(()), fenced]);
     assert_eq!(store.boot().unwrap().edge_runs, [run(2)]);
 }
 
