@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         modules.push_str("}\n");
     }
     table.push(']');
-    let text = format!("{modules}\nconst BUILT_IN: &[BuiltIn] = {table};\n");
+    let text = format!("{modules}\n#[allow(clippy::unnecessary_cast)]\nconst BUILT_IN: &[BuiltIn] = {table};\n");
     let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     std::fs::write(Path::new(&out).join("limits.rs"), text)?;
     Ok(())

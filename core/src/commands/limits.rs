@@ -75,6 +75,7 @@ fn limits(process: &Process<'_>, arguments: &Arguments) -> Result<Done, Refused>
 
 fn row(set_by: &str, (of, name, meaning, value): BuiltIn) -> Map<String, Json> {
     // Nearly all are whole numbers, and look like it.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, and in the range of both")]
     let whole = (value.fract() == 0.0 && (0.0..9e15).contains(&value)).then_some(value as u64);
     Map::from_iter([
         ("limit".to_owned(), Json::from(name.to_lowercase())),
