@@ -9,7 +9,10 @@ fn flooded(clients: usize) -> (Core, Vec<Client>) {
     let mut core = Core::new(1);
     core.account("ada@example.org");
     let clients = (0..clients).map(|n| core.login(&format!("user{n}@example.org/desk"))).collect();
-    core.shards[0].settings.limits.under_way_bytes = LIMIT;
+    let limits = &mut core.shards[0].settings.limits;
+    limits.under_way_bytes = LIMIT;
+    // No session of few is held back before the link is.
+    limits.session_window_bytes = 64 * LIMIT;
     core.holding = true;
     (core, clients)
 }
