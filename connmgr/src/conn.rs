@@ -239,11 +239,16 @@ impl Conn {
         }
     }
 
-    /// Gives the buffers back if nothing is in them.
+    /// Gives the buffers back if nothing is in them; else the room of those that are empty, since whoever makes this
+    /// connection wait may do so for long (threats, row 1).
     pub(crate) fn release(&mut self, pool: &mut Pool) {
-        if self.buffers.as_ref().is_some_and(|buffers| buffers.is_idle())
-            && let Some(buffers) = self.buffers.take()
-        {
+        let Some(buffers) = &mut self.buffers else { return };
+        if !buffers.is_idle() {
+            let Buffers { tls_input, output, wire, .. } = &mut **buffers;
+            for empty in [tls_input, output, wire].into_iter().filter(|buffer| buffer.is_empty()) {
+                *empty = Vec::new();
+            }
+        } else if let Some(buffers) = self.buffers.take() {
             pool.give(buffers);
         }
     }

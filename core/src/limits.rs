@@ -278,6 +278,10 @@ pub const SCRAM_ITERATIONS: u32 = 10_000;
 /// Bytes of a salt, drawn per account and hash.
 pub const SCRAM_SALT_BYTES: usize = 16;
 
+/// Bytes of a client's part of a SCRAM nonce; those in use have 16 to 64. Reached: `malformed-request`. It is kept three
+/// times while an exchange is under way, for strangers.
+pub const SCRAM_CLIENT_NONCE_BYTES_MAX: usize = 512;
+
 /// Random bytes of the server's part of a SCRAM nonce, before base64.
 pub const SCRAM_NONCE_BYTES: usize = 18;
 

@@ -9,6 +9,7 @@
 
 use super::crypto::{Hash, Secret, ct_eq};
 use super::{BASE64, Keys, Proved, Start, TLS_EXPORTER, TLS_SERVER_END_POINT};
+use crate::limits::SCRAM_CLIENT_NONCE_BYTES_MAX;
 use base64::Engine as _;
 use hearth_wire::SaslCondition;
 
@@ -55,6 +56,9 @@ impl First {
         let mut fields = bare.split(',');
         let name = fields.next().and_then(|field| field.strip_prefix("n=")).ok_or(malformed)?;
         let client_nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(malformed)?;
+        if client_nonce.len() > SCRAM_CLIENT_NONCE_BYTES_MAX {
+            return Err(malformed);
+        }
         if client_nonce.is_empty() || !client_nonce.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed);
         }

@@ -277,3 +277,17 @@ fn server_nonce_is_fresh() {
         assert!(seen.insert(nonce));
     }
 }
+
+/// A nonce is kept several times while its exchange is under way, so it is no longer than any client's.
+#[test]
+fn threat_001_a_nonce_is_short() {
+    let mut world = World::new();
+    for (_, name, _) in HASHES {
+        for (len, taken) in [(512, true), (513, false), (6_000, false)] {
+            let first = format!("n,,n=ada,r={}", "r".repeat(len));
+            let seen = world.unbound().start(name, Some(first.as_bytes()));
+            assert_eq!(matches!(seen, Seen::Challenge(_)), taken, "{name} {len}");
+            assert!(taken || seen == MALFORMED);
+        }
+    }
+}
