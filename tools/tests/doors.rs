@@ -327,3 +327,41 @@ fn white_space_and_single_bytes() {
     let late = ada.close().expect("the stream ends properly");
     assert!(late.is_empty(), "{late:?}");
 }
+
+/// Threats, row 39: a resource that the server makes tells nothing of the next one.
+#[test]
+fn threat_039_resources_of_the_servers_making_cannot_be_guessed() {
+    let hearth = Hearth::start(&Options::default());
+    hearth.add("ada@example.org");
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let mut client = Client::login(&hearth.server_direct(), "ada", common::PASSWORD, None).expect("logs in");
+        let resource = client.jid().rsplit_once('/').expect("a resource").1.to_owned();
+        assert!(resource.len() >= 32 && resource.bytes().all(|b| b.is_ascii_hexdigit()), "128 bits: {resource}");
+        // Two that share their first half would not be random.
+        assert!(seen.insert(resource[..16].to_owned()), "{resource} came before");
+        client.send("</stream:stream>").expect("sends");
+    }
+}
+
+/// Threats, row 42: a server that nobody has set up lets nobody in, and shares no secret with another.
+#[test]
+fn threat_042_no_account_and_no_secret_by_default() {
+    let (one, other) = (Hearth::start(&Options::default()), Hearth::start(&Options::default()));
+    for user in ["admin", "administrator", "root", "hearth", "focus", "jvb", "test", "user", "operator"] {
+        for password in ["", user, "admin", "secret", "password", "changeme", "passw0rd"] {
+            let done = Client::login(&one.server_direct(), user, password, None);
+            assert!(done.is_err(), "{user} {password}");
+        }
+    }
+    let mut client = secured(&one);
+    assert!(client.features().expect("features").child("http://jabber.org/features/iq-register", "register").is_none());
+    client.send("<iq type='get' id='r'><query xmlns='jabber:iq:register'/></iq>").expect("sends");
+    assert_eq!(common::bystander::ends_with(&mut client, "registration"), "not-authorized");
+    let keys = |hearth: &Hearth| std::fs::read(hearth.data.join("tls/self-signed.key")).expect("a key");
+    assert!(!keys(&one).is_empty() && keys(&one) != keys(&other));
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode(&one.data), 0o700);
+    assert_eq!(mode(&one.data.join("tls/self-signed.key")), 0o600);
+}

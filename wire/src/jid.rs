@@ -582,4 +582,36 @@ mod tests {
         }
         assert_eq!(routing_hint("EXTERNAL", b"ada@example.org"), None);
     }
+
+    /// Nothing is cut to fit, and bytes that are no UTF-8 never become an address.
+    #[test]
+    fn threat_021_nothing_is_cut_and_no_bytes_become_an_address() {
+        for (character, width) in [("a", 1), ("é", 2), ("日", 3), ("𠀀", 4)] {
+            let most = PART_BYTES_MAX / width;
+            for (count, good) in [(most, true), (most + 1, false)] {
+                let (local, resource) = (character.repeat(count), character.repeat(count));
+                assert_eq!(Jid::parse(&format!("{local}@a.example")).is_ok(), good, "{character} {count}");
+                assert_eq!(Jid::parse(&format!("a@a.example/{resource}")).is_ok(), good, "{character} {count}");
+            }
+        }
+        let cut: [&[u8]; 8] = [
+            b"\xc3",
+            b"\xe6\x97",
+            b"\xf0\xa0\x80",
+            b"\x80",
+            b"\xc0\x80",
+            b"\xed\xa0\x80",
+            b"\xf4\x90\x80\x80",
+            b"\xff",
+        ];
+        for bytes in cut {
+            for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-1-PLUS", "EXTERNAL"] {
+                let plain = [&b"\0ada"[..], bytes, b"\0secret"].concat();
+                let scram = [&b"n,,n=ada"[..], bytes, b",r=x"].concat();
+                for message in [plain, scram, bytes.to_vec()] {
+                    assert_eq!(routing_hint(mechanism, &message), None, "{mechanism} {message:02x?}");
+                }
+            }
+        }
+    }
 }

@@ -139,3 +139,81 @@ fn threat_014_whoever_speaks_no_tls_gets_nowhere() {
     ends.turn([&mut idle, &mut core], |ends| ends.errors[1].is_some());
     assert!(key_of(&core).is_none() && ends.got[1].is_empty());
 }
+
+/// Keys that are known until they are not.
+struct Changing(std::sync::Mutex<Standing>);
+
+impl Keyring for Changing {
+    fn standing(&self, _: &PublicKey) -> Standing {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Lets both talk until neither has anything to say, or one refuses; how the core came to know the edge.
+fn talk(
+    client: &Arc<crate::tls::ClientConfig>,
+    server: &Arc<crate::tls::ServerConfig>,
+    early: Option<&[u8]>,
+) -> Result<rustls::HandshakeKind, rustls::Error> {
+    let mut edge = rustls::ClientConnection::new(Arc::clone(client), "core".try_into().unwrap())?;
+    let mut core = rustls::ServerConnection::new(Arc::clone(server))?;
+    if let Some(early) = early {
+        let taken = edge.early_data().map(|mut data| data.write(early).unwrap_or(0));
+        assert_eq!(taken, None, "there is nothing to send early data with");
+    }
+    loop {
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        edge.write_tls(&mut up).unwrap();
+        core.read_tls(&mut up.as_slice()).unwrap();
+        core.process_new_packets()?;
+        assert!(core.early_data().is_none());
+        core.write_tls(&mut down).unwrap();
+        edge.read_tls(&mut down.as_slice()).unwrap();
+        edge.process_new_packets()?;
+        if up.is_empty() && down.is_empty() {
+            assert!(core.peer_certificates().is_some(), "nobody without a key is let in");
+            return Ok(core.handshake_kind().unwrap());
+        }
+    }
+}
+
+/// Resumption, early data and pre-shared keys lead around no check: every link is a whole handshake, and a key that is
+/// revoked opens none, whatever its edge remembers.
+#[test]
+fn threat_043_every_link_proves_its_key_anew() {
+    let (core, edge) = (PrivateKey::generate().unwrap(), PrivateKey::generate().unwrap());
+    let ring = Arc::new(Changing(std::sync::Mutex::new(Standing::Known("paris".into()))));
+    let server = server_config(&core, Arc::clone(&ring) as Arc<dyn Keyring>).unwrap();
+    let usual = client_config(&edge, &core.public().unwrap()).unwrap();
+    // An edge that would resume if it could.
+    let mut eager = (*usual).clone();
+    eager.resumption = rustls::client::Resumption::in_memory_sessions(8);
+    eager.enable_early_data = true;
+    let eager = Arc::new(eager);
+    for config in [&usual, &eager, &eager, &eager] {
+        assert_eq!(talk(config, &server, Some(b"HEARTH")).unwrap(), rustls::HandshakeKind::Full);
+    }
+    *ring.0.lock().unwrap() = Standing::Revoked("paris".into());
+    assert!(talk(&eager, &server, Some(b"HEARTH")).is_err());
+    *ring.0.lock().unwrap() = Standing::Known("paris".into());
+    // Whoever shows no key at all, and whoever speaks an older TLS, where sessions are resumed otherwise.
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let without = |versions: &[&'static rustls::SupportedProtocolVersion]| {
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let mut config = builder
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = usual.alpn_protocols.clone();
+        Arc::new(config)
+    };
+    assert!(talk(&without(&[&rustls::version::TLS13]), &server, None).is_err());
+    assert!(talk(&without(&[&rustls::version::TLS12]), &server, None).is_err());
+    let mut keyless = (*eager).clone();
+    keyless.client_auth_cert_resolver = without(&[&rustls::version::TLS13]).client_auth_cert_resolver.clone();
+    assert!(talk(&Arc::new(keyless), &server, None).is_err(), "the same without its key");
+    let mut other = (*usual).clone();
+    other.alpn_protocols = vec![b"xmpp-client".to_vec()];
+    assert!(talk(&Arc::new(other), &server, None).is_err(), "another protocol");
+}
