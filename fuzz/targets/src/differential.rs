@@ -60,10 +60,12 @@ pub fn accepted(data: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     }
 }
 
-/// Parsers that share no code with ours, nor with each other.
-const PARSERS: [(&str, fn(&[u8]) -> Read); 3] = [("xml", by_xml), ("quick-xml", by_quick_xml), ("rxml", by_rxml)];
+type Parser = (&'static str, fn(&[u8]) -> Read);
 
-fn agree(stanza: &[u8], meant: &Tree, what: &str, parsers: &[(&str, fn(&[u8]) -> Read)]) {
+/// Parsers that share no code with ours, nor with each other.
+const PARSERS: [Parser; 3] = [("xml", by_xml), ("quick-xml", by_quick_xml), ("rxml", by_rxml)];
+
+fn agree(stanza: &[u8], meant: &Tree, what: &str, parsers: &[Parser]) {
     let stream = [HEADER, stanza, CLOSE].concat();
     let text = String::from_utf8_lossy(stanza);
     for (name, read) in parsers {

@@ -52,6 +52,10 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    fn short(&mut self, expected: u16) -> u16 {
+        u16::try_from(self.number(u64::from(expected))).unwrap_or(u16::MAX)
+    }
+
     /// Sockets: eve's, mallory's, others. Those of ann and bob have the numbers of the first two.
     fn counter(&mut self) -> u64 {
         *self.of(&[1, 1, 1, 2, 2, 3, 4, u64::MAX])
@@ -278,7 +282,7 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
             let counter = bytes.counter();
             let generation = generation(world, bytes, counter);
             let number = bytes.number(world.hostile.next_number(counter).wrapping_sub(1));
-            let max_s = bytes.flag().then(|| u32::from(bytes.byte()) << bytes.byte() % 24);
+            let max_s = bytes.flag().then(|| u32::from(bytes.byte()) << (bytes.byte() % 24));
             world.say(&ToCore::SmEnable(SmEnable { counter, generation, number, resume: bytes.flag(), max_s }));
         }
         17 => {
@@ -302,8 +306,8 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
         23 => world.say(&ToCore::LinkCredit(LinkCredit { bytes: bytes.number(1 << 20) })),
         24 => {
             let hello = Hello {
-                version_min: bytes.number(1) as u16,
-                version_max: bytes.number(u64::from(VERSION_MAX)) as u16,
+                version_min: bytes.short(1),
+                version_max: bytes.short(VERSION_MAX),
                 edge: bytes.word(&["evil", "honest", "", "a b"]),
                 incarnation: bytes.number(1),
                 event_loop: u16::from(bytes.byte()),
