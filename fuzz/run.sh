@@ -2,7 +2,7 @@
 # Coverage-guided fuzzing of Hearth's targets with LLVM's libFuzzer, on the stable toolchain.
 set -euo pipefail
 cd "$(dirname "$0")"
-targets=(differential framing jid link proxy sasl shard tree)
+targets=(config differential framing jid link proxy sasl shard stream tree)
 
 usage() {
   cat <<END

@@ -10,6 +10,7 @@
     reason = "a target that panics has found something"
 )]
 
+mod config;
 mod differential;
 mod framing;
 mod jid;
@@ -17,8 +18,10 @@ mod link;
 mod proxy;
 mod sasl;
 mod shard;
+mod stream;
 mod tree;
 
+pub use config::config;
 pub use differential::{Inside, Tree, accepted, differential, ours};
 pub use framing::framing;
 pub use jid::jid;
@@ -26,13 +29,15 @@ pub use link::link;
 pub use proxy::proxy;
 pub use sasl::sasl;
 pub use shard::shard;
+pub use stream::stream;
 pub use tree::tree;
 
 /// A target: its name, which is that of its program and its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
+    ("config", config),
     ("differential", differential),
     ("framing", framing),
     ("jid", jid),
@@ -40,5 +45,6 @@ pub const TARGETS: [Target; 8] = [
     ("proxy", proxy),
     ("sasl", sasl),
     ("shard", shard),
+    ("stream", stream),
     ("tree", tree),
 ];

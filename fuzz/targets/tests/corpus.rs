@@ -37,6 +37,11 @@ fn replay(target: &str) {
 }
 
 #[test]
+fn config() {
+    replay("config");
+}
+
+#[test]
 fn differential() {
     replay("differential");
 }
@@ -69,6 +74,11 @@ fn sasl() {
 #[test]
 fn shard() {
     replay("shard");
+}
+
+#[test]
+fn stream() {
+    replay("stream");
 }
 
 #[test]
