@@ -81,3 +81,58 @@ fn known_and_unknown_take_the_same_time() {
     println!("known {:.0} ns, unknown {:.0} ns, t = {t:.2}", with.mean, without.mean);
     assert!(t.abs() < 4.5, "t = {t:.2}: known {:.0} ns, unknown {:.0} ns", with.mean, without.mean);
 }
+
+/// One login by a token with this proof in it.
+fn by_token(random: &mut Counting, tokens: &[Token], proof: &[u8]) -> Duration {
+    let initial = [b"ada\0", proof].concat();
+    let mut exchange = Exchange::new(random, &SECRET);
+    let (security, binding, initial) = (Security::Tls13, UNBOUND, Some(initial.as_slice()));
+    let along = Along { by_token: true, ..Along::default() };
+    let (mechanism, domain) = (Mechanism::TokenUnbound.name(), "example.org");
+    let mut out = Vec::with_capacity(4);
+    exchange.handle(Input::Start { mechanism, initial, security, binding, domain, along }, &mut out);
+    out.clear();
+    let took = time(|| exchange.handle(Input::Tokens(tokens), &mut out));
+    assert!(matches!(out.pop(), Some(Output::Failure(SaslCondition::NotAuthorized))));
+    took
+}
+
+/// Welch's t of proofs that are right but for their last byte against proofs that are wrong from the first, for tokens; and of
+/// clients that have a token against those that have none.
+#[test]
+#[ignore = "statistics: run alone on a quiet machine"]
+fn a_proof_that_is_nearly_right_takes_as_long_as_any() {
+    let token = Token {
+        secret: [7; TOKEN_BYTES],
+        binding: TokenBinding::None,
+        issued_ms: 0,
+        expires_ms: 0,
+        count: 0,
+        credentials: 0,
+    };
+    let text = crate::fast::text(&token.secret);
+    let right = Hash::Sha256.hmac(text.expose(), &[b"Initiator"]).as_ref().to_vec();
+    let mut nearly = right.clone();
+    nearly[31] ^= 1;
+    let mut wrong = right;
+    wrong[0] ^= 1;
+    let (some, none) = ([token], []);
+    let mut random = Counting(0);
+    for (what, [a, b]) in [
+        ("nearly right and wrong", [(&some[..], &nearly), (&some[..], &wrong)]),
+        ("with a token and without", [(&some[..], &wrong), (&none[..], &wrong)]),
+    ] {
+        let (mut first, mut second) = (Sample::default(), Sample::default());
+        for index in 0..SAMPLES * 2 {
+            let even = index % 2 == 0;
+            let (tokens, proof) = if even { a } else { b };
+            let took = by_token(&mut random, tokens, proof);
+            if index > 1000 && took < Duration::from_micros(50) {
+                if even { first.add(took) } else { second.add(took) }
+            }
+        }
+        let t = (first.mean - second.mean) / (first.error_squared() + second.error_squared()).sqrt();
+        println!("{what}: {:.0} ns, {:.0} ns, t = {t:.2}", first.mean, second.mean);
+        assert!(t.abs() < 4.5, "{what}: t = {t:.2}, {:.0} ns and {:.0} ns", first.mean, second.mean);
+    }
+}
