@@ -39,6 +39,13 @@ pub use pace::Pace;
 pub use socket::{Socket, TlsSocket};
 pub use watch::Watch;
 
+/// Whether this process may do anything on its machine. A daemon that only serves a port has no use for that, and whoever
+/// breaks into it has. False where it cannot be known.
+pub fn runs_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}
+
 /// Whether `name` can be an edge's: letters, digits, `.`, `_` and `-`, so that it fits a file's name and a log line.
 pub fn is_edge_name(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
