@@ -6,12 +6,19 @@ use crate::stream::{Agent, At, Auth, Inline, Question};
 use crate::tls::{EndPoint, Protection, Version};
 use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch};
 use hearth_wire::to_core::{
-    AuthResponse, Authenticate, AuthenticateInline, Bind, ChannelBinding, Counter, PreAuthIq, Resume, Security,
-    SmEnable, ToCore, UserAgent,
+    AuthResponse, Authenticate, AuthenticateInline, Bind, Certificate, ChannelBinding, Counter, PreAuthIq, Resume,
+    Security, SmEnable, ToCore, UserAgent,
 };
 use std::net::IpAddr;
 
 impl Question {
+    /// What goes right ahead of the question.
+    pub fn ahead(&self, counter: u64) -> Option<ToCore<'_>> {
+        let Question::Authenticate { auth, .. } = self else { return None };
+        let addresses: Vec<&str> = auth.addresses.iter().map(AsRef::as_ref).collect();
+        (!addresses.is_empty()).then_some(ToCore::Certificate(Certificate { counter, addresses }))
+    }
+
     /// `known_by`: the shard that has this client already. `peer`: the client's address, while it is
     /// not authenticated. `None` if nobody can be asked.
     pub fn frame<'a>(

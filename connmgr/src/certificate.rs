@@ -8,6 +8,7 @@
 //! Looked for in this order: when the edge starts, at SIGHUP, and for a domain when the core announces it. A bad
 //! one is said, and does not replace a good one that is in use.
 
+mod clients;
 mod self_signed;
 mod validity;
 
@@ -26,6 +27,8 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub(crate) use clients::Authorities;
 
 /// What is wrong with a certificate, its key or their place.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub struct Certificates {
     by_domain: BTreeMap<String, Served>,
     /// For clients that name no domain, or one that is not here.
     first: Option<Served>,
+    /// Who vouches for clients.
+    clients: Authorities,
 }
 
 /// A certificate with its key, and its data for channel binding.
@@ -106,6 +111,7 @@ impl Search<'_> {
     ) -> (Certificates, Vec<CertificateError>) {
         let mut found = Certificates::default();
         let mut errors = Vec::new();
+        found.clients = clients::load(&self.config.client_authorities, &before.clients, &mut errors);
         let mut listed = self.config.certificates.clone();
         match self.config.certificate_folder.as_deref().map(in_folder) {
             Some(Ok(in_folder)) => listed.extend(in_folder),
@@ -190,6 +196,11 @@ impl Certificates {
     /// When each ends, milliseconds since 1970, by domain; those that say it.
     pub(crate) fn ends(&self) -> impl Iterator<Item = (&str, u64)> {
         self.by_domain.iter().filter_map(|(domain, served)| Some((domain.as_str(), served.not_after_ms?)))
+    }
+
+    /// Who vouches for clients.
+    pub(crate) fn clients(&self) -> &Authorities {
+        &self.clients
     }
 
     /// Whether there is one for a domain.

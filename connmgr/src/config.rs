@@ -1,6 +1,6 @@
 //! The configuration file: read once, checked whole, passed down as plain values.
 
-use crate::limits::EVENT_LOOPS_MAX;
+use crate::limits::{CLIENT_AUTHORITIES_MAX, EVENT_LOOPS_MAX};
 use crate::network::Network;
 use crate::rate::Rates;
 use serde::Deserialize;
@@ -26,6 +26,8 @@ pub struct Config {
     pub certificates: Vec<Certificate>,
     /// Folder with `DOMAIN/fullchain.pem` and `DOMAIN/privkey.pem`, as ACME clients lay them out.
     pub certificate_folder: Option<PathBuf>,
+    /// Who vouches for clients that log in by a certificate (XEP-0178).
+    pub client_authorities: Vec<ClientAuthority>,
     pub self_signed: SelfSigned,
     /// `None`: only if no other certificates are configured.
     pub self_signed_enabled: Option<bool>,
@@ -89,6 +91,15 @@ pub struct Certificate {
     pub domain: String,
     pub chain: PathBuf,
     pub key: PathBuf,
+}
+
+/// Certificates of clients that are good for addresses of a domain.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientAuthority {
+    pub domain: String,
+    /// Roots, PEM: who signs them.
+    pub roots: PathBuf,
 }
 
 /// Certificates that are made where there is none.
@@ -199,6 +210,7 @@ impl Default for Config {
             listeners: vec![listener(5222, ListenerTls::Starttls), listener(5223, ListenerTls::Direct)],
             certificates: Vec::new(),
             certificate_folder: None,
+            client_authorities: Vec::new(),
             self_signed_enabled: None,
             self_signed: SelfSigned::default(),
             timeouts: Timeouts::default(),
@@ -272,6 +284,8 @@ struct File {
     certificate: Vec<Certificate>,
     #[serde(default)]
     certificates: FileCertificates,
+    #[serde(default)]
+    client_authority: Vec<ClientAuthority>,
     #[serde(default)]
     self_signed: FileSelfSigned,
     #[serde(default)]
@@ -366,7 +380,12 @@ impl File {
             folder: self.self_signed.folder.unwrap_or(made.folder),
             domains: self.self_signed.domains.unwrap_or(made.domains),
         };
-        for domain in self_signed.domains.iter().chain(self.certificate.iter().map(|c| &c.domain)) {
+        let named = self.certificate.iter().map(|c| &c.domain).chain(self.client_authority.iter().map(|a| &a.domain));
+        if self.client_authority.len() > CLIENT_AUTHORITIES_MAX {
+            let count = self.client_authority.len().to_string();
+            return Err(expected("client_authority", &count, "at most as many as there are domains worth it: 64"));
+        }
+        for domain in self_signed.domains.iter().chain(named) {
             hearth_wire::jid::prepare_domainpart(domain).map_err(|_| expected("domain", domain, "a domain name"))?;
         }
         let others = !self.certificate.is_empty() || self.certificates.folder.is_some();
@@ -402,6 +421,7 @@ impl File {
             listeners,
             certificates: self.certificate,
             certificate_folder: self.certificates.folder,
+            client_authorities: self.client_authority,
             self_signed,
             self_signed_enabled: self.self_signed.enabled,
             timeouts: self.timeouts,

@@ -8,6 +8,7 @@ use crate::tls::{Protection, Rustls, Tls, TlsError, whole_record};
 use crate::wheel::{NEVER, Tick};
 use mio::net::TcpStream;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -103,6 +104,11 @@ impl Conn {
 
     pub(crate) fn is_tls(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// The chain that the client has shown, its own certificate first.
+    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.tls.as_deref().map(Rustls::peer_certificates).unwrap_or_default()
     }
 
     /// From here on the client's bytes are TLS. What was written before goes out as it is.

@@ -33,6 +33,8 @@ pub struct Domain {
     pub features_tls_bound: Vec<u8>,
     /// After authentication. Shared with streams that get them without asking again (XEP-0388 §2.6.1).
     pub features_authenticated: Arc<[u8]>,
+    /// In the place of the four above, for clients that have shown a certificate of this domain; `None` where none are taken.
+    pub certified: Option<Box<[Vec<u8>; 4]>>,
     /// Inside TLS a client may authenticate by XEP-0388.
     pub sasl2: bool,
     /// In-band registration is offered before authentication (XEP-0077 §3.1): in the clear, inside TLS.
@@ -43,8 +45,12 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// Renders what the core announced, of XEP-0388 too if it knows that. `None` if a tree does not decode.
-    pub fn new(frame: &to_edge::Domain<'_>, sasl2: Option<&Authentication>) -> Option<Domain> {
+    /// Renders what the core announced, of XEP-0388 and certificates too if it knows those. `None` if a tree does not decode.
+    pub fn new(
+        frame: &to_edge::Domain<'_>,
+        sasl2: Option<&Authentication>,
+        certified: Option<&Certified>,
+    ) -> Option<Domain> {
         for features in [
             frame.features_clear,
             frame.features_tls,
@@ -72,6 +78,7 @@ impl Domain {
             features_tls_exporter: tls(frame.features_tls_exporter, |sasl2| &sasl2.tls_exporter)?,
             features_tls_bound: tls(frame.features_tls_bound, |sasl2| &sasl2.tls_bound)?,
             features_authenticated: features(frame.features_authenticated, STANZA_XML_BYTES_MAX)?.into(),
+            certified: certified.map(|certified| certified.0.clone()),
             sasl2: sasl2.is_some(),
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
@@ -79,14 +86,41 @@ impl Domain {
         })
     }
 
-    /// Inside TLS, before authentication: by what the connection can be bound to.
-    pub fn features_in_tls(&self, protection: &Protection) -> &[u8] {
+    /// Inside TLS, before authentication: by what the connection can be bound to, and whether its client has shown a
+    /// certificate of this domain.
+    pub fn features_in_tls(&self, protection: &Protection, has_certificate: bool) -> &[u8] {
+        let [tls, end_point, exporter, bound] = match self.certified.as_deref().filter(|_| has_certificate) {
+            Some(certified) => certified.each_ref(),
+            None => [
+                &self.features_tls,
+                &self.features_tls_end_point,
+                &self.features_tls_exporter,
+                &self.features_tls_bound,
+            ],
+        };
         match (&protection.exporter, &protection.end_point) {
-            (None, None) => &self.features_tls,
-            (None, Some(_)) => &self.features_tls_end_point,
-            (Some(_), None) => &self.features_tls_exporter,
-            (Some(_), Some(_)) => &self.features_tls_bound,
+            (None, None) => tls,
+            (None, Some(_)) => end_point,
+            (Some(_), None) => exporter,
+            (Some(_), Some(_)) => bound,
         }
+    }
+}
+
+/// What streams of a domain are offered whose client has shown a certificate, rendered: [`Domain::certified`].
+#[derive(Debug)]
+pub struct Certified(Box<[Vec<u8>; 4]>);
+
+impl Certified {
+    /// `None` if a tree does not decode.
+    pub fn new(frame: &to_edge::Certified<'_>) -> Option<Certified> {
+        let render = |tree: &[u8]| tree::validate(tree, tree::DEPTH_MAX).ok().and_then(|()| features(tree, STRANGER_XML_BYTES_MAX));
+        Some(Certified(Box::new([
+            render(frame.features_tls)?,
+            render(frame.features_tls_end_point)?,
+            render(frame.features_tls_exporter)?,
+            render(frame.features_tls_bound)?,
+        ])))
     }
 }
 
@@ -145,6 +179,7 @@ pub struct Directory {
     domains: BTreeMap<Box<str>, Domain>,
     /// Kept apart: every shard announces it ahead of the domain, in whatever order their frames come.
     authentications: BTreeMap<Box<str>, Authentication>,
+    certified: BTreeMap<Box<str>, Certified>,
 }
 
 const NO_SHARD: ShardIndex = ShardIndex::MAX;
@@ -157,6 +192,7 @@ impl Directory {
             owners: vec![(0, NO_SHARD); usize::from(SLOTS)],
             domains: BTreeMap::new(),
             authentications: BTreeMap::new(),
+            certified: BTreeMap::new(),
         }
     }
 
@@ -210,12 +246,31 @@ impl Directory {
         }
     }
 
+    /// What the next `Domain` of this name has for clients with certificates; nothing: it takes none. False if the frame was
+    /// refused.
+    pub fn on_certified(&mut self, frame: &to_edge::Certified<'_>) -> bool {
+        if frame.features_tls.is_empty() {
+            self.certified.remove(frame.domain);
+            return true;
+        }
+        if !self.certified.contains_key(frame.domain) && self.certified.len() >= DOMAINS_MAX {
+            return false;
+        }
+        match Certified::new(frame) {
+            Some(certified) => {
+                self.certified.insert(frame.domain.into(), certified);
+                true
+            }
+            None => false,
+        }
+    }
+
     /// A domain is served, or changed its features. False if the frame was refused.
     pub fn on_domain(&mut self, frame: &to_edge::Domain<'_>) -> bool {
         if !self.domains.contains_key(frame.domain) && self.domains.len() >= DOMAINS_MAX {
             return false;
         }
-        match Domain::new(frame, self.authentications.get(frame.domain)) {
+        match Domain::new(frame, self.authentications.get(frame.domain), self.certified.get(frame.domain)) {
             Some(domain) => {
                 self.domains.insert(frame.domain.into(), domain);
                 true
@@ -228,6 +283,7 @@ impl Directory {
     pub fn on_domain_gone(&mut self, domain: &str) {
         self.domains.remove(domain);
         self.authentications.remove(domain);
+        self.certified.remove(domain);
     }
 
     /// The domain that a stream header's `to` names (RFC 6120 §4.9.3.6).

@@ -72,6 +72,11 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
                 return Err(LinkError::Wire(WireError::BadTree));
             }
         }
+        ToEdge::Certified(f) => {
+            if !cx.directory.on_certified(&f) {
+                return Err(LinkError::Wire(WireError::BadTree));
+            }
+        }
         ToEdge::Domain(domain) => {
             if !cx.directory.on_domain(&domain) {
                 return Err(LinkError::Wire(WireError::BadTree));

@@ -127,6 +127,10 @@ pub const DRAIN_STEP_MS: u64 = 50;
 /// Bytes of a certificate chain's or a key's file that are read.
 pub const CERTIFICATE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// Domains whose clients may log in by certificates. More are refused in the configuration: each certificate that a client shows
+/// is looked at for all of them.
+pub const CLIENT_AUTHORITIES_MAX: usize = 64;
+
 /// Days before a certificate runs out at which a warning is logged, whenever it is read.
 pub const CERTIFICATE_WARN_DAYS: u64 = 14;
 

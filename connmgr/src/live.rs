@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::limits::{DOMAIN_TLS_MAX, DOMAINS_MAX};
 use crate::tls;
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -172,6 +173,11 @@ impl LoopTls {
     /// Whether a domain has a certificate of its own.
     pub(crate) fn has(&self, domain: &str) -> bool {
         self.settings.certificates.has(domain)
+    }
+
+    /// Whose certificate a client has shown, if it is good.
+    pub(crate) fn addresses(&self, chain: &[CertificateDer<'_>]) -> Vec<Box<str>> {
+        self.settings.certificates.clients().addresses(chain)
     }
 
     /// For a stream whose header named this domain, if it had one before TLS.

@@ -152,7 +152,11 @@ impl Shared {
         question: &Question,
     ) -> Option<ShardIndex> {
         let (shard, frame) = question.frame(counter, peer.copied(), known_by, &self.directory)?;
-        self.links.get_mut(usize::from(shard))?.send(&frame).then_some(shard)
+        let link = self.links.get_mut(usize::from(shard))?;
+        if let Some(ahead) = question.ahead(counter) {
+            link.send(&ahead);
+        }
+        link.send(&frame).then_some(shard)
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Input<'a> {
     Eof,
     /// The handshake has finished; on a direct TLS connection the first input.
     TlsReady(Protection),
+    /// Right behind it: the client has shown a certificate of these bare JIDs, verified.
+    Certified(Vec<Box<str>>),
     /// The core's answers (RFC 6120 §6.4).
     Challenge(&'a [u8]),
     Success {
@@ -209,6 +211,8 @@ pub struct Auth {
     pub protection: Option<Protection>,
     pub mechanism: String,
     pub initial: Option<Vec<u8>>,
+    /// Those of the client's certificate, of this domain, if the core wants to know.
+    pub addresses: Vec<Box<str>>,
     /// What came along, by XEP-0388; `None` by RFC 6120.
     pub inline: Option<Box<Inline>>,
 }
@@ -350,6 +354,7 @@ fn bound(session: &mut Session, input: Input<'_>, out: &mut Vec<Output>) {
         // Late answers and news that concern streams before bind.
         Input::Directory { .. }
         | Input::TlsReady(_)
+        | Input::Certified(_)
         | Input::Challenge(_)
         | Input::Success { .. }
         | Input::Token { .. }

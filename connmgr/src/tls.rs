@@ -18,6 +18,7 @@ use self::exporter::{Exporter, ExporterLog, Secret, ServerHello};
 use crate::certificate::{self, Certificates, Chooser};
 use crate::limits::{TLS_DATA_PER_EMPTY_RECORD, TLS_EMPTY_RECORDS_MAX, TLS_INPUT_BYTES_MAX};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ProtocolVersion, ServerConfig};
@@ -95,13 +96,16 @@ pub(crate) fn server_config(
     certificates: &Arc<Certificates>,
     stream_to: Option<&str>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Chooser {
-            certificates: Arc::clone(certificates),
-            stream_to: stream_to.map(Into::into),
-        }));
+    let builder = ServerConfig::builder_with_provider(Arc::new(crypto_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match certificates.clients().asker(stream_to) {
+        Some(asker) => builder.with_client_cert_verifier(asker),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(Chooser {
+        certificates: Arc::clone(certificates),
+        stream_to: stream_to.map(Into::into),
+    }));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.key_log = Arc::new(ExporterLog);
     // A ticket is of this configuration and one server name, hence of one certificate: `tls-server-end-point`
@@ -144,6 +148,11 @@ impl Rustls {
     pub(crate) fn new(config: &Arc<ServerConfig>) -> Result<Rustls, TlsError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(TlsError::Protocol)?;
         Ok(Rustls { connection, handshake: Some(Box::default()), empty_records: 0, failed: false })
+    }
+
+    /// The chain that the client has shown in this handshake, or in the one that it takes up; nobody has vouched for it yet.
+    pub(crate) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
     }
 
     /// Takes what rustls told its hooks while it made `sent`; gives what the handshake has agreed on, once.

@@ -1,11 +1,11 @@
 //! Domains are data: what this core serves and how. Each has switches; a feature declares its own, and
 //! [`SWITCHES`] lists them for configuration, store and `hearthctl domain`.
 
-use crate::{message, register, search};
+use crate::{message, register, sasl, search};
 use hearth_storage::DomainRecord;
 
 /// Every switch a domain has, in the order it is shown.
-pub const SWITCHES: &[&Switch] = &[&message::LOG_OFF, &register::REGISTRATION, &search::DIRECTORY];
+pub const SWITCHES: &[&Switch] = &[&sasl::EXTERNAL, &message::LOG_OFF, &register::REGISTRATION, &search::DIRECTORY];
 
 /// Something a domain does or does not do.
 #[derive(Debug)]

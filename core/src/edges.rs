@@ -6,15 +6,16 @@ use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
 use crate::recovery;
-use crate::sasl::Offer;
+use crate::sasl::{EXTERNAL, Offer};
 use crate::session::SessionKey;
 use crate::slots::handover;
 use crate::sm;
 use crate::stream_features;
 use hearth_storage::{Answer, Ask, Change, DomainRecord, EdgeRun};
+use hearth_wire::BareJid;
 use hearth_wire::ids::Generation;
-use hearth_wire::to_core::{Echo, Hello, LinkCredit, Security, ToCore, VERSION_MIN};
-use hearth_wire::to_edge::{Authentication, Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
+use hearth_wire::to_core::{Certificate, Echo, Hello, LinkCredit, Security, ToCore, VERSION_MIN};
+use hearth_wire::to_edge::{Authentication, Certified, Domain, DomainGone, Refused, SlotOwner, ToEdge, Welcome};
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
@@ -223,7 +224,7 @@ fn greeted(cx: &Cx<'_>) -> Vec<LinkId> {
 fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
     let clear_login = cx.shard.settings.clear_login;
     let before = |security: Security, exporter: bool, end_point: bool| {
-        stream_features::before_login(domain, Offer { security, exporter, end_point })
+        stream_features::before_login(domain, Offer { security, exporter, end_point, certified: false })
     };
     let clear = if clear_login { before(Security::ClearLoopback, false, false) } else { Vec::new() };
     let tls = |exporter, end_point| before(Security::Tls13, exporter, end_point);
@@ -237,7 +238,8 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
         features_authenticated: &stream_features::after_login(domain),
     });
     let tls = |exporter, end_point| {
-        stream_features::inline_login(domain, Offer { security: Security::Tls13, exporter, end_point })
+        let offer = Offer { security: Security::Tls13, exporter, end_point, certified: false };
+        stream_features::inline_login(domain, offer)
     };
     let inline = ToEdge::Authentication(Authentication {
         domain: &domain.domain,
@@ -246,10 +248,46 @@ fn announce(cx: &mut Cx<'_>, links: &[LinkId], domain: &DomainRecord) {
         tls_exporter: &tls(true, false),
         tls_bound: &tls(true, true),
     });
+    let certified = |exporter, end_point| {
+        let offer = Offer { security: Security::Tls13, exporter, end_point, certified: true };
+        if !EXTERNAL.is_on(domain) {
+            return Vec::new();
+        }
+        [stream_features::before_login(domain, offer), stream_features::inline_login(domain, offer)].concat()
+    };
+    let certified = ToEdge::Certified(Certified {
+        domain: &domain.domain,
+        features_tls: &certified(false, false),
+        features_tls_end_point: &certified(false, true),
+        features_tls_exporter: &certified(true, false),
+        features_tls_bound: &certified(true, true),
+    });
     for link in links {
+        cx.out.frame(*link, &certified);
         cx.out.frame(*link, &inline);
         cx.out.frame(*link, &frame);
     }
+}
+
+/// The client whose login comes next has shown a certificate. An address in another form than the one is nobody's.
+pub fn on_certificate(cx: &mut Cx<'_>, link: LinkId, frame: &Certificate<'_>) {
+    let prepared =
+        |address: &&str| BareJid::parse(address).ok().filter(|jid| jid.as_str() == *address && !jid.is_domain());
+    let addresses = frame.addresses.iter().filter_map(prepared).collect();
+    if let Some(link) = cx.shard.links.get_mut(&link) {
+        link.certificate = Some((frame.counter, addresses));
+    }
+}
+
+/// Addresses of the domain that the client at a socket has shown a certificate of, right before; none where that is not how
+/// one logs in.
+pub fn take_certificate(cx: &mut Cx<'_>, link: LinkId, counter: u64, domain: &str) -> Vec<BareJid> {
+    let shown = cx.shard.links.get_mut(&link).and_then(|link| link.certificate.take());
+    let taken = cx.shard.domains.is_on(domain, &EXTERNAL);
+    let mut addresses =
+        shown.filter(|(of, _)| *of == counter && taken).map(|(_, addresses)| addresses).unwrap_or_default();
+    addresses.retain(|address: &BareJid| address.domainpart() == domain);
+    addresses
 }
 
 /// A credited frame came; credit is restated when half the window is used. False if there was none for it.

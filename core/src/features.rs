@@ -40,6 +40,7 @@ pub const ALL: &[&Feature] = &[
     &sasl::INLINE_PROFILE,
     &sasl::BINDING_TYPES,
     &sasl::DOWNGRADE_PROTECTION,
+    &sasl::CERTIFICATES,
     &search::FEATURE,
     &server_info::FEATURE,
     &sm::FEATURE,

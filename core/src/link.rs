@@ -3,6 +3,7 @@
 use crate::limits;
 use crate::questions::Open;
 use crate::session::SessionKey;
+use hearth_wire::BareJid;
 use hearth_wire::ids::EdgeIncarnation;
 use hearth_wire::to_core::VERSION_ATTACH;
 use std::collections::VecDeque;
@@ -46,6 +47,8 @@ pub struct Link {
     pub draining: bool,
     /// Said of the session that is attached next.
     pub questions: Option<(u64, Open)>,
+    /// Shown by the client that logs in next.
+    pub certificate: Option<(u64, Vec<BareJid>)>,
 }
 
 impl Link {
@@ -83,6 +86,7 @@ impl Link {
             edge_window_bytes: 0,
             waiting: VecDeque::new(),
             questions: None,
+            certificate: None,
             draining: false,
         }
     }

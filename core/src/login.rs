@@ -10,6 +10,7 @@
 use crate::account::AccountKey;
 use crate::cx::{Cx, StorageFailed};
 use crate::derive::Task;
+use crate::edges;
 use crate::fast::{self, Made, Times, Wish};
 use crate::limits;
 use crate::link::LinkId;
@@ -82,6 +83,7 @@ pub fn on_authenticate_inline(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticat
 
 fn begin(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>, inline: Option<&AuthenticateInline<'_>>) {
     let counter = frame.counter;
+    let certified = edges::take_certificate(cx, link, counter, frame.domain);
     let full = cx.shard.logins.len() >= limits::LOGINS_MAX && !cx.shard.logins.contains_key(&(link, counter));
     if full {
         let condition = SaslCondition::TemporaryAuthFailure;
@@ -107,7 +109,8 @@ fn begin(cx: &mut Cx<'_>, link: LinkId, frame: &Authenticate<'_>, inline: Option
     let exchange = Exchange::new(cx.shard.random.as_mut(), &cx.shard.settings.secret);
     let mechanism = Mechanism::from_name(frame.mechanism).map_or("unknown", Mechanism::name);
     let wish = inline.map(Wish::of).unwrap_or_default();
-    let along = Along { from: inline.and_then(|inline| inline.from), by_token: wish.by_token() };
+    let from = inline.and_then(|inline| inline.from);
+    let along = Along { from, by_token: wish.by_token(), certified: &certified };
     let attempt = Attempt { serial, exchange, mechanism, source: frame.peer, generation: 0, wish };
     let login = cx.shard.logins.entry((link, counter)).or_default();
     // A second `<auth/>` before the first is answered ends both: the exchange is out of step.

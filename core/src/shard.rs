@@ -412,6 +412,7 @@ pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize)
         ToCore::LinkCredit(credit) => edges::on_credit(cx, link, credit.bytes),
         ToCore::Authenticate(frame) => login::on_authenticate(cx, link, frame),
         ToCore::AuthenticateInline(frame) => login::on_authenticate_inline(cx, link, frame),
+        ToCore::Certificate(frame) => edges::on_certificate(cx, link, frame),
         ToCore::AuthResponse(frame) => login::on_response(cx, link, frame),
         ToCore::AuthAbort(frame) => login::on_abort(cx, link, frame.counter),
         ToCore::PreAuthIq(frame) => register::on_pre_auth_iq(cx, link, frame),

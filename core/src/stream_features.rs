@@ -51,7 +51,7 @@ mod tests {
     fn both_profiles_offer_the_same() {
         let domain = DomainRecord::new("example.org");
         for (exporter, end_point) in [(false, false), (true, false), (false, true), (true, true)] {
-            let offer = Offer { security: Security::Tls13, exporter, end_point };
+            let offer = Offer { security: Security::Tls13, exporter, end_point, certified: false };
             let texts = |features: &[u8], ns: &str, name: &str| -> Vec<String> {
                 let list = tree::child(features, ns, name).unwrap();
                 list.children().filter(|child| child.is(ns, "mechanism")).map(|child| child.text()).collect()
@@ -73,7 +73,7 @@ mod tests {
     fn each_step_in_its_order() {
         let (closed, mut open) = (DomainRecord::new("example.org"), DomainRecord::new("example.org"));
         open.set(register::REGISTRATION.name, true);
-        let offer = |security, bound| Offer { security, exporter: bound, end_point: bound };
+        let offer = |security, bound| Offer { security, exporter: bound, end_point: bound, certified: false };
         // On a stream in the clear the edge puts STARTTLS before whatever this is; mostly nothing.
         let clear = offer(Security::ClearLoopback, false);
         assert_eq!(names(&before_login(&closed, clear)), ["mechanisms"]);

@@ -19,7 +19,7 @@ use crate::xml::{CLIENT, Element, Item, Reader, STREAM, XmlError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -42,6 +42,15 @@ pub struct Server {
     pub address: SocketAddr,
     pub domain: String,
     pub tls: Tls,
+    /// What the client shows of itself in TLS.
+    pub identity: Option<Identity>,
+}
+
+/// PEM files of a client's certificate, with what stands above it, and of its key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    pub chain: PathBuf,
+    pub key: PathBuf,
 }
 
 /// The PEM file names the certificate that is trusted, and no other.
@@ -58,7 +67,7 @@ pub enum Tls {
 impl Server {
     #[must_use]
     pub fn new(address: SocketAddr, domain: &str, tls: Tls) -> Server {
-        Server { address, domain: domain.to_owned(), tls }
+        Server { address, domain: domain.to_owned(), tls, identity: None }
     }
 }
 
@@ -208,7 +217,7 @@ impl Client {
         let (Tls::Starttls(path) | Tls::Direct(path)) = &self.server.tls else {
             return unexpected("a server with TLS", &self.server);
         };
-        let config = tls_config(path, matches!(self.server.tls, Tls::Direct(_)))?;
+        let config = tls_config(path, matches!(self.server.tls, Tls::Direct(_)), self.server.identity.as_ref())?;
         let name = ServerName::try_from(self.server.domain.clone()).map_err(|e| ClientError::Tls(e.to_string()))?;
         let connection = rustls::ClientConnection::new(config, name).map_err(|e| ClientError::Tls(e.to_string()))?;
         let Transport::Clear(socket) = std::mem::replace(&mut self.transport, Transport::Gone) else {
@@ -263,6 +272,14 @@ impl Client {
         if !scram.verify(&success) {
             return unexpected("the server's proof", &success);
         }
+        self.open().map(|_| ())
+    }
+
+    /// Authenticates by the certificate that TLS has shown (XEP-0178), and opens the stream anew.
+    pub fn authenticate_external(&mut self, authzid: &str) -> Result<(), ClientError> {
+        let initial = if authzid.is_empty() { "=".to_owned() } else { BASE64.encode(authzid) };
+        self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='EXTERNAL'>{initial}</auth>"))?;
+        self.sasl_element(NS_SASL, "success")?;
         self.open().map(|_| ())
     }
 
@@ -412,18 +429,29 @@ fn set_timeout(socket: &TcpStream, time: Duration) -> Result<(), ClientError> {
 }
 
 /// Trusts the one certificate, checks its names.
-fn tls_config(path: &std::path::Path, direct: bool) -> Result<Arc<rustls::ClientConfig>, ClientError> {
+fn tls_config(
+    path: &std::path::Path,
+    direct: bool,
+    identity: Option<&Identity>,
+) -> Result<Arc<rustls::ClientConfig>, ClientError> {
     let bad = |e: &dyn fmt::Display| ClientError::Tls(format!("{}: {e}", path.display()));
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|e| bad(&e))? {
         roots.add(certificate.map_err(|e| bad(&e))?).map_err(|e| bad(&e))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| bad(&e))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(Identity { chain, key }) => {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(chain).map_err(|e| bad(&e))?.collect();
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|e| bad(&e))?;
+            builder.with_client_auth_cert(chain.map_err(|e| bad(&e))?, key).map_err(|e| bad(&e))?
+        }
+    };
     if direct {
         // XEP-0368 §2.
         config.alpn_protocols = vec![b"xmpp-client".to_vec()];

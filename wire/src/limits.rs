@@ -54,6 +54,10 @@ pub const OPEN_QUESTION_ID_BYTES_MAX: usize = 256;
 /// depends on it.
 pub const AGENT_TEXT_BYTES_MAX: usize = 128;
 
+/// XMPP addresses of one client certificate: people have few. An edge takes no certificate with more for anybody's. A frame
+/// with more does not decode.
+pub const CERTIFICATE_ADDRESSES_MAX: usize = 16;
+
 /// Elements of a list that a frame may make its reader allocate room for before it has shown one: what a
 /// frame says of itself is not yet true.
 pub const ELEMENTS_UNSEEN_MAX: usize = 16;

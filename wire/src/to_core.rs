@@ -2,7 +2,7 @@
 
 use crate::codec::{bounded, frames};
 use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, StreamId};
-use crate::limits::{OPEN_QUESTIONS_MAX, RECENT_MAX, UNWRITTEN_MAX};
+use crate::limits::{CERTIFICATE_ADDRESSES_MAX, OPEN_QUESTIONS_MAX, RECENT_MAX, UNWRITTEN_MAX};
 use crate::stanza::StanzaFault;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
@@ -46,6 +46,8 @@ frames! {
         19 => Echo(Echo),
         /// As `Authenticate`, by XEP-0388; only to a core that has announced `Authentication`.
         20 => AuthenticateInline(AuthenticateInline<'a>),
+        /// Right ahead of the client's `Authenticate` or `AuthenticateInline`; only to a core that has announced `Certified`.
+        21 => Certificate(Certificate<'a>),
     }
 }
 
@@ -142,6 +144,19 @@ pub struct AuthenticateInline<'a> {
     pub fast: Option<Fast>,
     /// `<request-token/>` (XEP-0484 §3.2): for which mechanism.
     pub request_token: Option<&'a str>,
+}
+
+/// The client has shown a certificate that its edge verified, and the private key of it (XEP-0178 §2).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Certificate<'a> {
+    pub counter: u64,
+    /// Its addresses of the stream's domain (`id-on-xmppAddr`, RFC 6120 §13.7.1.4), bare and prepared.
+    #[serde(borrow, deserialize_with = "addresses")]
+    pub addresses: Vec<&'a str>,
+}
+
+fn addresses<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<&'a str>, D::Error> {
+    bounded::<&'a str, D, CERTIFICATE_ADDRESSES_MAX>(deserializer)
 }
 
 /// An installation of a client (XEP-0388 §2.4).

@@ -46,6 +46,8 @@ frames! {
         28 => Authentication(Authentication<'a>),
         /// Right ahead of the `AuthSuccess` that it belongs to.
         29 => FastToken(FastToken<'a>),
+        /// Ahead of the `Domain` of one that takes client certificates; an edge from before it passes it over, and asks for none.
+        30 => Certified(Certified<'a>),
     }
 }
 
@@ -115,6 +117,22 @@ pub struct Authentication<'a> {
     pub tls_exporter: &'a [u8],
     #[serde(with = "serde_bytes")]
     pub tls_bound: &'a [u8],
+}
+
+/// What [`Domain`] and [`Authentication`] say for streams whose client has shown a certificate of an address of this domain
+/// (XEP-0178 §2): `EXTERNAL` is offered too.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Certified<'a> {
+    pub domain: &'a str,
+    /// Instead of those of [`Domain`], by channel binding as there.
+    #[serde(with = "serde_bytes")]
+    pub features_tls: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub features_tls_end_point: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub features_tls_exporter: &'a [u8],
+    #[serde(with = "serde_bytes")]
+    pub features_tls_bound: &'a [u8],
 }
 
 /// A token with which the client may authenticate next time (XEP-0484 §3.3).

@@ -225,7 +225,11 @@ impl Client {
             Ok((finished, closed)) => {
                 if let Some(protection) = finished {
                     self.framer.restart();
+                    let addresses = cx.tls.addresses(self.conn.peer_certificates());
                     self.input(Input::TlsReady(protection), cx);
+                    if !addresses.is_empty() {
+                        self.input(Input::Certified(addresses), cx);
+                    }
                 }
                 self.tls_closed |= closed;
                 if closed || !plain.is_empty() {

@@ -57,6 +57,10 @@ pub struct Negotiation {
     /// `None`: not encrypted.
     pub(super) protection: Option<Protection>,
     pub(super) clear_login: bool,
+    /// Bare JIDs of the client's certificate.
+    certified: Vec<Box<str>>,
+    /// Those that the stream is offered `EXTERNAL` for (XEP-0178 §2).
+    pub(super) addresses: Vec<Box<str>>,
     /// This stream's domain, once it is known.
     pub(super) domain: Option<Box<str>>,
     /// Bare JID, once the core has said so.
@@ -85,6 +89,8 @@ impl Negotiation {
             opened: false,
             protection: None,
             clear_login: facts.clear_login,
+            certified: Vec::new(),
+            addresses: Vec::new(),
             domain: None,
             account: None,
             from: None,
@@ -136,6 +142,7 @@ impl Negotiation {
                 self.protection = Some(protection);
                 self.restart();
             }
+            Input::Certified(addresses) => self.certified = addresses,
             Input::Challenge(data) => self.on_challenge(data, out),
             Input::Success { account, data } => self.on_success(account, data, out),
             Input::Token { token, expires_ms } => self.on_token(token, expires_ms),
@@ -231,6 +238,8 @@ impl Negotiation {
             }
         }
         self.domain = Some(domain.name.clone());
+        self.addresses.clone_from(&self.certified);
+        self.addresses.retain(|address| domain.certified.is_some() && jid::split(address).1 == &*domain.name);
         let mut bytes = Vec::with_capacity(1024);
         self.write_header(&mut bytes);
         bytes.extend_from_slice(self.features(domain));
@@ -248,7 +257,7 @@ impl Negotiation {
     fn features<'a>(&self, domain: &'a Domain) -> &'a [u8] {
         match (&self.account, self.protection) {
             (Some(_), _) => &domain.features_authenticated,
-            (None, Some(protection)) => domain.features_in_tls(&protection),
+            (None, Some(protection)) => domain.features_in_tls(&protection, !self.addresses.is_empty()),
             (None, None) => match &domain.features_clear {
                 Some(clear) if self.clear_login => clear,
                 Some(_) | None => &domain.features_starttls,

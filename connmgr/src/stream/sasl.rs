@@ -62,7 +62,8 @@ impl Negotiation {
         let Some(domain) = self.domain.clone() else {
             return self.refuse(SaslCondition::TemporaryAuthFailure, out);
         };
-        let auth = Auth { domain, protection: self.protection, mechanism: mechanism.to_owned(), initial, inline };
+        let (mechanism, addresses) = (mechanism.to_owned(), self.addresses.clone());
+        let auth = Auth { domain, protection: self.protection, mechanism, initial, addresses, inline };
         self.authenticate(auth, out);
     }
 
@@ -76,7 +77,11 @@ impl Negotiation {
 
     fn authenticate(&mut self, auth: Auth, out: &mut Vec<Output>) {
         let hint = auth.initial.as_deref().and_then(|initial| jid::routing_hint(&auth.mechanism, initial));
-        let entity = hint.map_or_else(|| auth.domain.to_string(), |name| format!("{name}@{}", auth.domain));
+        let entity = match &auth.addresses[..] {
+            // Which of several is meant, the core finds out.
+            [only] if auth.mechanism == "EXTERNAL" => only.to_string(),
+            _ => hint.map_or_else(|| auth.domain.to_string(), |name| format!("{name}@{}", auth.domain)),
+        };
         self.state = State::Asked;
         self.ask(Question::Authenticate { at: At::Entity(entity), auth }, out);
     }

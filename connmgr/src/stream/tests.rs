@@ -54,7 +54,7 @@ fn domain(name: &str) -> Domain {
             tree.finish()
         },
     };
-    Domain::new(&frame, sasl2::announced().as_ref()).unwrap()
+    Domain::new(&frame, sasl2::announced().as_ref(), None).unwrap()
 }
 
 impl Rig {

@@ -376,7 +376,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
             }
             Seen::Echo
         }
-        ToCore::LinkCredit(_) => return None,
+        ToCore::LinkCredit(_) | ToCore::Certificate(_) => return None,
         ToCore::StanzaAgain(f) => {
             if rules.settle {
                 let (counter, generation, number) = (f.counter, f.generation, f.number);

@@ -7,7 +7,7 @@ use crate::sasl::crypto::Hash;
 use crate::sasl::tests::Client;
 use crate::testing::{Core, SOCKETS};
 use hearth_storage::{Ask, Change};
-use hearth_wire::to_core::{Bind, ChannelBinding, Closed, Counter, ToCore};
+use hearth_wire::to_core::{Bind, Certificate, ChannelBinding, Closed, Counter, ToCore};
 
 const ADA: &str = "ada@example.org";
 const DOMAIN: &str = "example.org";
@@ -350,4 +350,77 @@ fn whoever_calls_itself_another_is_refused() {
     assert_eq!(told(&mut world), encryption(false));
     send(&mut world, 0, &ToCore::AuthenticateInline(frame));
     assert_eq!(told(&mut world), encryption(true));
+}
+
+// ---- certificates (XEP-0178) ----------------------------------------------------------------
+
+/// What an edge says of a certificate, and a login by it.
+fn external(world: &mut Core, addresses: &[&str], authzid: &[u8]) -> Vec<Told> {
+    let certificate = Certificate { counter: SOCKETS + 1, addresses: addresses.to_vec() };
+    send(world, 0, &ToCore::Certificate(certificate));
+    let frame = auth(world, 1, "EXTERNAL", Some(authzid));
+    send(world, 0, &frame);
+    told(world)
+}
+
+fn with_certificates() -> Core {
+    let mut world = world();
+    let mut domain = hearth_storage::DomainRecord::new(DOMAIN);
+    domain.set(crate::sasl::EXTERNAL.name, true);
+    world.shards[0].domains.put(domain);
+    world
+}
+
+#[test]
+fn a_certificate_stands_for_an_account_that_there_is() {
+    let failed = |condition| vec![Told::Failure(condition, false)];
+    let invalid = failed(SaslCondition::InvalidAuthzid);
+    let not_offered = failed(SaslCondition::InvalidMechanism);
+    for (addresses, authzid, expected) in [
+        (&[ADA][..], "", success()),
+        (&[ADA], ADA, success()),
+        (&[ADA], "ADA@Example.org", success()),
+        (&[ADA, "grace@example.org"], ADA, success()),
+        // §2: of several one has to be named.
+        (&[ADA, "grace@example.org"], "", invalid.clone()),
+        (&[ADA], "grace@example.org", invalid.clone()),
+        (&[ADA], "ada@example.org/desk", invalid.clone()),
+        (&[ADA], "ada", invalid.clone()),
+        (&[ADA], "\0", invalid.clone()),
+        // Not an account, and not said to be none.
+        (&["nobody@example.org"], "", not_authorized()),
+        // Of other domains, or in no form that an edge finds: as no certificate at all.
+        (&["ada@example.net"], "", not_offered.clone()),
+        (&["Ada@example.org"], "", not_offered.clone()),
+        (&["example.org"], "", not_offered.clone()),
+        (&["ada@example.org/desk"], "", not_offered.clone()),
+        (&[], "", not_offered.clone()),
+    ] {
+        let mut world = with_certificates();
+        assert_eq!(external(&mut world, addresses, authzid.as_bytes()), expected, "{addresses:?} {authzid:?}");
+    }
+    // Where it is not how one logs in.
+    assert_eq!(external(&mut world(), &[ADA], b""), not_offered);
+}
+
+#[test]
+fn a_certificate_is_of_the_socket_and_the_login_that_it_was_shown_for() {
+    let refused = vec![Told::Failure(SaslCondition::InvalidMechanism, false)];
+    let mut world = with_certificates();
+    let frame = ToCore::Certificate(Certificate { counter: SOCKETS + 2, addresses: vec![ADA] });
+    send(&mut world, 0, &frame);
+    let login = auth(&world, 1, "EXTERNAL", Some(b""));
+    send(&mut world, 0, &login);
+    assert_eq!(told(&mut world), refused, "another's");
+    assert_eq!(external(&mut world, &[ADA], b""), success());
+    let login = auth(&world, 1, "EXTERNAL", Some(b""));
+    send(&mut world, 0, &login);
+    assert_eq!(told(&mut world), refused, "not shown again");
+    // Never in the clear, whatever an edge says.
+    send(&mut world, 0, &ToCore::Certificate(Certificate { counter: SOCKETS + 3, addresses: vec![ADA] }));
+    let ToCore::Authenticate(mut clear) = auth(&world, 3, "EXTERNAL", Some(b"")) else { unreachable!() };
+    clear.security = Security::ClearLoopback;
+    world.shards[0].settings.clear_login = true;
+    send(&mut world, 0, &ToCore::Authenticate(clear));
+    assert_eq!(told(&mut world), refused);
 }

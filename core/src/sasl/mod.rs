@@ -22,6 +22,7 @@ pub(crate) mod tests;
 mod token;
 
 use crate::derive::{Derived, Task};
+use crate::domain::Switch;
 use crate::features::{self, Feature, Spec};
 use crate::limits;
 use crate::random::Random;
@@ -45,6 +46,15 @@ const TLS_SERVER_END_POINT: &str = "tls-server-end-point";
 
 /// Authentication and what comes along with it in one request; what it says on a stream is the edge's.
 pub const INLINE_PROFILE: Feature = Feature { spec: Spec::Xep(388, "1.0.4"), ..Feature::EMPTY };
+/// Where there are no passwords, or beside them.
+pub const EXTERNAL: Switch = Switch {
+    name: "client_certificates",
+    default: false,
+    help: "clients may log in by certificates that edges verify (XEP-0178)",
+};
+
+/// The certificate is verified by the edge, whose it is and whether that is an account is looked at here.
+pub const CERTIFICATES: Feature = Feature { spec: Spec::Xep(178, "1.2"), switch: Some(&EXTERNAL), ..Feature::EMPTY };
 /// Each stream is told what it can be bound to.
 pub const BINDING_TYPES: Feature = Feature { spec: Spec::Xep(440, "1.0.0"), ..Feature::EMPTY };
 /// Nobody between client and server changes what is offered, unnoticed.
@@ -53,6 +63,7 @@ pub const DOWNGRADE_PROTECTION: Feature = Feature { spec: Spec::Xep(474, "0.5.0"
 /// The mechanisms this server knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mechanism {
+    External,
     ScramSha512Plus,
     ScramSha256Plus,
     ScramSha1Plus,
@@ -67,7 +78,8 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Strongest first.
-    pub const ALL: [Mechanism; 7] = [
+    pub const ALL: [Mechanism; 8] = [
+        Mechanism::External,
         Mechanism::ScramSha512Plus,
         Mechanism::ScramSha256Plus,
         Mechanism::ScramSha1Plus,
@@ -83,6 +95,7 @@ impl Mechanism {
     /// The registered name.
     pub const fn name(self) -> &'static str {
         match self {
+            Mechanism::External => "EXTERNAL",
             Mechanism::ScramSha512Plus => "SCRAM-SHA-512-PLUS",
             Mechanism::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Mechanism::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
@@ -105,13 +118,14 @@ impl Mechanism {
     pub const fn token_binding(self) -> Option<TokenBinding> {
         match self.kind() {
             Kind::Token(binding) => Some(binding),
-            Kind::Scram { .. } | Kind::Plain => None,
+            Kind::Scram { .. } | Kind::Plain | Kind::External => None,
         }
     }
 
     /// What it binds to the TLS channel, or hashes with.
     const fn kind(self) -> Kind {
         match self {
+            Mechanism::External => Kind::External,
             Mechanism::ScramSha512Plus => Kind::Scram { hash: Hash::Sha512, plus: true },
             Mechanism::ScramSha256Plus => Kind::Scram { hash: Hash::Sha256, plus: true },
             Mechanism::ScramSha1Plus => Kind::Scram { hash: Hash::Sha1, plus: true },
@@ -131,6 +145,7 @@ enum Kind {
     Scram { hash: Hash, plus: bool },
     Plain,
     Token(TokenBinding),
+    External,
 }
 
 /// What a stream is, as far as the choice of mechanisms depends on it.
@@ -141,13 +156,20 @@ pub struct Offer {
     pub exporter: bool,
     /// Whether the stream has `tls-server-end-point` data (RFC 5929 §4).
     pub end_point: bool,
+    /// Whether the client has shown a certificate of an address of the domain (XEP-0178 §2).
+    pub certified: bool,
 }
 
 impl Offer {
     /// A stream that is as its edge says.
     pub fn of(security: Security, binding: &ChannelBinding<'_>) -> Offer {
         let (exporter, end_point) = (binding.tls_exporter.is_some(), binding.tls_server_end_point.is_some());
-        Offer { security, exporter, end_point }
+        Offer { security, exporter, end_point, certified: false }
+    }
+
+    /// The same, of a client that has shown a certificate of these addresses of the domain.
+    pub fn with_certificate(self, addresses: &[BareJid]) -> Offer {
+        Offer { certified: !addresses.is_empty(), ..self }
     }
 
     /// Whether a stream like this is offered the mechanism; those of tokens along with XEP-0388 only.
@@ -160,6 +182,7 @@ impl Offer {
             Kind::Token(TokenBinding::Exporter) => tls && self.exporter,
             Kind::Token(TokenBinding::EndPoint) => tls && self.end_point,
             Kind::Token(TokenBinding::None) => tls,
+            Kind::External => tls && self.certified,
         }
     }
 
@@ -255,6 +278,8 @@ pub struct Along<'a> {
     pub from: Option<&'a str>,
     /// It means to prove a token (XEP-0484 §3.4).
     pub by_token: bool,
+    /// By either profile: it has shown a certificate of these addresses, which its edge verified (XEP-0178 §2).
+    pub certified: &'a [BareJid],
 }
 
 /// What an exchange asks for or says.
@@ -315,12 +340,15 @@ struct Start {
     end_point: Option<Secret>,
     domain: String,
     from: Option<String>,
+    certified: Vec<BareJid>,
 }
 
 enum Loading {
     Scram(scram::First),
     Plain(plain::Message),
     Token(token::Message),
+    /// The certificate has said it all.
+    External,
 }
 
 impl Exchange {
@@ -354,7 +382,8 @@ impl Exchange {
             (State::Over, _) => return,
             (_, Input::Abort(condition)) => Err(condition),
             (State::New, Input::Start { mechanism, initial, security, binding, domain, along }) => {
-                self.on_start(Offer::of(security, &binding), mechanism, initial, binding, (domain, along), out)
+                let offer = Offer::of(security, &binding).with_certificate(along.certified);
+                self.on_start(offer, mechanism, initial, binding, (domain, along), out)
             }
             (State::First(start), Input::Response(data)) => self.on_first(&start, data, out),
             (State::Loading(Loading::Token(message)), Input::Tokens(tokens)) => {
@@ -398,6 +427,7 @@ impl Exchange {
             end_point: binding.tls_server_end_point.map(Secret::new),
             domain: domain.to_owned(),
             from: along.from.map(str::to_owned),
+            certified: along.certified.to_vec(),
         };
         match initial {
             Some(data) => self.on_first(&start, data, out),
@@ -420,6 +450,7 @@ impl Exchange {
                 let (message, name) = token::Message::parse(data, binding, start)?;
                 (self::account(name, &start.domain)?, None, Loading::Token(message))
             }
+            Kind::External => (external(message(data)?, &start.certified)?, None, Loading::External),
             Kind::Plain => {
                 let (message, name, authzid) = plain::Message::parse(message(data)?)?;
                 (self::account(name, &start.domain)?, authzid.map(str::to_owned), Loading::Plain(message))
@@ -433,7 +464,7 @@ impl Exchange {
         self.account = Some(account.clone());
         out.push(match loading {
             Loading::Token(_) => Output::LoadTokens(account),
-            Loading::Scram(_) | Loading::Plain(_) => Output::LoadCredentials(account),
+            Loading::Scram(_) | Loading::Plain(_) | Loading::External => Output::LoadCredentials(account),
         });
         Ok(State::Loading(loading))
     }
@@ -448,6 +479,9 @@ impl Exchange {
         let hash = match &loading {
             Loading::Scram(first) => first.hash,
             Loading::Plain(_) => plain::HASH,
+            // Whoever vouched for the address does not say whether there is an account.
+            Loading::External if found.is_some() => return self.on_verdict(Ok(Proved::default()), out),
+            Loading::External => return Err(SaslCondition::NotAuthorized),
             // It asked for something else: nothing comes of this.
             Loading::Token(_) => plain::HASH,
         };
@@ -463,7 +497,7 @@ impl Exchange {
                 out.push(Output::Derive(task));
                 State::Deriving(deriving)
             }
-            Loading::Token(message) => State::Loading(Loading::Token(message)),
+            other @ (Loading::Token(_) | Loading::External) => State::Loading(other),
         })
     }
 
@@ -549,6 +583,18 @@ fn account(name: &str, domain: &str) -> Result<BareJid, SaslCondition> {
 /// SASLprep (RFC 4013); `None` if the text cannot be prepared or nothing is left of it.
 pub fn prepare_password(text: &str) -> Option<Secret> {
     prep::saslprep(text).ok().map(|prepared| Secret::new(prepared.as_bytes()))
+}
+
+/// XEP-0178 §2: the one address of the certificate, or the one that the client names of several.
+fn external(authzid: &str, certified: &[BareJid]) -> Result<BareJid, SaslCondition> {
+    match (authzid, certified) {
+        ("", [only]) => Ok(only.clone()),
+        ("", _) => Err(SaslCondition::InvalidAuthzid),
+        (named, _) => {
+            let named = BareJid::parse(named).map_err(|_| SaslCondition::InvalidAuthzid)?;
+            certified.iter().find(|address| **address == named).cloned().ok_or(SaslCondition::InvalidAuthzid)
+        }
+    }
 }
 
 /// RFC 6120 §6.3.8: nobody acts for another here, so an authorization identity is the account's

@@ -59,7 +59,10 @@ fn to_edge(frame: &[u8]) {
             frame.targets.iter().for_each(|target| assert!(target.bytes_max() > 0));
         }
         ToEdge::Domain(frame) => {
-            let _ = hearth_connmgr::directory::Domain::new(frame, None);
+            let _ = hearth_connmgr::directory::Domain::new(frame, None, None);
+        }
+        ToEdge::Certified(frame) => {
+            let _ = hearth_connmgr::directory::Certified::new(frame);
         }
         ToEdge::Authentication(frame) => {
             let _ = hearth_connmgr::directory::Authentication::new(frame);

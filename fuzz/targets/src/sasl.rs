@@ -89,7 +89,7 @@ fn converse(
         tls_exporter: (stream & 4 != 0).then_some(EXPORTER),
         tls_server_end_point: (stream & 8 != 0).then_some(END_POINT),
     };
-    let along = Along { from: None, by_token: stream & 0x10 != 0 };
+    let along = Along { by_token: stream & 0x10 != 0, ..Along::default() };
     talk.feed(Input::Start { mechanism, initial, security, binding, domain: DOMAIN, along });
     if let (Some(initial), Some(claimed)) = (initial, talk.exchange.claimed()) {
         let hint = routing_hint(mechanism, initial);

@@ -461,6 +461,10 @@ impl EdgeLoop {
                 self.directory.on_authentication(f);
                 return;
             }
+            ToEdge::Certified(f) => {
+                self.directory.on_certified(f);
+                return;
+            }
             ToEdge::Domain(domain) => {
                 self.directory.on_domain(domain);
                 return self.wake_held();

@@ -128,6 +128,9 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
             fields.0.extend(fields!(f; from, agent, fast, request_token).0);
             fields
         }
+        ToCore::Certificate(f) => {
+            Fields(vec![("counter", Value::from(f.counter)), ("addresses", Value::Word(f.addresses.join(" ")))])
+        }
         ToCore::AuthResponse(f) => fields!(f; counter, data),
         ToCore::AuthAbort(f) => fields!(f; counter),
         ToCore::Bind(f) => fields!(f; counter, resource, credit),
@@ -172,6 +175,10 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
         ),
         ToEdge::Authentication(f) => fields!(
             f; domain, tls as Forest, tls_end_point as Forest, tls_exporter as Forest, tls_bound as Forest
+        ),
+        ToEdge::Certified(f) => fields!(
+            f; domain, features_tls as Forest, features_tls_end_point as Forest, features_tls_exporter as Forest,
+            features_tls_bound as Forest
         ),
         ToEdge::FastToken(f) => fields!(f; counter, token, expires_ms),
         ToEdge::DomainGone(f) => fields!(f; domain),

@@ -156,6 +156,10 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
             "4e0000001407ff1f030b6578616d706c652e6f726700c00002010201036578700005504c41494e0106006164610078010361406201\
              cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd010178000101ac020101024854",
         ),
+        (
+            ToCore::Certificate(Certificate { counter: 7, addresses: vec!["a@b", "c@b"] }),
+            "0a0000001507020361406203634062",
+        ),
     ]
 }
 
@@ -315,6 +319,16 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             "100000001c03612e620174027465027478027462",
         ),
         (ToEdge::FastToken(FastToken { counter: 7, token: b"tok", expires_ms: 300 }), "080000001d0703746f6bac02"),
+        (
+            ToEdge::Certified(Certified {
+                domain: "a.b",
+                features_tls: b"t",
+                features_tls_end_point: b"te",
+                features_tls_exporter: b"tx",
+                features_tls_bound: b"tb",
+            }),
+            "100000001e03612e620174027465027478027462",
+        ),
     ]
 }
 

@@ -197,6 +197,7 @@ impl Material {
                 fast: self.maybe(Fast { count: self.maybe(number, 8), invalidate: self.pick(&[true, false], 1) }, 9),
                 request_token: self.maybe(self.text(0), 10),
             }),
+            ToCore::Certificate(Certificate { counter, addresses: vec![self.text(1); self.pick(&[0, 1, 16], 3)] }),
         ]
     }
 
@@ -296,6 +297,13 @@ impl Material {
                 tls_bound: self.bytes(3),
             }),
             ToEdge::FastToken(FastToken { counter, token: self.bytes(2), expires_ms: number }),
+            ToEdge::Certified(Certified {
+                domain: self.text(0),
+                features_tls: self.bytes(0),
+                features_tls_end_point: self.bytes(1),
+                features_tls_exporter: self.bytes(2),
+                features_tls_bound: self.bytes(3),
+            }),
         ]
     }
 }

@@ -97,7 +97,7 @@ impl Stream<'_> {
             security,
             binding,
             domain: "example.org",
-            along: Along { by_token: self.by_token, from: None },
+            along: Along { by_token: self.by_token, ..Along::default() },
         })
     }
 

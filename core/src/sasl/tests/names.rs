@@ -184,6 +184,7 @@ fn a_pretence_cannot_be_proved() {
             exporter: None,
             end_point: None,
             domain: domain.into(),
+            certified: Vec::new(),
         };
         let text = String::from_utf8(client.first()).unwrap();
         let (first, ..) = scram::First::parse(&text, Hash::Sha256, false, &start).unwrap();

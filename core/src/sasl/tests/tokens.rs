@@ -36,7 +36,7 @@ fn either_token_of_the_client_is_proved_by_its_own_mechanism() {
             let initial = message("ADA", [byte; TOKEN_BYTES], "Initiator", data);
             let mut out = Vec::new();
             let (security, at) = (stream.security, stream.binding);
-            let along = Along { by_token: true, from: None };
+            let along = Along { by_token: true, ..Along::default() };
             let (name, domain) = (mechanism.name(), "example.org");
             let start = Input::Start { mechanism: name, initial: Some(&initial), security, binding: at, domain, along };
             stream.exchange.handle(start, &mut out);
