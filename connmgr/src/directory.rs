@@ -114,7 +114,9 @@ pub struct Certified(Box<[Vec<u8>; 4]>);
 impl Certified {
     /// `None` if a tree does not decode.
     pub fn new(frame: &to_edge::Certified<'_>) -> Option<Certified> {
-        let render = |tree: &[u8]| tree::validate(tree, tree::DEPTH_MAX).ok().and_then(|()| features(tree, STRANGER_XML_BYTES_MAX));
+        let render = |tree: &[u8]| {
+            tree::validate(tree, tree::DEPTH_MAX).ok().and_then(|()| features(tree, STRANGER_XML_BYTES_MAX))
+        };
         Some(Certified(Box::new([
             render(frame.features_tls)?,
             render(frame.features_tls_end_point)?,

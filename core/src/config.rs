@@ -422,7 +422,10 @@ mod tests {
         assert!(wrong("colour = 1").contains("colour"));
         assert!(wrong("[[domains]]\nname = \"EXAMPLE.org\"").contains("EXAMPLE.org"));
         let switch = wrong("[[domains]]\nname = \"a.example\"\nregistrations = true");
-        assert!(switch.contains("registrations of a.example: expected name, client_certificates, log_off, registration"), "{switch}");
+        assert!(
+            switch.contains("registrations of a.example: expected name, client_certificates, log_off, registration"),
+            "{switch}"
+        );
         assert!(
             wrong("[[domains]]\nname = \"a.example\"\nregistration = 1")
                 .contains("domains.registration = 1: expected true")

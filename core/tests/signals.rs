@@ -211,7 +211,10 @@ fn domains_and_their_rules_are_taken_from_a_good_file() {
     }
     // Nothing of a file with one mistake.
     for (mistake, says) in [
-        ("registrations = true\n", "domains.registrations of a.example: expected name, client_certificates, log_off, registration"),
+        (
+            "registrations = true\n",
+            "domains.registrations of a.example: expected name, client_certificates, log_off, registration",
+        ),
         ("password_chars_min = 65\n", "domains.password_chars_min = 65 of a.example: expected 1 to 64"),
         ("reserved_names = ['Admin']\n", "domains.reserved_names: \"Admin\" of a.example: expected a name in lower"),
         ("registrations_per_hour = -1\n", "registrations_per_hour = -1"),
