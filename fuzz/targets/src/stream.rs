@@ -41,7 +41,7 @@ static DOMAIN: LazyLock<Domain> = LazyLock::new(|| {
         tls_exporter: &tree,
         tls_bound: &tree,
     };
-    Domain::new(&frame, Authentication::new(&inline).as_ref()).expect("trees")
+    Domain::new(&frame, Authentication::new(&inline).as_ref(), None).expect("trees")
 });
 
 /// What clients say; `%` stands for a number of the input.
@@ -93,7 +93,7 @@ pub fn stream(data: &[u8]) {
         rest = behind;
         match op {
             0x7f => {
-                let len = take(&mut rest, 1) as usize;
+                let len = usize::try_from(take(&mut rest, 1)).unwrap_or(0);
                 let (said, behind) = rest.split_at(len.min(rest.len()));
                 rest = behind;
                 talk.say(said);
