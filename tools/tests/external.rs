@@ -87,7 +87,12 @@ impl World {
         for user in ["ada", "grace", "eve"] {
             world.ctl(&["user", "add", &format!("{user}@{OURS}"), "--password-stdin"], PASSWORD);
         }
-        let listener = |tls| Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)), tls, allow_clear_login: false };
+        let listener = |tls| Listener {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls,
+            allow_clear_login: false,
+            proxy_from: Vec::new(),
+        };
         let config = EdgeConfig {
             event_loops: 1,
             core: Some(CoreAddress::Unix(link)),
