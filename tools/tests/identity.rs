@@ -140,7 +140,6 @@ fn malformed() -> Vec<String> {
         "grace@.example.org",
         "grace@..",
         "grace@-example.org",
-        "grace@ex\u{200b}ample.org",
         "grace@\u{378}.org",
         "grace@[::1",
         "grace@[::g]",
@@ -205,6 +204,8 @@ fn threat_054_one_address_has_one_form() {
         ("\u{5d0}\u{5d1}@example.org", "\u{5d0}\u{5d1}@example.org"),
         ("gr%20ace@example.org", "gr%20ace@example.org"),
         ("gr\\20ace@example.org", "gr\\20ace@example.org"),
+        // UTS #46 leaves out of names what nobody sees.
+        ("grace@ex\u{200b}ample.org", "grace@example.org"),
         ("grace@192.0.2.1", "grace@192.0.2.1"),
         ("grace@[2001:DB8::1]", "grace@[2001:db8::1]"),
         ("grace@xn--bcher-kva.example", "grace@b\u{fc}cher.example"),
