@@ -30,14 +30,15 @@ fn flood(core: &mut Core, clients: &[Client], body: usize) -> usize {
     while link_credit(core) > 2 * text.len() as u64 {
         core.send(clients[sent % clients.len()], &text);
         sent += 1;
-        assert!(sent < 100_000, "the link's credit has no end");
+        assert!(sent < 2_000, "the link's credit has no end");
     }
     sent
 }
 
 #[test]
 fn threat_019_a_flood_of_any_number_of_clients_stays_within_the_limit() {
-    for count in [1, 40] {
+    // A session of an edge that keeps its credit has at most its own window under way: fewer do not reach the limit of all.
+    for count in [8, 40] {
         let (mut core, clients) = flooded(count);
         let sent = flood(&mut core, &clients, 20_000);
         let window = core.shards[0].settings.limits.link_window_bytes;
@@ -83,6 +84,12 @@ fn what_waits_for_its_account_counts_and_what_ends_does_not() {
     let before = core.shards[0].under_way.bytes();
     core.send(clients[0], &format!("<presence><status>{}</status></presence>", "x".repeat(5_000)));
     assert!(core.shards[0].under_way.bytes() > before + 5_000, "it waits behind the roster set");
+    core.holding = false;
+    core.answer();
+    assert_eq!(core.shards[0].under_way.bytes(), 0, "it has gone on");
+    core.holding = true;
+    core.send(clients[0], &set.replace("a@example.net", "b@example.net"));
+    core.send(clients[0], "<presence><status>waits</status></presence>");
     core.send(clients[1], "<message to='ada@example.org'><body>x</body></message>");
     assert!(core.shards[0].under_way_is_exact());
     core.close(clients[1], true);
