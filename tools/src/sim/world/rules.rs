@@ -24,8 +24,9 @@ impl World {
         for shard in &self.shards {
             let limits = &shard.settings.limits;
             check("sums of what is under way that are wrong", "", usize::from(!shard.under_way_is_exact()), 0)?;
-            // Beyond the limit comes what its links may bring: one window each.
-            let brought = limits.link_window_bytes.saturating_mul(shard.links.len() as u64);
+            // Beyond the limit comes what its links may bring, and what those before them brought: one window each.
+            let links = self.edges.len().max(shard.links.len()).saturating_mul(2);
+            let brought = limits.link_window_bytes.saturating_mul(links as u64);
             let most = limits.under_way_bytes.saturating_add(brought);
             let under_way = usize::try_from(shard.under_way.bytes()).unwrap_or(usize::MAX);
             check("bytes under way", "", under_way, usize::try_from(most).unwrap_or(usize::MAX))?;
