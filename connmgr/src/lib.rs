@@ -218,12 +218,6 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 /// Runs an edge until it is stopped. `ready` is called once all its addresses take clients.
 pub fn run(config: Config, ready: impl FnOnce(&Ready), stop: StopHandle) -> Result<(), Error> {
-    if hearth_link::runs_as_root() {
-        tracing::warn!(
-            event = "runs_as_root",
-            next = "run it as a user of its own: packaging/systemd has units that do"
-        );
-    }
     let uplink = config.uplink().map_err(Error::Link)?;
     let certificates =
         Certificates::load(&config, &tls::crypto_provider(), live::now_ms()).map_err(Error::Certificate)?;

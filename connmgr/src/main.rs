@@ -82,7 +82,15 @@ fn start(config: Config, path: Option<PathBuf>, set_level: SetLevel) -> Result<(
             }
         })
         .map_err(|error| Error::System { doing: "start a thread", error })?;
-    hearth_connmgr::run(config, |_| {}, stop)
+    let ready = |_: &hearth_connmgr::Ready| {
+        if hearth_link::runs_as_root() {
+            tracing::warn!(
+                event = "runs_as_root",
+                next = "run it as a user of its own: packaging/systemd has units that do"
+            );
+        }
+    };
+    hearth_connmgr::run(config, ready, stop)
 }
 
 /// Sets what is logged from now on.

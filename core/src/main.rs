@@ -58,6 +58,12 @@ fn start(arguments: &Arguments) -> Result<(), CoreError> {
     let say = |ready: &runtime::Ready| {
         let metrics = ready.metrics.map(tracing::field::display);
         tracing::info!(event = "ready", control = %ready.control.display(), metrics);
+        if hearth_link::runs_as_root() {
+            tracing::warn!(
+                event = "runs_as_root",
+                next = "run it as a user of its own: packaging/systemd has units that do"
+            );
+        }
     };
     runtime::run(&config, say, &stop)
 }

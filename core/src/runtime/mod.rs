@@ -106,12 +106,6 @@ pub struct Ready {
 
 /// Runs a core until `stop`; `ready` is called once, when edges may dial.
 pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Result<(), CoreError> {
-    if hearth_link::runs_as_root() {
-        tracing::warn!(
-            event = "runs_as_root",
-            next = "run it as a user of its own: packaging/systemd has units that do"
-        );
-    }
     let clock = Clock::start();
     let (storage, boot, domains) = open_storage(config)?;
     let shards = config.shards.max(1);
