@@ -158,7 +158,7 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
         ),
         (
             ToCore::Certificate(Certificate { counter: 7, addresses: vec!["a@b", "c@b"] }),
-            "0a0000001507020361406203634062",
+            "0b0000001507020361406203634062",
         ),
     ]
 }
