@@ -89,9 +89,7 @@ impl Live {
     pub(crate) fn look(&self) -> bool {
         let Asked { config, domains } = std::mem::take(&mut *lock(&self.asked));
         let before = self.settings();
-        if let Some(config) = &config {
-            said_in_vain(&before.config, config);
-        }
+        let in_vain = config.as_ref().map(|config| said_in_vain(&before.config, config)).unwrap_or_default();
         let config =
             config.map_or_else(|| Arc::clone(&before.config), |new| Arc::new(of_running(&before.config, *new)));
         let provider = tls::crypto_provider();
@@ -115,6 +113,10 @@ impl Live {
             Ok(settings) => {
                 *lock(&self.current) = Arc::new(settings);
                 self.version.fetch_add(1, Ordering::AcqRel);
+                // Whoever reads this knows that the rest is in force.
+                for key in in_vain {
+                    tracing::warn!(event = "restart_needed", key, "this key changes with a restart only");
+                }
                 true
             }
             Err(error) => {
@@ -137,8 +139,8 @@ fn of_running(old: &Config, new: Config) -> Config {
     }
 }
 
-/// Says which keys only a restart changes.
-fn said_in_vain(old: &Config, new: &Config) {
+/// The keys that were changed and that only a restart changes.
+fn said_in_vain(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("name", old.name != new.name),
         ("event_loops", old.event_loops != new.event_loops),
@@ -147,9 +149,7 @@ fn said_in_vain(old: &Config, new: &Config) {
         ("listen", old.listeners != new.listeners),
         ("log.format", old.log.format != new.log.format),
     ];
-    for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
-        tracing::warn!(event = "restart_needed", key, "this key changes with a restart only");
-    }
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thread that looks after certificates knows their dates")]

@@ -201,6 +201,9 @@ mod tests {
         }
         let unix = binary_header(0x21, 0x31, &[0; 216]);
         assert_eq!(parse(&unix), Ok(Some(Header { client: None, bytes: 232 })));
+        // The proxy's own connection is nobody else's, whatever addresses it names.
+        let named = binary_header(0x20, 0x11, &[203, 0, 113, 9, 198, 51, 100, 1, 0, 9, 0, 9]);
+        assert_eq!(parse(&named), Ok(Some(Header { client: None, bytes: 28 })));
         // Health checks of some proxies say LOCAL with a family, and with less than its addresses.
         assert_eq!(parse(&binary_header(0x20, 0x11, &[])), Ok(Some(Header { client: None, bytes: 16 })));
     }
