@@ -198,6 +198,7 @@ impl Cx<'_> {
             | Answer::Blob(_)
             | Answer::Appended(_)
             | Answer::Already(_)
+            | Answer::Overtaken
             | Answer::Records(_)
             | Answer::Accounts(_)
             | Answer::Found(_) => self.forget(key, &Absent::NoAccount),

@@ -33,7 +33,7 @@ enum Appended {
     /// It is there since it came first; nothing more is to be done.
     Already,
     Fenced,
-    /// Storage could not.
+    /// Storage could not, or it would come behind what its sender sent later.
     Failed,
 }
 

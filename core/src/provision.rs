@@ -244,6 +244,7 @@ fn outcome(answer: &Answer) -> Outcome {
         | Answer::Blob(_)
         | Answer::Appended(_)
         | Answer::Already(_)
+        | Answer::Overtaken
         | Answer::Records(_)
         | Answer::Accounts(_)
         | Answer::Found(_) => Outcome::Failed("an answer to another question".to_owned()),

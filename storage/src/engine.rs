@@ -7,7 +7,7 @@ use crate::log::{LogConfig, SegmentLog};
 use crate::memory::{MemoryLog, MemorySmall};
 use crate::redb::{RedbConfig, RedbSmall};
 use crate::reserve::Reserve;
-use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
+use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, Made, SmallStore};
 use crate::{Answer, Answered, Ask, Boot, LogId, Question, Refusal, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotKey};
@@ -193,7 +193,9 @@ impl Storage {
         // An earlier account of the name may have got it: this one has not.
         let found = self.small.born_at(*slot, &record.account);
         match found.and_then(|born_at| self.log.find(record, born_at.unwrap_or_default())) {
-            Ok(found) => found.map(Answer::Already),
+            Ok(Made::No) => None,
+            Ok(Made::Yes(id)) => Some(Answer::Already(id)),
+            Ok(Made::LaterOne) => Some(Answer::Overtaken),
             Err(error) => Some(Answer::Failed(error)),
         }
     }

@@ -2,7 +2,7 @@
 //! below, to the files of the stores on disk.
 
 use crate::listing::{Found, Search};
-use crate::store::{Append, ChangeSet, Denied, LogStore, SmallStore};
+use crate::store::{Append, ChangeSet, Denied, LogStore, Made, SmallStore};
 use crate::{Blob, Boot, LogId, LogRecord, NewRecord, Snapshot, StoreError};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
@@ -162,7 +162,7 @@ impl<L: LogStore> LogStore for FaultyLog<L> {
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError> {
         self.faults.pass(Point::ReadLog, || self.inner.read(account, after, limit))
     }
-    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Made, StoreError> {
         self.faults.pass(Point::ReadLog, || self.inner.find(record, after))
     }
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {

@@ -62,7 +62,7 @@ pub use health::{COMMIT_BOUNDS_MS, Condition, Health, LaneFigures};
 pub use listing::{Found, ListedField, Listing, Search, fold};
 pub use log::LogConfig;
 pub use runtime::{Refused, StorageHandle};
-pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, SmallStore};
+pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, Made, SmallStore};
 
 use hearth_wire::BareJid;
 use hearth_wire::ids::{EdgeIncarnation, Generation, IngestId, Slot, SlotEpoch, SlotKey, StreamId};
@@ -98,8 +98,8 @@ pub enum Ask {
     /// → `Appended`, once durable. Records of one account get growing ids in the order asked.
     Append { record: NewRecord },
     /// An append that may have been made before a crash or the loss of a link → `Already` if the account's log
-    /// holds the record: the same ingest id and the same stanza, every append asked before included. Else, and
-    /// for a record without an ingest id, like `Append`. Looked for are the account's newest records, back to
+    /// holds the record: the same ingest id and the same stanza, every append asked before included; `Overtaken` if it
+    /// holds only later ones of that stream. Else, and for a record without an ingest id, like `Append`. Looked for are the account's newest records, back to
     /// [`limits::AGAIN_RECORDS_MAX`], [`limits::AGAIN_AGE_MS`] and [`limits::AGAIN_SEGMENTS_MAX`].
     AppendAgain { record: NewRecord },
     /// Records of an account with id > `after`, oldest first, at most `limit` → `Records`. Fewer come
@@ -331,6 +331,9 @@ pub enum Answer {
     Appended(LogId),
     /// The log holds the record, durably, under this id; nothing was appended.
     Already(LogId),
+    /// The log does not hold the record, but one that its sender sent later; nothing was appended, for it would come out
+    /// of order.
+    Overtaken,
     Records(Vec<LogRecord>),
     Accounts(Vec<BareJid>),
     Found(Found),

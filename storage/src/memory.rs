@@ -2,7 +2,7 @@
 //! store, so what a "crashed" owner left is there for the next.
 
 use crate::listing::{self, Found, Search};
-use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, SmallStore};
+use crate::store::{Append, ChangeSet, Denied, Fences, Fresh, LogStore, Made, SmallStore};
 use crate::tables::{self, Table, Tables, TablesMut, Visit};
 use crate::{Blob, Boot, LogId, LogRecord, NewRecord, Refusal, Snapshot, StoreError, limits};
 use hearth_wire::BareJid;
@@ -185,14 +185,22 @@ impl LogStore for MemoryLog {
         Ok(page.records)
     }
 
-    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Made, StoreError> {
         let log = self.lock();
         let since_ms = record.received_ms.saturating_sub(limits::AGAIN_AGE_MS);
         let records = log.accounts.get(&record.account).map_or(&[][..], Vec::as_slice);
         let newest = records.iter().rev().take(limits::AGAIN_RECORDS_MAX);
-        let mut recent = newest.take_while(|held| held.id > after && held.received_ms >= since_ms);
-        let found = recent.find(|held| held.ingest == record.ingest && held.stanza == record.stanza);
-        Ok(found.map(|held| held.id))
+        let recent = newest.take_while(|held| held.id > after && held.received_ms >= since_ms);
+        let mut made = Made::No;
+        for held in recent {
+            if held.ingest == record.ingest && held.stanza == record.stanza {
+                return Ok(Made::Yes(held.id));
+            }
+            if held.ingest.zip(record.ingest).is_some_and(|(held, this)| held.is_behind(&this)) {
+                made = Made::LaterOne;
+            }
+        }
+        Ok(made)
     }
 
     fn any_above(&self, account: &BareJid, mark: LogId) -> Result<bool, StoreError> {

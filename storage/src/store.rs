@@ -79,6 +79,16 @@ pub trait SmallStore: Send + Sync + 'static {
     fn close(&self) -> Result<(), StoreError>;
 }
 
+/// Whether an append was made before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Made {
+    No,
+    /// Under this id.
+    Yes(LogId),
+    /// No, but one that the same stream asked for later was.
+    LaterOne,
+}
+
 /// Messages.
 ///
 /// One thread appends, any number read at the same time. A read sees every record whose append
@@ -95,9 +105,9 @@ pub trait LogStore: Send + Sync + 'static {
     /// [`READ_BYTES_MAX`](crate::limits::READ_BYTES_MAX) (but never to none).
     fn read(&self, account: &BareJid, after: LogId, limit: u32) -> Result<Vec<LogRecord>, StoreError>;
 
-    /// The account's record with id > `after` that has the ingest id and the stanza of `record`, if it is among
+    /// Looks for the account's record with id > `after` that has the ingest id and the stanza of `record` among
     /// the newest, as [`Ask::AppendAgain`](crate::Ask::AppendAgain) bounds them.
-    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError>;
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Made, StoreError>;
 
     /// Whether the account has a record with id > `mark`. May rarely say yes where there is none,
     /// never the other way round.

@@ -155,6 +155,13 @@ pub struct IngestId {
     pub number: u64,
 }
 
+impl IngestId {
+    /// Whether the same stream sent the other before this.
+    pub fn is_behind(&self, other: &IngestId) -> bool {
+        self.stream == other.stream && self.number > other.number
+    }
+}
+
 /// One shard of one core.
 pub type ShardIndex = u16;
 

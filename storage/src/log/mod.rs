@@ -32,7 +32,7 @@ mod tests;
 
 use crate::disk::{Disk, DiskFile, io_error};
 use crate::memory::{Page, check_append};
-use crate::store::{Append, Denied, Fences, LogStore};
+use crate::store::{Append, Denied, Fences, LogStore, Made};
 use crate::{LogId, LogRecord, NewRecord, StoreError, limits};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{Slot, SlotEpoch};
@@ -359,7 +359,7 @@ impl LogStore for SegmentLog {
         Ok(page.records)
     }
 
-    fn find(&self, record: &NewRecord, after: LogId) -> Result<Option<LogId>, StoreError> {
+    fn find(&self, record: &NewRecord, after: LogId) -> Result<Made, StoreError> {
         self.find_again(record, after)
     }
 

@@ -2,7 +2,7 @@
 
 use hearth_storage::{
     Append, Blob, Change, ChangeSet, Credentials, Denied, Device, Disabled, DomainRecord, EdgeRun, Executed,
-    ExecutedStanza, LastSeen, ListedField, Listing, LogId, LogMarks, LogStore, NewRecord, ParkedRecord, Refusal,
+    ExecutedStanza, LastSeen, ListedField, Listing, LogId, LogMarks, LogStore, Made, NewRecord, ParkedRecord, Refusal,
     RosterItem, ScramKeys, Search, SessionRecord, SmallStore, StoreError, StoredRequest, Subscription, TOKEN_BYTES,
     Token, TokenBinding, limits,
 };
@@ -728,14 +728,18 @@ fn log_finds_what_it_holds(home: &mut dyn Home) {
     let ids = append_all(&*log, &batch);
     let check = |log: &dyn LogStore| {
         let find = |account, number, body, after| log.find(&record(account, number, body).record, after).unwrap();
-        assert_eq!(find("a@b", 1, "one", LogId(0)), Some(ids[0]));
-        assert_eq!(find("a@b", 2, "two", LogId(0)), Some(ids[1]));
-        assert_eq!(find("a@b", 2, "two", ids[0]), Some(ids[1]));
-        assert_eq!(find("a@b", 2, "two", ids[1]), None, "behind it");
-        assert_eq!(find("c@d", 1, "one", LogId(0)), Some(ids[2]));
-        assert_eq!(find("a@b", 1, "two", LogId(0)), None, "another stanza under its number");
-        assert_eq!(find("a@b", 4, "one", LogId(0)), None, "the same text said again");
-        assert_eq!(find("e@f", 1, "one", LogId(0)), None);
+        assert_eq!(find("a@b", 1, "one", LogId(0)), Made::Yes(ids[0]));
+        assert_eq!(find("a@b", 2, "two", LogId(0)), Made::Yes(ids[1]));
+        assert_eq!(find("a@b", 2, "two", ids[0]), Made::Yes(ids[1]));
+        assert_eq!(find("a@b", 3, "three", ids[3]), Made::No, "behind it");
+        assert_eq!(find("c@d", 1, "one", LogId(0)), Made::Yes(ids[2]));
+        assert_eq!(find("a@b", 3, "two", LogId(0)), Made::No, "another stanza under its number");
+        assert_eq!(find("a@b", 4, "one", LogId(0)), Made::No, "the same text said again");
+        assert_eq!(find("a@b", 1, "one", ids[0]), Made::LaterOne);
+        assert_eq!(find("e@f", 1, "one", LogId(0)), Made::No);
+        let mut other = record("a@b", 1, "one");
+        other.record.ingest = Some(IngestId { stream: StreamId([5; 16]), number: 1 });
+        assert_eq!(log.find(&other.record, LogId(0)).unwrap(), Made::No, "another stream's");
     };
     check(&*log);
     append_all(&*log, &[record("c@d", 4, "four")]);
@@ -756,16 +760,16 @@ fn log_looks_back_so_far(home: &mut dyn Home) {
     };
     let ids = append_all(&*log, &[at(1_000, 1, "old"), at(2_000, 2, "newer")]);
     let find = |received_ms, number, body| log.find(&at(received_ms, number, body).record, LogId(0)).unwrap();
-    assert_eq!(find(1_000 + limits::AGAIN_AGE_MS, 1, "old"), Some(ids[0]));
-    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 1, "old"), None);
-    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 2, "newer"), Some(ids[1]));
+    assert_eq!(find(1_000 + limits::AGAIN_AGE_MS, 1, "old"), Made::Yes(ids[0]));
+    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 1, "old"), Made::LaterOne);
+    assert_eq!(find(1_001 + limits::AGAIN_AGE_MS, 2, "newer"), Made::Yes(ids[1]));
     // As many again as are looked at, of which "newer" is the first.
     let count = u64::try_from(limits::AGAIN_RECORDS_MAX).unwrap();
     let more: Vec<Append> = (3..count + 2).map(|number| at(2_000, number, "more")).collect();
     append_all(&*log, &more);
-    assert_eq!(find(2_000, 2, "newer"), Some(ids[1]));
+    assert_eq!(find(2_000, 2, "newer"), Made::Yes(ids[1]));
     append_all(&*log, &[at(2_000, 1, "one too many")]);
-    assert_eq!(find(2_000, 2, "newer"), None);
+    assert_eq!(find(2_000, 2, "newer"), Made::LaterOne);
 }
 
 fn what_is_appended_again_is_there_once(home: &mut dyn Home) {
@@ -793,8 +797,10 @@ fn what_is_appended_again_is_there_once(home: &mut dyn Home) {
     let two = appended(again(Some(2), "two"));
     assert_eq!(already(again(Some(1), "one")), one);
     assert_eq!(already(again(Some(2), "two")), two);
-    let other = appended(again(Some(1), "other"));
-    assert_eq!((already(again(Some(1), "one")), already(again(Some(1), "other"))), (one, other));
+    let other = appended(again(Some(2), "other"));
+    assert_eq!((already(again(Some(2), "two")), already(again(Some(2), "other"))), (two, other));
+    assert!(matches!(again(Some(1), "other"), Answer::Overtaken));
+    assert_eq!(already(again(Some(1), "one")), one, "it was in time");
     // Nothing tells these apart from two that a client sent.
     assert!(appended(again(None, "none")) < appended(again(None, "none")));
     let stale = ask_at(boot.epoch - 1, Ask::AppendAgain { record: record(Some(1), "one") });

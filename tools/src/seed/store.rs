@@ -83,6 +83,7 @@ impl Writer {
                     | Answer::Blob(_)
                     | Answer::Appended(_)
                     | Answer::Already(_)
+                    | Answer::Overtaken
                     | Answer::Records(_)
                     | Answer::Accounts(_)
                     | Answer::Found(_)) => return Err(format!("user{id}: answered {other:?}")),
