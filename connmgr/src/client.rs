@@ -10,7 +10,7 @@ use arrival::Stranger;
 
 use crate::conn::{Conn, Flushed};
 use crate::entry::{Entry, Waiting};
-use crate::limits::{ACK_WAIT_MS, LINGER_MS, NEWCOMER_MS, NEWCOMER_STANZAS, PROXY_HEADER_MS, RECENT_MS};
+use crate::limits::{ACK_WAIT_MS, LINGER_MS, NEWCOMER_MS, NEWCOMER_STANZAS, PROXY_HEADER_MS};
 use crate::listener::Door;
 use crate::rate::Rate;
 use crate::session::Session;
@@ -68,11 +68,10 @@ pub(crate) struct Client {
     peer_closed: bool,
     /// TLS said that nothing follows what is decrypted.
     tls_closed: bool,
-    /// Is in [`Shared::dirty`], [`Shared::asked`], [`Shared::seconds`], [`Shared::recent`], [`crate::link::Link::waiting`].
+    /// Is in [`Shared::dirty`], [`Shared::asked`], [`Shared::seconds`], [`crate::link::Link::waiting`].
     dirty: bool,
     asked: bool,
     seconds: bool,
-    recent: bool,
     waits_for_link: bool,
     /// It sent more than it may, and is not read until the wheel calls.
     slowed: bool,
@@ -136,7 +135,6 @@ impl Client {
             dirty: false,
             seconds: false,
             asked: false,
-            recent: false,
             waits_for_link: false,
             slowed: false,
             entry: Entry::Idle,
@@ -522,19 +520,6 @@ impl Client {
         if session.needs_seconds() && !self.seconds {
             self.seconds = true;
             cx.seconds.push(place(self.counter));
-        }
-        if session.has_recent() && !self.recent {
-            self.recent = true;
-            cx.recent.push_back((tick_after(cx.tick, RECENT_MS), place(self.counter)));
-        }
-    }
-
-    /// The time has come for which the client was noted in [`Shared::recent`].
-    pub(crate) fn on_age(&mut self, cx: &mut Shared) {
-        self.recent = false;
-        if let Stream::Bound(session) = &mut self.stream {
-            session.age();
-            self.report(false, cx);
         }
     }
 

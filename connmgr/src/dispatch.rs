@@ -121,6 +121,11 @@ fn frame(shard: ShardIndex, bytes: &[u8], clients: &mut Slab<Client>, cx: &mut S
                 session.on_asked_before(&f);
             }
         }),
+        ToEdge::Stored(f) => with(f.counter, clients, cx, |client, _| {
+            if let Some(session) = client.session() {
+                session.on_stored(&f);
+            }
+        }),
         ToEdge::Deliver(f) => {
             credited(shard, bytes, cx);
             deliver(std::slice::from_ref(&f.target), None, f.stanza, clients, cx)?;

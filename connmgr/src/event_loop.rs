@@ -213,9 +213,6 @@ impl EventLoop {
         if let Some(due) = self.next_answer_ms() {
             at = at.min(due);
         }
-        if let Some((due, _)) = self.cx.recent.front() {
-            at = at.min(u64::from(*due).saturating_mul(TICK_MS));
-        }
         at = at.min(self.patience.next_ms()).min(self.cx.entry.next_ms()).min(self.cx.handshakes.next_ms());
         if let Some(drain) = &self.drain {
             at = at.min(drain.next_ms());
@@ -436,12 +433,6 @@ impl EventLoop {
         {
             if let Some(client) = self.clients.get_mut(place) {
                 client.answer(&mut self.cx);
-            }
-        }
-        while let Some((_, place)) = self.cx.recent.front().copied().filter(|(due, _)| *due <= self.cx.tick) {
-            self.cx.recent.pop_front();
-            if let Some(client) = self.clients.get_mut(place) {
-                client.on_age(&mut self.cx);
             }
         }
         if now >= self.publish_at_ms {

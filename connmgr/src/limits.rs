@@ -163,11 +163,6 @@ pub const WRITTEN_REPORT_ENTRIES: u32 = 256;
 /// Milliseconds after which the entries of a quiet session are reported as written.
 pub const WRITTEN_REPORT_MS: u64 = 1_000;
 
-/// Milliseconds for which the log ids that a client was written are remembered, from the last of them: the core stores
-/// that every few seconds. They are forgotten then or as long after; of more than
-/// [`RECENT_MAX`](hearth_wire::limits::RECENT_MAX) the latest are kept.
-pub const RECENT_MS: u64 = 10_000;
-
 /// XEP-0198: milliseconds for which an `<r/>` waits at most for what its client sent to be settled. Reached: it is answered
 /// with the mark as it is (§4 allows nothing but a timeout to withhold the answer). Some ten times what a commit takes.
 pub const ACK_WAIT_MS: u64 = 20;

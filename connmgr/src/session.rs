@@ -29,7 +29,7 @@ use hearth_wire::ids::{Generation, SlotKey, StreamId};
 use hearth_wire::jid;
 use hearth_wire::stanza::{Overlay, Stanza, StanzaFault, StanzaIdOverlay, StanzaKind, StanzaType};
 use hearth_wire::to_core::{StanzaIn, ToCore, Written};
-use hearth_wire::to_edge::{Bound, Resumed, Settled, Target};
+use hearth_wire::to_edge::{Bound, Resumed, Settled, Stored, Target};
 use hearth_wire::tree::{self, Element};
 use kept::Kept;
 use logged::Logged;
@@ -474,20 +474,13 @@ impl Session {
         sm.is_some_and(|sm| sm.on_second(entry))
     }
 
-    /// Whether something that was written of late is remembered.
-    pub fn has_recent(&self) -> bool {
-        let logged = self.more.as_ref().and_then(|more| more.logged.as_ref());
-        logged.is_some_and(|logged| logged.has_recent())
-    }
-
-    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: forgets it, unless more was written meanwhile or no core
-    /// was there to store it.
-    pub fn age(&mut self) {
-        if !self.is_attached() {
+    /// The core has stored what is written up to an entry. One for an earlier attachment means nothing.
+    pub fn on_stored(&mut self, stored: &Stored) {
+        if self.generation != stored.generation {
             return;
         }
         if let Some(logged) = self.more.as_mut().and_then(|more| more.logged.as_mut()) {
-            logged.age();
+            logged.stored(stored.entry);
             self.tidy();
         }
     }

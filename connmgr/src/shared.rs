@@ -57,8 +57,6 @@ pub(crate) struct Shared {
     pub(crate) asked: VecDeque<(u64, u32)>,
     /// Clients that something is to be done for within a second, each once: written entries are reported.
     pub(crate) seconds: Vec<u32>,
-    /// Clients that something is to be forgotten of, and when, in that order, each once.
-    pub(crate) recent: VecDeque<(Tick, u32)>,
     /// Clients that may begin a TLS handshake, or wait for it.
     pub(crate) handshakes: Handshakes,
     /// Clients on their way to their first presence.
@@ -99,7 +97,6 @@ impl Shared {
             again: Vec::new(),
             seconds: Vec::new(),
             asked: VecDeque::new(),
-            recent: VecDeque::new(),
             handshakes: Handshakes::default(),
             entry: Entrance::default(),
             held: Vec::new(),

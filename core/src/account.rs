@@ -82,6 +82,10 @@ pub struct AccountLog {
     pub marks: LogMarks,
     /// `marks` differ from what is stored.
     pub dirty: bool,
+    /// Records that clients were seen to have since that was last stored, once for each that has one; and how many of
+    /// these marks on their way to storage tell of.
+    unstored: u32,
+    storing: u32,
     /// The youngest record that was dealt with: those behind it are on their way in.
     pub heard: LogId,
     /// Delivered to sessions and not written by all of them, in the log's order: what another resource gave back
@@ -171,6 +175,8 @@ impl AccountLog {
 
     /// A client had it: an edge says so, of whom the store may know less.
     pub fn found_delivered(&mut self, id: LogId) {
+        self.unstored = self.unstored.saturating_add(1);
+        self.dirty = true;
         if let Some(entry) = self.inflight.iter_mut().find(|entry| entry.id == id) {
             entry.written = true;
         }
@@ -181,7 +187,27 @@ impl AccountLog {
 
     /// Whether a session of an earlier core has had it, or it was not for it.
     pub fn had(&self, id: LogId, earlier: &Earlier) -> bool {
-        id < earlier.told_from || (id <= earlier.log && self.unknown.binary_search(&id).is_ok())
+        id <= earlier.log && self.unknown.binary_search(&id).is_ok()
+    }
+
+    /// How much of what clients were seen to have is not stored: [`limits::UNSTORED_MAX`](crate::limits::UNSTORED_MAX).
+    pub fn unstored(&self) -> usize {
+        self.unstored as usize
+    }
+
+    /// What the next core should know is asked to be stored; how much of [`AccountLog::unstored`] that is.
+    fn stores(&mut self) -> u32 {
+        let more = self.unstored.saturating_sub(self.storing);
+        self.storing = self.unstored;
+        more
+    }
+
+    /// So much that was asked to be stored is, or could not be.
+    pub fn stored(&mut self, count: u32, done: bool) {
+        self.storing = self.storing.saturating_sub(count);
+        if done {
+            self.unstored = self.unstored.saturating_sub(count);
+        }
     }
 
     /// A client has it.
@@ -242,6 +268,7 @@ impl AccountLog {
         let (over, had) = (entry.sessions == 0, entry.written);
         // What is stored says that somebody has it.
         self.dirty |= written;
+        self.unstored = self.unstored.saturating_add(u32::from(written));
         if let Some(at) = self.marks.undelivered.binary_search(&id).ok().filter(|_| written) {
             self.marks.undelivered.remove(at);
         }
@@ -378,17 +405,19 @@ impl Account {
             && !self.storing_late
     }
 
-    /// What may be stored late and has changed since it was last asked for: from here on it is the caller's.
-    pub fn late_changes(&mut self) -> Vec<Change> {
+    /// What may be stored late and has changed since it was last asked for, and how much of what clients have it tells
+    /// ([`AccountLog::stored`]): from here on it is the caller's.
+    pub fn late_changes(&mut self) -> (Vec<Change>, u32) {
         let (marks, seen) = (std::mem::take(&mut self.log.dirty), std::mem::take(&mut self.seen_dirty));
-        let mut changes = Vec::with_capacity(2);
+        let (mut changes, mut count) = (Vec::with_capacity(2), 0);
         if marks {
             changes.push(Change::PutMarks { account: self.jid.clone(), marks: self.log.marks_to_store() });
+            count = self.log.stores();
         }
         if let Some(seen) = self.last_seen.as_deref().filter(|_| seen) {
             changes.push(Change::PutLastSeen { account: self.jid.clone(), seen: seen.clone() });
         }
-        changes
+        (changes, count)
     }
 
     /// Messages known to wait for a session.

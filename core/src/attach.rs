@@ -25,8 +25,7 @@ use crate::sm;
 use hearth_storage::LogId;
 use hearth_wire::StreamCondition;
 use hearth_wire::ids::Generation;
-use hearth_wire::limits::RECENT_MAX;
-use hearth_wire::to_core::{Attach, LoggedEntry};
+use hearth_wire::to_core::{Attach, LoggedEntry, Recent};
 use hearth_wire::to_edge::{Attached, Close, ToEdge};
 
 #[cfg(test)]
@@ -51,10 +50,18 @@ struct Returned {
     open: questions::Open,
 }
 
+/// Keeps what is said of a session for the `Attach` that follows.
+pub fn on_recent(cx: &mut Cx<'_>, link: LinkId, frame: &Recent) {
+    if let Some(link) = cx.shard.links.get_mut(&link) {
+        link.recent = Some((frame.counter, frame.logs.clone()));
+    }
+}
+
 /// An edge has a session of a link that was lost.
 pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
-    let open = cx.shard.links.get_mut(&link).and_then(|link| link.questions.take());
-    let open = open.filter(|(counter, _)| *counter == frame.counter).map(|(_, open)| open).unwrap_or_default();
+    let Some(said) = cx.shard.links.get_mut(&link) else { return };
+    let open = of(said.questions.take(), frame.counter);
+    let ahead = of(said.recent.take(), frame.counter);
     let Some(this) = cx.shard.links.get(&link) else { return };
     let lost = |(id, other): (&LinkId, &Link)| (!other.up && other.is_of(this)).then_some((*id, frame.counter));
     let known = cx.shard.links.iter().filter_map(lost).find_map(|socket| cx.shard.by_socket.get(&socket).copied());
@@ -65,8 +72,13 @@ pub fn on_attach(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>) {
     };
     match known.filter(|key| cx.session(*key).is_some_and(same)) {
         Some(key) => attach(cx, link, key, frame),
-        None => adopt(cx, link, frame, open),
+        None => adopt(cx, link, frame, ahead, open),
     }
+}
+
+/// What was said ahead, if it was of this session.
+fn of<T: Default>(said: Option<(u64, T)>, counter: u64) -> T {
+    said.filter(|(of, _)| *of == counter).map(|(_, said)| said).unwrap_or_default()
 }
 
 /// The link is another; the session is here.
@@ -87,12 +99,16 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     session.inbound.dirty = true;
     let (received, settled) = (session.inbound.received(), frame.settled);
     let written = session.outbound.written(frame.written);
+    // The frame that said what is stored was lost with the link, or is yet to be sent.
+    let remembers = !frame.recent.is_empty();
+    session.outbound.unstored |= remembers;
     let owed = session.outbound.back_to(&session.jid, frame.entry);
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
     cx.shard.by_socket.remove(&old);
     cx.shard.by_socket.insert((link, counter), key);
     if let Some(account) = cx.account_mut(account) {
         written.into_iter().for_each(|id| account.log.inflight_done(id, true));
+        account.log.dirty |= remembers;
     }
     offline::owe_again(cx, key, &owed);
     let attached = Attached { counter, before, generation, received, settled, credit: window };
@@ -117,7 +133,7 @@ fn refuse(cx: &mut Cx<'_>, link: LinkId, counter: u64, generation: Generation, c
 }
 
 /// The session was an earlier core's, if its capsule is good. What has ended here is not adopted.
-fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>, open: questions::Open) {
+fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>, ahead: Vec<u64>, open: questions::Open) {
     let (counter, generation) = (frame.counter, frame.generation);
     let Some(this) = cx.shard.links.get(&link) else { return };
     let place = Place { edge: &this.edge, incarnation: this.incarnation, counter, generation };
@@ -154,7 +170,7 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>, open: questions::Ope
         credit: frame.credit,
         log: LogId(frame.log),
         unwritten: frame.unwritten.clone(),
-        recent: frame.recent.clone(),
+        recent: [ahead, frame.recent.clone()].concat(),
         open,
     };
     if let Some(recovery) = &mut cx.shard.recovery {
@@ -226,6 +242,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
             sent_bytes: returned.delivered_bytes,
             credit_bytes: returned.credit,
             // What is owed goes ahead of what is younger: of what the socket got, that is not.
+            unstored: !returned.recent.is_empty(),
             owed: contents.owed.iter().copied().filter(|id| *id > returned.log).collect(),
             ..outbound
         },
@@ -265,12 +282,10 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
     Ok(())
 }
 
-/// What the edge says of that, and the log ids of which it knows nothing: it counts from the last resumption.
+/// What the edge says of that.
 fn earlier(returned: &Returned, contents: &Contents<'_>) -> Earlier {
-    let first = returned.recent.iter().min().filter(|_| returned.recent.len() >= RECENT_MAX);
     Earlier {
         log: returned.log.max(contents.log),
-        told_from: LogId(first.copied().unwrap_or(0)),
         again_until: returned.number.max(contents.again_until),
         missed_presence: false,
     }

@@ -4,6 +4,7 @@
 use crate::account::AccountKey;
 use crate::cx::Cx;
 use crate::fate;
+use crate::late;
 use crate::limits;
 use crate::link::{Link, LinkId};
 use crate::outputs::Event;
@@ -67,10 +68,17 @@ impl Cx<'_> {
     /// the log. It leaves half of the room to what cannot.
     pub fn takes_logged(&self, key: SessionKey, stanza: &SharedStanza) -> bool {
         let limits = &self.shard.settings.limits;
-        let Some(Session { outbound, .. }) = self.session(key) else { return false };
+        let Some(Session { outbound, .. }) = self.session(key).filter(|_| !self.is_unstored(key)) else { return false };
         let room = outbound.held_bytes.saturating_add(stanza.bytes().len()) <= limits.held_bytes / 2
             && outbound.held.len() < limits.entries / 2;
         room || self.passes(key, stanza)
+    }
+
+    /// Whether the session was sent as much of its account's log as its edge remembers: [`limits::UNSTORED_MAX`].
+    pub fn is_unstored(&self, key: SessionKey) -> bool {
+        let Some(session) = self.session(key) else { return false };
+        let unstored = self.account(session.account).map_or(0, |account| account.log.unstored());
+        unstored.saturating_add(session.outbound.entries.len()) >= self.shard.settings.limits.unstored
     }
 
     /// [`Cx::deliver_in_turn`] to many sessions.
@@ -311,6 +319,10 @@ impl Cx<'_> {
         session.outbound.credit_bytes = session.outbound.credit_bytes.max(credit);
         for id in session.outbound.written(entry) {
             self.inflight_done(account, id, true);
+        }
+        let unstored = self.account(account).map_or(0, |account| account.log.unstored());
+        if unstored >= self.shard.settings.limits.unstored / 2 {
+            late::store(self, account, |_| {});
         }
         self.release_held(key);
     }

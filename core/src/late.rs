@@ -8,11 +8,16 @@
 //! A store that is behind has rarer rounds, not longer queues: what changed again meanwhile is stored once, and what is
 //! waited for does not stand behind it.
 
-use crate::account::AccountKey;
+use crate::account::{Account, AccountKey};
 use crate::cx::Cx;
 use crate::limits;
+use crate::offline;
 use crate::records;
-use hearth_storage::{Answer, Ask, Refusal};
+use crate::session::SessionKey;
+use hearth_storage::{Answer, Ask, Change, Refusal};
+use hearth_wire::BareJid;
+use hearth_wire::ids::StreamId;
+use hearth_wire::to_edge::{Stored, ToEdge};
 
 /// A shard's rounds.
 #[derive(Default)]
@@ -23,6 +28,26 @@ pub struct Late {
     busy: bool,
     /// Changes of the round that storage has not answered.
     under_way: usize,
+    /// What could not be stored: it is due with the next round.
+    failed: Vec<SessionKey>,
+    failed_gone: Vec<(BareJid, StreamId)>,
+}
+
+impl Late {
+    /// A session could not be stored.
+    pub fn on_failed(&mut self, key: SessionKey) {
+        self.failed.push(key);
+    }
+
+    /// That a session has ended could not.
+    pub fn on_failed_gone(&mut self, account: BareJid, stream: StreamId) {
+        self.failed_gone.push((account, stream));
+    }
+
+    /// How much waits for the next round only.
+    pub fn failed(&self) -> usize {
+        self.failed.len().saturating_add(self.failed_gone.len())
+    }
 }
 
 /// End of a turn.
@@ -31,6 +56,8 @@ pub fn advance(cx: &mut Cx<'_>) {
     let late = &mut cx.shard.late;
     if !late.busy && late.under_way == 0 && now_ms >= late.next_ms {
         (late.busy, late.next_ms) = (true, now_ms.saturating_add(limits::MARKS_STORE_MS));
+        cx.shard.records_due.extend(late.failed.drain(..));
+        cx.shard.records_gone.extend(late.failed_gone.drain(..));
     }
     let most = limits::LATE_UNDER_WAY_MAX / usize::from(cx.shard.settings.shards).max(1);
     if late.busy && late.under_way < most {
@@ -41,24 +68,15 @@ pub fn advance(cx: &mut Cx<'_>) {
         }
     }
     // An answer is a turn, too.
-    if cx.shard.late.under_way == 0 && (!cx.shard.accounts.is_empty() || !cx.shard.records_gone.is_empty()) {
+    let waits = !cx.shard.records_gone.is_empty() || cx.shard.late.failed() > 0;
+    if cx.shard.late.under_way == 0 && (!cx.shard.accounts.is_empty() || waits) {
         cx.out.wake_at(cx.shard.late.next_ms);
     }
 }
 
 /// A turn's share of a round; whether there is more.
 fn go_on(cx: &mut Cx<'_>) -> bool {
-    for _ in 0..limits::LATE_PER_TURN {
-        let Some(key) = cx.shard.records_due.pop_first() else { break };
-        if records::put(cx, key, |cx, _| stored(cx)) {
-            asked(cx);
-        }
-    }
-    let gone = cx.shard.records_gone.len().min(limits::LATE_PER_TURN);
-    for (account, stream) in cx.shard.records_gone.drain(..gone).collect::<Vec<_>>() {
-        asked(cx);
-        records::remove(cx, account, stream, stored);
-    }
+    // Marks first: clients may wait for them.
     let (accounts, all) = cx.shard.accounts.sweep(limits::LATE_PER_TURN);
     for key in accounts {
         if store(cx, key, stored) {
@@ -71,6 +89,17 @@ fn go_on(cx: &mut Cx<'_>) -> bool {
         if gone {
             cx.shard.accounts.remove(key);
         }
+    }
+    for _ in 0..limits::LATE_PER_TURN {
+        let Some(key) = cx.shard.records_due.pop_first() else { break };
+        if records::put(cx, key, |cx, _| stored(cx)) {
+            asked(cx);
+        }
+    }
+    let gone = cx.shard.records_gone.len().min(limits::LATE_PER_TURN);
+    for (account, stream) in cx.shard.records_gone.drain(..gone).collect::<Vec<_>>() {
+        asked(cx);
+        records::remove(cx, account, stream, stored);
     }
     !all || !cx.shard.records_due.is_empty() || !cx.shard.records_gone.is_empty()
 }
@@ -87,16 +116,11 @@ fn stored(cx: &mut Cx<'_>) {
 /// answered.
 pub fn store(cx: &mut Cx<'_>, key: AccountKey, then: fn(&mut Cx<'_>)) -> bool {
     // Whoever gave an account up stores what is left of it.
-    let Some(account) = cx.account_mut(key).filter(|account| !account.storing_late && account.moved.is_none()) else {
-        return false;
-    };
-    let (marks, seen) = (account.log.dirty, account.seen_dirty);
-    let changes = account.late_changes();
-    if account.gone || changes.is_empty() {
-        return false;
-    }
+    let may = |account: &&Account| !account.storing_late && account.moved.is_none() && !account.gone;
+    let Some(slot) = cx.account(key).filter(may).map(|account| account.slot) else { return false };
+    let (changes, taken) = take(cx, key);
+    let Some(account) = cx.account_mut(key).filter(|_| !changes.is_empty()) else { return false };
     account.storing_late = true;
-    let slot = account.slot;
     cx.ask(
         slot,
         Ask::Apply { changes },
@@ -105,16 +129,65 @@ pub fn store(cx: &mut Cx<'_>, key: AccountKey, then: fn(&mut Cx<'_>)) -> bool {
             let Some(account) = cx.account_mut(key) else { return };
             account.storing_late = false;
             match answer {
-                Answer::Applied => {}
                 Answer::Refused(Refusal::Fenced) => cx.on_fenced(key),
-                _ => {
-                    account.log.dirty |= marks;
-                    account.seen_dirty |= seen;
-                }
+                _ => taken.answered(cx, matches!(answer, Answer::Applied)),
             }
         }),
     );
     true
+}
+
+/// What of an account is on its way to storage.
+pub struct Taken {
+    account: AccountKey,
+    marks: bool,
+    seen: bool,
+    /// [`crate::account::AccountLog::stored`]
+    count: u32,
+    /// Sessions whose clients have had more than their edges know to be stored, and up to which entry.
+    had: Vec<(SessionKey, StreamId, u64)>,
+}
+
+/// What may be stored late of an account and has changed: from here on it is the caller's, who says what came of it
+/// ([`Taken::answered`]).
+pub fn take(cx: &mut Cx<'_>, key: AccountKey) -> (Vec<Change>, Taken) {
+    let mut taken = Taken { account: key, marks: false, seen: false, count: 0, had: Vec::new() };
+    let Some(account) = cx.account_mut(key) else { return (Vec::new(), taken) };
+    (taken.marks, taken.seen) = (account.log.dirty, account.seen_dirty);
+    let (changes, count) = account.late_changes();
+    taken.count = count;
+    let sessions = if taken.marks { account.sessions.clone() } else { Vec::new() };
+    for key in sessions {
+        if let Some(session) = cx.session_mut(key).filter(|session| session.outbound.unstored) {
+            session.outbound.unstored = false;
+            taken.had.push((key, session.stream, session.outbound.mark()));
+        }
+    }
+    (changes, taken)
+}
+
+impl Taken {
+    /// It is stored, and edges may forget it; or it could not be, and is still to be stored.
+    pub fn answered(self, cx: &mut Cx<'_>, stored: bool) {
+        let Some(account) = cx.account_mut(self.account) else { return };
+        account.log.stored(self.count, stored);
+        account.log.dirty |= self.marks && !stored;
+        account.seen_dirty |= self.seen && !stored;
+        for (key, stream, entry) in self.had {
+            let Some(session) = cx.session_mut(key).filter(|session| session.stream == stream) else { continue };
+            session.outbound.unstored |= !stored;
+            let (link, counter, generation) = (session.link, session.counter, session.generation_at_edge());
+            // A socket that is to have the session has nothing to forget.
+            if let Some(generation) = generation.filter(|_| stored) {
+                cx.out.frame(link, &ToEdge::Stored(Stored { counter, generation, entry }));
+            }
+        }
+        let behind = |key: &SessionKey| cx.session(*key).is_some_and(|session| session.outbound.behind.is_some());
+        let sessions = cx.account(self.account).map(|account| account.sessions.clone()).unwrap_or_default();
+        // What waits until this is stored.
+        let behind: Vec<_> = sessions.into_iter().filter(behind).collect();
+        behind.into_iter().for_each(|key| offline::read_on(cx, key));
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +227,49 @@ mod tests {
         core.answer();
         core.advance(limits::MARKS_STORE_MS);
         assert_eq!(core.asked(), 1, "now it is");
+    }
+    fn read(core: &mut Core, client: crate::testing::Client) -> usize {
+        core.take(client).into_iter().filter(|stanza| stanza.starts_with("<message")).count()
+    }
+
+    /// While nothing can be stored a client gets no more of its log than its edge remembers; then it goes on, and what is
+    /// read fast is stored at once.
+    #[test]
+    fn a_client_reads_ahead_of_what_is_stored_only_so_far() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        let grace = core.login("grace@example.org/phone");
+        let message = "<message to='ada@example.org' type='chat'><body>b</body></message>";
+        (0..10).for_each(|_| core.send(grace, message));
+        core.advance(limits::MARKS_STORE_MS);
+        core.shards[0].settings.limits.unstored = 4;
+        core.failing = true;
+        let ada = core.login("ada@example.org/desk");
+        core.send(ada, "<presence/>");
+        core.advance(3 * limits::MARKS_STORE_MS);
+        assert_eq!(read(&mut core, ada), 4);
+        core.failing = false;
+        core.advance(limits::MARKS_STORE_MS);
+        assert_eq!(read(&mut core, ada), 6, "all is stored as it is read");
+        core.send(grace, message);
+        assert_eq!(read(&mut core, ada), 1);
+    }
+
+    /// Another resource that does not read is nobody's loss but its own.
+    #[test]
+    fn a_client_that_does_not_read_does_not_keep_another_from_reading() {
+        let mut core = Core::new(1);
+        core.account("ada@example.org");
+        core.shards[0].settings.limits.unstored = 4;
+        let (ada, phone) = (core.login("ada@example.org/desk"), core.login("ada@example.org/phone"));
+        core.send(ada, "<presence/>");
+        core.send(phone, "<presence/>");
+        core.forget();
+        core.stalled.insert(phone);
+        let grace = core.login("grace@example.org/phone");
+        let message = "<message to='ada@example.org' type='chat'><body>b</body></message>";
+        (0..10).for_each(|_| core.send(grace, message));
+        assert_eq!(read(&mut core, ada), 10);
+        assert!(read(&mut core, phone) <= 4);
     }
 }

@@ -1,5 +1,7 @@
 //! Every limit of the core: unit, reason, and what happens when it is reached.
 
+use hearth_wire::limits::RECENT_MAX;
+
 /// Those of the limits that a simulation also runs at their smallest: an outbox that takes one message at a
 /// time, a client that may have one stanza under way. The defaults are the constants below, where each is
 /// explained.
@@ -13,6 +15,7 @@ pub struct Limits {
     pub under_way_bytes: u64,
     pub held_bytes: usize,
     pub entries: usize,
+    pub unstored: usize,
     pub account_queue: usize,
     pub pending: usize,
     pub flush_page: u32,
@@ -30,6 +33,7 @@ impl Default for Limits {
             under_way_bytes: UNDER_WAY_BYTES_MAX,
             held_bytes: HELD_BYTES_MAX,
             entries: ENTRIES_MAX,
+            unstored: UNSTORED_MAX,
             account_queue: ACCOUNT_QUEUE_MAX,
             pending: PENDING_MAX,
             flush_page: FLUSH_PAGE,
@@ -58,6 +62,10 @@ pub const HELD_BYTES_MAX: usize = 512 * 1024;
 
 /// Entries a session may have sent but not written. Reached: as [`HELD_BYTES_MAX`].
 pub const ENTRIES_MAX: usize = 4096;
+
+/// Records of its account's log that a session was sent and of which storage does not yet say that its client has them:
+/// what its edge remembers. From half of it on marks are stored at once; reached: more waits in the log until they are.
+pub const UNSTORED_MAX: usize = RECENT_MAX;
 
 /// Work that waits while an account loads or writes. Reached: requests are refused with
 /// `resource-constraint`, wait.

@@ -47,6 +47,8 @@ pub struct Link {
     pub draining: bool,
     /// Said of the session that is attached next.
     pub questions: Option<(u64, Open)>,
+    /// As well: log ids that its client has had.
+    pub recent: Option<(u64, Vec<u64>)>,
     /// Shown by the client that logs in next.
     pub certificate: Option<(u64, Vec<BareJid>)>,
 }
@@ -86,6 +88,7 @@ impl Link {
             edge_window_bytes: 0,
             waiting: VecDeque::new(),
             questions: None,
+            recent: None,
             certificate: None,
             draining: false,
         }

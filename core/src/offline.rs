@@ -114,7 +114,7 @@ fn recovered(cx: &mut Cx<'_>, key: AccountKey, answer: Answer) {
 pub fn read_on(cx: &mut Cx<'_>, key: SessionKey) {
     let Some(Session { account, stream, outbound, .. }) = cx.session(key) else { return };
     let Some(behind) = outbound.behind.filter(|behind| !behind.asked) else { return };
-    if !outbound.held.is_empty() || outbound.detached || cx.is_away(key) {
+    if !outbound.held.is_empty() || outbound.detached || cx.is_away(key) || cx.is_unstored(key) {
         return;
     }
     let (stream, account) = (*stream, *account);
@@ -182,7 +182,7 @@ fn page(cx: &mut Cx<'_>, (key, stream): (SessionKey, StreamId), end: LogId, answ
 
 /// Gives a record that was read to the session, if it is for it. False: there is no room for now.
 fn give(cx: &mut Cx<'_>, key: SessionKey, record: &LogRecord) -> bool {
-    if cx.is_away(key) {
+    if cx.is_away(key) || cx.is_unstored(key) {
         return false;
     }
     if is_for(cx, key, record) {

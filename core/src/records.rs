@@ -10,10 +10,11 @@
 //!  the next core: adopted (attach.rs), restored as parked, or, if nobody returns it, told of as gone, once
 //! ```
 
-use crate::account::{Account, AccountKey};
+use crate::account::AccountKey;
 use crate::capsule::{self, Contents};
 use crate::cx::Cx;
 use crate::executed;
+use crate::late;
 use crate::limits;
 use crate::link::LinkId;
 use crate::offline;
@@ -37,7 +38,7 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
     let Some(account) = cx.account(session.account).filter(|account| account.moved.is_none() && !account.gone) else {
         return false;
     };
-    let (slot, account) = (account.slot, account.jid.clone());
+    let (owner, slot, account) = (session.account, account.slot, account.jid.clone());
     let waits = questions::waits(session) || session.outbound.held_refusals > 0;
     let record = SessionRecord {
         stream: session.stream,
@@ -49,7 +50,7 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
             until_ms: cx.now.utc_ms.saturating_add(until_ms.saturating_sub(cx.now.mono_ms)),
             settled: session.inbound.settled(),
             entry: session.outbound.last,
-            written: session.outbound.last.saturating_sub(session.outbound.entries.len() as u64),
+            written: session.outbound.mark(),
             unwritten: session.outbound.unwritten(),
             log: session.outbound.log,
         }),
@@ -58,27 +59,22 @@ pub fn put(cx: &mut Cx<'_>, key: SessionKey, then: impl FnOnce(&mut Cx<'_>, bool
         session.on_record = true;
     }
     cx.shard.records_due.remove(&key);
-    let known = cx.session(key).map(|session| session.account);
     // Of what its client has had the record does not tell what the account's marks do; and what is on its way to
     // storage may fail.
-    if let Some(account) = known.and_then(|key| cx.account_mut(key)).filter(|_| record.parked.is_some()) {
+    if let Some(account) = cx.account_mut(owner).filter(|_| record.parked.is_some()) {
         account.log.dirty = true;
     }
-    let mut changes = vec![Change::PutSession { account, session: record }];
-    let (marks, seen) = known.and_then(|key| cx.account(key)).map_or((false, false), |a| (a.log.dirty, a.seen_dirty));
-    changes.extend(known.and_then(|key| cx.account_mut(key)).map(Account::late_changes).unwrap_or_default());
+    let (mut changes, taken) = late::take(cx, owner);
+    changes.insert(0, Change::PutSession { account, session: record });
     cx.ask(
         slot,
         Ask::Apply { changes },
         Box::new(move |cx, answer| {
             let stored = matches!(answer, Answer::Applied);
-            if let Some(account) = known.and_then(|key| cx.account_mut(key)).filter(|_| !stored) {
-                account.log.dirty |= marks;
-                account.seen_dirty |= seen;
-            }
+            taken.answered(cx, stored);
             // Tried again with the next round; that the store is not well has been said.
             if matches!(answer, Answer::Failed(_)) && cx.session(key).is_some() {
-                cx.shard.records_due.insert(key);
+                cx.shard.late.on_failed(key);
             }
             then(cx, stored);
         }),
@@ -108,7 +104,7 @@ pub fn remove(cx: &mut Cx<'_>, account: BareJid, stream: StreamId, then: fn(&mut
         // Its account may be gone, or another shard's: then so is the record, or the next core finds nobody. What failed
         // is tried again; that the store is not well has been said.
         if let Answer::Failed(_) = answer {
-            cx.shard.records_gone.push_back((account, stream));
+            cx.shard.late.on_failed_gone(account, stream);
         }
     };
     cx.ask(slot, Ask::Apply { changes }, Box::new(answered));
@@ -146,7 +142,6 @@ fn restore_into(cx: &mut Cx<'_>, account: AccountKey, record: &SessionRecord) ->
     );
     let earlier = Earlier {
         log: parked.map_or(LogId(0), |parked| parked.log),
-        told_from: LogId(0),
         // How much its client had sent is not on record.
         again_until: u64::MAX,
         missed_presence: true,

@@ -95,6 +95,7 @@ pub fn hold_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usiz
             | ToCore::LinkCredit(_)
             | ToCore::Drained(_)
             | ToCore::OpenQuestions(_)
+            | ToCore::Recent(_)
             | ToCore::Attach(_)
             | ToCore::AllSent(_)
     );

@@ -134,8 +134,6 @@ impl Session {
 pub struct Earlier {
     /// Records of the account's log up to this one were sent to it, or were not for it.
     pub log: LogId,
-    /// Its edge told which of them its client has had; of those before this one there were too many.
-    pub told_from: LogId,
     /// Stanzas of its client up to this one may have been handled.
     pub again_until: u64,
     /// It had no socket: what it was to be told of its contacts is lost.
@@ -302,6 +300,8 @@ pub struct Outbound {
     pub owed: Vec<LogId>,
     /// Emitted and not written, oldest first; their numbers end at `last`.
     pub entries: VecDeque<Entry>,
+    /// Its client was seen to have records of the log since its edge was told last what of that is stored.
+    pub unstored: bool,
     /// Not yet emitted for want of credit, oldest first.
     pub held: VecDeque<Held>,
     /// While it is behind, what is not logged and must not overtake: each comes behind the records up to its id.
@@ -452,6 +452,7 @@ impl Outbound {
             log: LogId(0),
             owed: Vec::new(),
             entries: VecDeque::new(),
+            unstored: false,
             held: VecDeque::new(),
             later: VecDeque::new(),
             held_bytes: 0,
@@ -540,8 +541,13 @@ impl Outbound {
 
     /// Of what is not written, the entries that lie in the log.
     pub fn unwritten(&self) -> Vec<(u64, LogId)> {
-        let first = self.last.saturating_sub(self.entries.len() as u64).saturating_add(1);
+        let first = self.mark().saturating_add(1);
         (first..).zip(&self.entries).filter_map(|(at, entry)| Some((at, entry.log()?))).collect()
+    }
+
+    /// Entries up to this one are written.
+    pub fn mark(&self) -> u64 {
+        self.last.saturating_sub(self.entries.len() as u64)
     }
 
     /// Entries up to `entry` were written; returns their log ids. A mark from nowhere is ignored.
@@ -552,6 +558,7 @@ impl Outbound {
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         }
+        self.unstored |= !ids.is_empty();
         ids
     }
 

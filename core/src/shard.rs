@@ -436,6 +436,7 @@ pub fn on_frame(cx: &mut Cx<'_>, link: LinkId, frame: &ToCore<'_>, bytes: usize)
         ToCore::Attach(frame) => attach::on_attach(cx, link, frame),
         ToCore::AllSent(_) => attach::on_all_sent(cx, link),
         ToCore::OpenQuestions(frame) => questions::on_open(cx, link, frame),
+        ToCore::Recent(frame) => attach::on_recent(cx, link, frame),
         ToCore::Drained(frame) => {
             if let Some(link) = cx.shard.links.get_mut(&link) {
                 link.draining = frame.draining;

@@ -60,7 +60,7 @@
 //! | 19 | [`Echo`](to_core::ToCore::Echo) | 19 | [`Refused`](to_edge::ToEdge::Refused) |
 //! | 20 | [`AuthenticateInline`](to_core::ToCore::AuthenticateInline) | 20 | [`SmEnabled`](to_edge::ToEdge::SmEnabled) |
 //! | 21 | [`Certificate`](to_core::ToCore::Certificate) | 21 | [`Resumed`](to_edge::ToEdge::Resumed) |
-//! | | | 22 | [`ResumeFailed`](to_edge::ToEdge::ResumeFailed) |
+//! | 22 | [`Recent`](to_core::ToCore::Recent) | 22 | [`ResumeFailed`](to_edge::ToEdge::ResumeFailed) |
 //! | | | 23 | [`Attached`](to_edge::ToEdge::Attached) |
 //! | | | 24 | [`DeliverLogged`](to_edge::ToEdge::DeliverLogged) |
 //! | | | 25 | [`MulticastLogged`](to_edge::ToEdge::MulticastLogged) |
@@ -69,6 +69,7 @@
 //! | | | 28 | [`Authentication`](to_edge::ToEdge::Authentication) |
 //! | | | 29 | [`FastToken`](to_edge::ToEdge::FastToken) |
 //! | | | 30 | [`Certified`](to_edge::ToEdge::Certified) |
+//! | | | 31 | [`Stored`](to_edge::ToEdge::Stored) |
 //!
 //! A published frame kind never changes: what is new is a new kind, or bytes after the body that
 //! an older reader ignores. Unknown kinds are skipped by their length.

@@ -39,9 +39,16 @@ pub const MULTICAST_TARGETS_MAX: usize = 4096;
 /// back what would be more. A frame with more does not decode.
 pub const UNWRITTEN_MAX: usize = 4096;
 
-/// Log ids of one session that an edge remembers as written: what a client reads within the seconds for which
-/// the core may not have stored it. A frame with more does not decode.
-pub const RECENT_MAX: usize = 64;
+/// Log ids of one session that an edge remembers as written until the core has stored that ([`Stored`]). The core sends
+/// no more of the log than that, what is not written included; of an older core, which knows no such bound, the latest
+/// are kept. A frame with more does not decode.
+///
+/// [`Stored`]: crate::to_edge::Stored
+pub const RECENT_MAX: usize = 1024;
+
+/// Those of them that [`Attach`](crate::to_core::Attach) itself takes, the latest; the others go ahead of it. A frame with
+/// more does not decode.
+pub const RECENT_ATTACH_MAX: usize = 64;
 
 /// Questions of one client that an edge remembers as settled and not answered; of more the oldest are forgotten. Clients
 /// that wait for so many at once are rare. A frame with more does not decode.

@@ -2,7 +2,7 @@
 
 use crate::codec::{bounded, frames};
 use crate::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, StreamId};
-use crate::limits::{CERTIFICATE_ADDRESSES_MAX, OPEN_QUESTIONS_MAX, RECENT_MAX, UNWRITTEN_MAX};
+use crate::limits::{CERTIFICATE_ADDRESSES_MAX, OPEN_QUESTIONS_MAX, RECENT_ATTACH_MAX, RECENT_MAX, UNWRITTEN_MAX};
 use crate::stanza::StanzaFault;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::net::IpAddr;
@@ -48,6 +48,8 @@ frames! {
         20 => AuthenticateInline(AuthenticateInline<'a>),
         /// Right ahead of the client's `Authenticate` or `AuthenticateInline`; only to a core that has announced `Certified`.
         21 => Certificate(Certificate<'a>),
+        /// Right ahead of a session's `Attach`, if there are so many; a core from before it passes it over.
+        22 => Recent(Recent),
     }
 }
 
@@ -299,11 +301,19 @@ pub struct Attach<'a> {
     /// Entries behind `written` that lie in the log.
     #[serde(deserialize_with = "unwritten")]
     pub unwritten: Vec<LoggedEntry>,
-    /// Log ids that were written of late: the core that is gone may not have stored that.
-    #[serde(deserialize_with = "recent")]
+    /// The latest log ids that were written, and of which no core has said that this is stored.
+    #[serde(deserialize_with = "recent_attach")]
     pub recent: Vec<u64>,
     /// The socket has ended since; whether by the client's closing tag (RFC 6120 §4.4).
     pub closed: Option<bool>,
+}
+
+/// Earlier ones than [`Attach::recent`] of a session that is attached next.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recent {
+    pub counter: u64,
+    #[serde(deserialize_with = "recent")]
+    pub logs: Vec<u64>,
 }
 
 /// Questions of a session that is attached next: up to `settled`, and without an answer up to `entry`.
@@ -344,6 +354,10 @@ fn unwritten<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LoggedEnt
 
 fn recent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
     bounded::<u64, D, RECENT_MAX>(deserializer)
+}
+
+fn recent_attach<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error> {
+    bounded::<u64, D, RECENT_ATTACH_MAX>(deserializer)
 }
 
 /// Every session that the edge has of an earlier link to this shard's slots has been attached on this one.

@@ -48,6 +48,8 @@ frames! {
         29 => FastToken(FastToken<'a>),
         /// Ahead of the `Domain` of one that takes client certificates; an edge from before it passes it over, and asks for none.
         30 => Certified(Certified<'a>),
+        /// An edge from before it passes it over, and forgets in its own time.
+        31 => Stored(Stored),
     }
 }
 
@@ -324,6 +326,14 @@ pub struct Resumed<'a> {
     pub sm_entry: u64,
     /// Bytes of encoded stanzas that this session may send from now on.
     pub credit: u64,
+}
+
+/// What the client has had of its account's log up to this entry is stored: no later core has to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stored {
+    pub counter: u64,
+    pub generation: Generation,
+    pub entry: u64,
 }
 
 /// Questions that the client of a resumed session asked at an earlier socket, and whose answers it has not

@@ -9,7 +9,7 @@
 use super::open::Open;
 use super::{Phase, Session, append};
 use crate::stream::Question;
-use hearth_wire::to_core::{Attach, OpenQuestions, StanzaIn, ToCore};
+use hearth_wire::to_core::{Attach, OpenQuestions, Recent, StanzaIn, ToCore};
 use hearth_wire::to_edge::{AskedBefore, Attached, Capsule};
 
 impl Session {
@@ -65,6 +65,10 @@ impl Session {
             whole: open.is_none_or(|open| open.is_whole()),
         };
         ToCore::OpenQuestions(questions).encode(link);
+        let (ahead, recent) = logged.map(|logged| logged.recent()).unwrap_or_default();
+        if !ahead.is_empty() {
+            ToCore::Recent(Recent { counter, logs: ahead }).encode(link);
+        }
         let attach = Attach {
             counter,
             stream: self.stream,
@@ -78,7 +82,7 @@ impl Session {
             credit: self.window(),
             log: more.map_or(0, |more| more.log),
             unwritten: logged.map(|logged| logged.unwritten()).unwrap_or_default(),
-            recent: logged.map(|logged| logged.recent()).unwrap_or_default(),
+            recent,
             closed,
         };
         ToCore::Attach(attach).encode(link);
@@ -100,9 +104,6 @@ impl Session {
         self.phase = Phase::Resending;
         let more = self.more();
         more.resend = resend;
-        if let Some(logged) = &mut more.logged {
-            logged.told_anew();
-        }
         true
     }
 

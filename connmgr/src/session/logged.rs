@@ -1,18 +1,15 @@
-//! Outbound entries that are records of the account's log: those not yet written, and those that were of late.
+//! Outbound entries that are records of the account's log: those not yet written, and those that were, of which the core
+//! has not said that it is stored.
 
-use hearth_wire::limits::{RECENT_MAX, UNWRITTEN_MAX};
+use hearth_wire::limits::{RECENT_ATTACH_MAX, RECENT_MAX, UNWRITTEN_MAX};
 use hearth_wire::to_core::LoggedEntry;
 use std::collections::VecDeque;
 
-/// See the module.
+/// See the module. All in the entries' order, which need not be the log's.
 #[derive(Debug, Default)]
 pub(super) struct Logged {
-    /// In the order of both numbers' entries.
     unwritten: VecDeque<LoggedEntry>,
-    /// Log ids, oldest first.
-    recent: VecDeque<u64>,
-    /// One of them was written, or all were told to another core, since the last [`Logged::age`].
-    fresh: bool,
+    recent: VecDeque<LoggedEntry>,
 }
 
 impl Logged {
@@ -24,31 +21,17 @@ impl Logged {
 
     /// Entries up to `mark` are written.
     pub(super) fn written(&mut self, mark: u64) {
-        while let Some(first) = self.unwritten.front().filter(|first| first.entry <= mark) {
+        while let Some(entry) = take_first(&mut self.unwritten, mark) {
             if self.recent.len() >= RECENT_MAX {
                 self.recent.pop_front();
             }
-            self.recent.push_back(first.log);
-            self.unwritten.pop_front();
-            self.fresh = true;
+            self.recent.push_back(entry);
         }
     }
 
-    /// [`RECENT_MS`](crate::limits::RECENT_MS) have passed: if nothing was written meanwhile, all is forgotten.
-    pub(super) fn age(&mut self) {
-        if !std::mem::take(&mut self.fresh) {
-            self.recent = VecDeque::new();
-        }
-    }
-
-    /// Another core was told, which has to store it first.
-    pub(super) fn told_anew(&mut self) {
-        self.fresh = !self.recent.is_empty();
-    }
-
-    /// Something is to be forgotten in a while.
-    pub(super) fn has_recent(&self) -> bool {
-        !self.recent.is_empty()
+    /// That entries up to `mark` are written is stored.
+    pub(super) fn stored(&mut self, mark: u64) {
+        while take_first(&mut self.recent, mark).is_some() {}
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -59,9 +42,18 @@ impl Logged {
         self.unwritten.iter().copied().collect()
     }
 
-    pub(super) fn recent(&self) -> Vec<u64> {
-        self.recent.iter().copied().collect()
+    /// Log ids of what was written, in two parts: what goes ahead, and the latest.
+    pub(super) fn recent(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut ahead: Vec<_> = self.recent.iter().map(|entry| entry.log).collect();
+        let latest = ahead.split_off(ahead.len().saturating_sub(RECENT_ATTACH_MAX));
+        (ahead, latest)
     }
+}
+
+/// The first, if it is one up to `mark`.
+fn take_first(entries: &mut VecDeque<LoggedEntry>, mark: u64) -> Option<LoggedEntry> {
+    entries.front().filter(|first| first.entry <= mark)?;
+    entries.pop_front()
 }
 
 #[cfg(test)]
@@ -69,21 +61,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_unwritten_then_recent_then_forgotten() {
+    fn entries_are_unwritten_then_recent_until_that_is_stored() {
         let mut logged = Logged::default();
         for entry in 1..=100 {
-            assert!(logged.push(entry * 2, entry));
+            assert!(logged.push(entry * 2, 101 - entry));
         }
         logged.written(1);
-        assert_eq!((logged.unwritten().len(), logged.recent().len()), (100, 0));
+        assert_eq!((logged.unwritten().len(), logged.recent()), (100, (vec![], vec![])));
         logged.written(199);
-        assert_eq!(logged.unwritten(), [LoggedEntry { entry: 200, log: 100 }]);
-        assert_eq!(logged.recent(), (36..=99).collect::<Vec<_>>(), "the latest of them");
-        logged.age();
+        assert_eq!(logged.unwritten(), [LoggedEntry { entry: 200, log: 1 }]);
+        let latest = (2..=65).rev().collect::<Vec<_>>();
+        assert_eq!(logged.recent(), ((66..=100).rev().collect(), latest.clone()), "the earlier ones go ahead");
+        logged.stored(71);
+        assert_eq!(logged.recent(), (vec![], latest.clone()));
         logged.written(200);
-        logged.age();
-        assert!(logged.has_recent(), "counted from the last");
-        logged.age();
+        logged.stored(199);
+        assert_eq!(logged.recent(), (vec![], vec![1]));
+        logged.stored(200);
         assert!(logged.is_empty());
     }
 
@@ -93,5 +87,16 @@ mod tests {
         let max = u64::try_from(UNWRITTEN_MAX).unwrap();
         assert!((1..=max).all(|entry| logged.push(entry, entry)));
         assert!(!logged.push(max + 1, 1));
+    }
+
+    /// One from before it bounded them never says what is stored.
+    #[test]
+    fn of_an_older_core_only_the_latest_are_remembered() {
+        let mut logged = Logged::default();
+        let max = u64::try_from(RECENT_MAX).unwrap();
+        (1..=max + 5).for_each(|entry| assert!(logged.push(entry, entry)));
+        logged.written(max + 5);
+        let (ahead, latest) = logged.recent();
+        assert_eq!((ahead.len() + latest.len(), ahead.first()), (RECENT_MAX, Some(&6)));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use hearth_wire::codec::{self, FRAME_BYTES_MAX};
 use hearth_wire::stanza::Overlay;
 use hearth_wire::to_core::{Attach, LoggedEntry, OpenQuestion, OpenQuestions};
-use hearth_wire::to_edge::{AskedBefore, Attached, Capsule};
+use hearth_wire::to_edge::{AskedBefore, Attached, Capsule, Stored};
 
 const KEY: SlotKey = SlotKey([1; 16]);
 const GENERATION: Generation = Generation { epoch: 2, counter: 3 };
@@ -362,32 +362,9 @@ fn what_a_session_does_not_need_is_freed() {
     session.on_written();
     session.report(7, &mut Vec::new());
     assert!(!session.needs_seconds());
-    for _ in 0..2 {
-        assert!(session.has_recent());
-        session.age();
-    }
-    assert!(!session.has_recent());
+    let stored = |generation| Stored { counter: 7, generation, entry: 1 };
+    session.on_stored(&stored(Generation { epoch: 1, counter: 0 }));
+    assert!(session.more.as_ref().is_some_and(|more| more.logged.is_some()), "that is of another core");
+    session.on_stored(&stored(GENERATION));
     assert!(session.more.as_ref().is_some_and(|more| more.logged.is_none() && more.log == 5));
-}
-
-#[test]
-fn what_was_written_is_remembered_until_a_core_had_time_to_store_it() {
-    let mut session = session(1000, None);
-    assert!(rendered(&mut session, 1, Some(5)));
-    session.on_written();
-    session.report(7, &mut Vec::new());
-    session.age();
-    session.on_link_lost();
-    for _ in 0..3 {
-        session.age();
-    }
-    assert!(session.has_recent(), "no core is there");
-    let generation = Generation { epoch: 3, counter: 0 };
-    let before = GENERATION;
-    let attached = Attached { counter: 7, before, generation, received: 0, settled: 0, credit: 1000 };
-    assert!(session.on_attached(&attached) && session.resend(7, u64::MAX, &mut Vec::new()));
-    session.age();
-    assert!(session.has_recent(), "it may have come back a moment ago");
-    session.age();
-    assert!(!session.has_recent());
 }

@@ -162,6 +162,10 @@ pub enum Seen {
     AllSent {
         shard: u16,
     },
+    Recent {
+        counter: u64,
+        logs: Vec<u64>,
+    },
     OpenQuestions {
         counter: u64,
         open: Vec<(String, Option<String>)>,
@@ -450,6 +454,7 @@ fn answer(frame: &ToCore<'_>, shard: u16, rules: &Rules, state: &mut State, out:
             }
         }
         ToCore::AllSent(_) => Seen::AllSent { shard },
+        ToCore::Recent(f) => Seen::Recent { counter: f.counter, logs: f.logs.clone() },
         ToCore::OpenQuestions(f) => Seen::OpenQuestions {
             counter: f.counter,
             open: f.open.iter().map(|asked| (asked.id.to_owned(), asked.to.map(str::to_owned))).collect(),

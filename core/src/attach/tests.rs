@@ -2,8 +2,9 @@ use crate::limits;
 use crate::outputs::Event;
 use crate::shard::Input;
 use crate::testing::{Client, Core};
-use hearth_storage::LogId;
+use hearth_storage::{Answer, Ask, LogId, NewRecord};
 use hearth_wire::StreamCondition;
+use hearth_wire::ids::IngestId;
 
 /// Ada and Grace, friends, both here.
 fn friends(shards: u16) -> (Core, Client, Client) {
@@ -369,5 +370,61 @@ fn what_was_settled_without_a_link_is_told_behind_what_was_sent() {
     core.all_sent();
     let [error] = &core.take(ada)[..] else { panic!("one answer") };
     assert!(error.starts_with("<message type='error' id='1'"), "{error}");
+    assert_eq!(core.unsettled(ada), 0);
+}
+
+/// Of many messages that waited nothing could be stored but that they are there; behind them comes one that was owed, so
+/// that they are not in the log's order.
+#[test]
+fn what_was_read_while_nothing_could_be_stored_does_not_come_again() {
+    let (mut core, ada, grace) = friends(1);
+    core.close(grace, true);
+    for n in 0..100 {
+        core.send(ada, &message("grace@example.org", n));
+    }
+    core.advance(limits::MARKS_STORE_MS);
+    let grace = core.login("grace@example.org/phone");
+    core.failing = true;
+    core.send(grace, "<presence/>");
+    assert_eq!(ids(&mut core, grace).len(), 100);
+    for _ in 0..2 {
+        core.crash();
+        core.attach(&[ada, grace]);
+        core.all_sent();
+        assert_eq!(ids(&mut core, grace), [""; 0], "none twice");
+        core.advance(20_000);
+    }
+    core.failing = false;
+    core.advance(2 * limits::MARKS_STORE_MS);
+    assert_eq!(core.edge(grace).logged, [], "the edge may forget them");
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(ids(&mut core, grace), [""; 0], "storage knows of all");
+    core.send(ada, &message("grace@example.org", 100));
+    assert_eq!(ids(&mut core, grace), ["100"]);
+}
+
+/// What others have had of a sender's does not come behind what it sent later (RFC 6120 §10.1), be it because its way
+/// there ended with the core before.
+#[test]
+fn what_was_overtaken_is_refused() {
+    let (mut core, ada, grace) = friends(1);
+    core.holding = true;
+    core.put(ada, &message("grace@example.org", 1));
+    core.run();
+    core.holding = false;
+    core.crash();
+    let stream = core.edge(ada).stream.unwrap();
+    let stanza = crate::testing::stanza(&message("grace@example.org", 2));
+    let account = hearth_wire::BareJid::parse("grace@example.org").unwrap();
+    let ingest = Some(IngestId { stream, number: u64::MAX });
+    let record = NewRecord { account: account.clone(), ingest, received_ms: core.now.utc_ms, stanza };
+    assert!(matches!(core.ask_store(&account, Ask::Append { record }), Answer::Appended(_)));
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!(ids(&mut core, grace), ["2"]);
+    let errors = core.take(ada).join("");
+    assert!(errors.contains("type='error' id='1'") && errors.contains("resource-constraint"), "{errors}");
     assert_eq!(core.unsettled(ada), 0);
 }

@@ -149,7 +149,7 @@ fn figures(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
         "link_waiting": links().map(|link| link.waiting.len()).sum::<usize>(),
         "outbox": shard.outbox_bytes(),
         "under_way": shard.under_way.bytes(),
-        "records": shard.records_due.len().saturating_add(shard.records_gone.len()),
+        "records": shard.records_due.len().saturating_add(shard.records_gone.len()).saturating_add(shard.late.failed()),
         "stanzas_in": shard.stats.stanzas_in,
         "stanzas_out": shard.stats.stanzas_out,
         "presence_recipients": shard.stats.presence_recipients,

@@ -326,7 +326,7 @@ fn rest_accounts(cx: &mut Cx<'_>, slot: Slot, epoch: SlotEpoch) {
 /// Whether there was anything to store. If it fails the new owner finds the same in the log.
 fn store_marks(cx: &mut Cx<'_>, key: AccountKey, epoch: SlotEpoch) -> bool {
     let Some(account) = cx.account_mut(key) else { return false };
-    let (slot, changes) = (account.slot, account.late_changes());
+    let (slot, (changes, _)) = (account.slot, account.late_changes());
     if changes.is_empty() {
         return false;
     }

@@ -8,7 +8,7 @@ use crate::shard::{Input, Shard};
 use hearth_storage::EdgeRun;
 use hearth_wire::StanzaCondition;
 use hearth_wire::ids::{Generation, StreamId};
-use hearth_wire::limits::RECENT_MAX;
+use hearth_wire::limits::RECENT_ATTACH_MAX;
 use hearth_wire::to_core::{self, Attach, LoggedEntry, ToCore};
 use hearth_wire::to_edge::{Target, ToEdge};
 
@@ -21,8 +21,10 @@ pub(crate) struct Kept {
     pub(crate) sealed_before: Vec<u8>,
     /// Every stanza sent, from number 1.
     pub(crate) sent: Vec<Vec<u8>>,
-    /// Logged entries, in order.
+    /// Logged entries, in order, but for those of which the core has stored that they are written.
     pub(crate) logged: Vec<LoggedEntry>,
+    /// The greatest log id among all of them.
+    pub(crate) log: u64,
     /// The last entry that is written, as the edge told or would tell.
     pub(crate) written: u64,
     pub(crate) previd: Option<String>,
@@ -42,7 +44,9 @@ pub(crate) struct Kept {
 impl Core {
     pub(super) fn logged(&mut self, target: &Target<'_>, log: u64) {
         let logged = LoggedEntry { entry: target.entry, log };
-        self.by_counter(target.counter).kept.logged.push(logged);
+        let kept = &mut self.by_counter(target.counter).kept;
+        kept.logged.push(logged);
+        kept.log = kept.log.max(log);
     }
 
     pub(super) fn kept(&mut self, frame: &ToEdge<'_>) {
@@ -52,6 +56,11 @@ impl Core {
                 let client = self.by_counter(f.counter);
                 assert_eq!(client.generation, f.generation, "a capsule of another attachment");
                 client.kept.sealed = f.sealed.to_vec();
+            }
+            ToEdge::Stored(f) => {
+                let client = self.by_counter(f.counter);
+                assert_eq!(client.generation, f.generation, "to another attachment");
+                client.kept.logged.retain(|logged| logged.entry > f.entry);
             }
             ToEdge::SmEnabled(f) => {
                 let client = self.by_counter(f.counter);
@@ -199,7 +208,8 @@ impl Core {
         let state = self.state(client);
         let kept = state.kept.clone();
         let written = if writing && !self.stalled.contains(&client) { state.entry } else { kept.written };
-        let had: Vec<u64> = kept.logged.iter().filter(|l| l.entry <= written).map(|logged| logged.log).collect();
+        let mut ahead: Vec<u64> = kept.logged.iter().filter(|l| l.entry <= written).map(|logged| logged.log).collect();
+        let recent = ahead.split_off(ahead.len().saturating_sub(RECENT_ATTACH_MAX));
         let mut attach = Attach {
             counter: state.counter,
             stream: kept.stream.unwrap(),
@@ -211,9 +221,9 @@ impl Core {
             written,
             delivered_bytes: 0,
             credit,
-            log: kept.logged.iter().map(|logged| logged.log).max().unwrap_or(0),
+            log: kept.log,
             unwritten: kept.logged.iter().filter(|logged| logged.entry > written).copied().collect(),
-            recent: had.get(had.len().saturating_sub(RECENT_MAX)..).unwrap_or_default().to_vec(),
+            recent,
             closed: None,
         };
         change(&mut attach);
@@ -222,6 +232,9 @@ impl Core {
             let open = kept.open.iter().map(|(id, to)| to_core::OpenQuestion { id, to: to.as_deref() }).collect();
             let questions = to_core::OpenQuestions { counter: attach.counter, open, whole: true };
             self.frame(shard, &ToCore::OpenQuestions(questions));
+        }
+        if !ahead.is_empty() {
+            self.frame(shard, &ToCore::Recent(to_core::Recent { counter: attach.counter, logs: ahead }));
         }
         self.frame(shard, &ToCore::Attach(attach));
     }

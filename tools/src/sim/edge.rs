@@ -490,6 +490,12 @@ impl EdgeLoop {
                 }
                 return;
             }
+            ToEdge::Stored(f) => {
+                if let Some(session) = self.bound(f.counter) {
+                    session.on_stored(f);
+                }
+                return;
+            }
             ToEdge::SmEnabled(f) => return self.answered(f.counter, Input::SmEnabled { enabled: f, location: None }),
             ToEdge::Resumed(f) => return self.answered(f.counter, Input::Resumed(f)),
             ToEdge::ResumeFailed(f) => {

@@ -34,6 +34,7 @@ const TIGHT: Limits = Limits {
     under_way_bytes: 400,
     held_bytes: 4_000,
     entries: 4,
+    unstored: 3,
     account_queue: 8,
     pending: 4,
     flush_page: 1,

@@ -148,8 +148,12 @@ pub(super) fn to_core<'a>(frame: &ToCore<'a>) -> Fields<'a> {
             );
             let unwritten = f.unwritten.iter().map(|logged| fields!(logged; entry, log)).collect();
             fields.0.push(("unwritten", Value::List(unwritten)));
-            let recent = f.recent.iter().map(|log| Fields(vec![("log", Value::Number(*log))])).collect();
-            fields.0.push(("recent", Value::List(recent)));
+            fields.0.push(("recent", logs(&f.recent)));
+            fields
+        }
+        ToCore::Recent(f) => {
+            let mut fields = fields!(f; counter);
+            fields.0.push(("logs", logs(&f.logs)));
             fields
         }
         ToCore::AllSent(_) => Fields(Vec::new()),
@@ -207,6 +211,7 @@ pub(super) fn to_edge<'a>(frame: &ToEdge<'a>) -> Fields<'a> {
             fields.0.push(("open", open_questions(&f.open)));
             fields
         }
+        ToEdge::Stored(f) => fields!(f; counter, generation, entry),
         ToEdge::DeliverLogged(f) => logged(f.log, deliver(&f.deliver)),
         ToEdge::MulticastLogged(f) => logged(f.log, multicast(&f.multicast)),
     }
@@ -216,6 +221,10 @@ fn authenticate<'a>(frame: &Authenticate<'a>) -> Fields<'a> {
     let mut fields = fields!(frame; counter, slot, epoch, domain, peer, security, mechanism, initial);
     fields.0.extend(fields!(frame.binding; tls_exporter, tls_server_end_point).0);
     fields
+}
+
+fn logs<'a>(logs: &[u64]) -> Value<'a> {
+    Value::List(logs.iter().map(|log| Fields(vec![("log", Value::Number(*log))])).collect())
 }
 
 fn open_questions<'a>(open: &[OpenQuestion<'a>]) -> Value<'a> {

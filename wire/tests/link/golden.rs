@@ -160,6 +160,7 @@ fn to_core() -> Vec<(ToCore<'static>, &'static str)> {
             ToCore::Certificate(Certificate { counter: 7, addresses: vec!["a@b", "c@b"] }),
             "0b0000001507020361406203634062",
         ),
+        (ToCore::Recent(Recent { counter: 7, logs: vec![300, 6] }), "06000000160702ac0206"),
     ]
 }
 
@@ -329,6 +330,7 @@ fn to_edge() -> Vec<(ToEdge<'static>, &'static str)> {
             }),
             "100000001e03612e620174027465027478027462",
         ),
+        (ToEdge::Stored(Stored { counter: 7, generation: GENERATION, entry: 300 }), "070000001f0703ac02ac02"),
     ]
 }
 

@@ -198,6 +198,7 @@ impl Material {
                 request_token: self.maybe(self.text(0), 10),
             }),
             ToCore::Certificate(Certificate { counter, addresses: vec![self.text(1); self.pick(&[0, 1, 16], 3)] }),
+            ToCore::Recent(Recent { counter, logs: vec![number; self.pick(&[0, 1, 1024], 17)] }),
         ]
     }
 
@@ -304,6 +305,7 @@ impl Material {
                 features_tls_exporter: self.bytes(2),
                 features_tls_bound: self.bytes(3),
             }),
+            ToEdge::Stored(Stored { counter, generation, entry: number }),
         ]
     }
 }
