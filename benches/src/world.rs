@@ -117,6 +117,7 @@ impl World {
                 link_version: to_core::VERSION_MAX,
                 edges_before: Vec::new(),
                 restored: 0,
+                settled: 0,
             };
             Shard::new(settings, Domains::new(vec![domain.clone()]), &[], Box::new(SeededRandom::new(7)))
         };

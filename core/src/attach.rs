@@ -152,7 +152,11 @@ fn adopt(cx: &mut Cx<'_>, link: LinkId, frame: &Attach<'_>, ahead: Vec<u64>, ope
         return refuse(cx, link, counter, generation, StreamCondition::Reset);
     }
     // Resumed elsewhere since: this is the socket it was resumed from.
-    let since = cx.shard.recovery.as_ref().and_then(|recovery| recovery.on_record(frame.stream)).unwrap_or_default();
+    let on_record = cx.shard.recovery.as_ref().and_then(|recovery| recovery.on_record(frame.stream));
+    if on_record.is_none() && generation.epoch < cx.shard.settings.settled {
+        return refuse(cx, link, counter, generation, StreamCondition::Reset);
+    }
+    let since = on_record.unwrap_or_default();
     if since > generation {
         return refuse(cx, link, counter, generation, StreamCondition::Conflict);
     }

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::offline;
 use crate::records;
 use crate::session::SessionKey;
-use hearth_storage::{Answer, Ask, Change, Refusal};
+use hearth_storage::{Answer, Ask, Change, Refusal, Settled};
 use hearth_wire::BareJid;
 use hearth_wire::ids::StreamId;
 use hearth_wire::to_edge::{Stored, ToEdge};
@@ -28,6 +28,10 @@ pub struct Late {
     busy: bool,
     /// Changes of the round that storage has not answered.
     under_way: usize,
+    /// The round began when nothing was left of the core before, and all of it was stored.
+    whole: bool,
+    /// That is on record, or about to be.
+    settled: bool,
     /// What could not be stored: it is due with the next round.
     failed: Vec<SessionKey>,
     failed_gone: Vec<(BareJid, StreamId)>,
@@ -36,11 +40,13 @@ pub struct Late {
 impl Late {
     /// A session could not be stored.
     pub fn on_failed(&mut self, key: SessionKey) {
+        self.whole = false;
         self.failed.push(key);
     }
 
     /// That a session has ended could not.
     pub fn on_failed_gone(&mut self, account: BareJid, stream: StreamId) {
+        self.whole = false;
         self.failed_gone.push((account, stream));
     }
 
@@ -53,9 +59,10 @@ impl Late {
 /// End of a turn.
 pub fn advance(cx: &mut Cx<'_>) {
     let now_ms = cx.now.mono_ms;
+    let whole = cx.shard.recovery.is_none() && cx.shard.not_returned.is_empty() && cx.shard.burying == 0;
     let late = &mut cx.shard.late;
     if !late.busy && late.under_way == 0 && now_ms >= late.next_ms {
-        (late.busy, late.next_ms) = (true, now_ms.saturating_add(limits::MARKS_STORE_MS));
+        (late.busy, late.next_ms, late.whole) = (true, now_ms.saturating_add(limits::MARKS_STORE_MS), whole);
         cx.shard.records_due.extend(late.failed.drain(..));
         cx.shard.records_gone.extend(late.failed_gone.drain(..));
     }
@@ -67,11 +74,33 @@ pub fn advance(cx: &mut Cx<'_>) {
             cx.out.wake_at(now_ms);
         }
     }
+    settle(cx);
     // An answer is a turn, too.
-    let waits = !cx.shard.records_gone.is_empty() || cx.shard.late.failed() > 0;
+    let late = &cx.shard.late;
+    let waits = !cx.shard.records_gone.is_empty() || late.failed() > 0 || !late.settled;
     if cx.shard.late.under_way == 0 && (!cx.shard.accounts.is_empty() || waits) {
         cx.out.wake_at(cx.shard.late.next_ms);
     }
+}
+
+/// Once all that this core knows of sessions of the one before is stored the next one need not ask an edge that was told
+/// nothing: what is older and not on record has ended.
+fn settle(cx: &mut Cx<'_>) {
+    let late = &cx.shard.late;
+    if late.settled || !late.whole || late.busy || late.under_way > 0 {
+        return;
+    }
+    let Some(slot) = cx.own_slot() else { return };
+    cx.shard.late.settled = true;
+    let settings = &cx.shard.settings;
+    let settled = Settled { epoch: settings.epoch, shards: settings.shards };
+    let changes = vec![Change::PutSettled { shard: settings.index, settled }];
+    let then = |cx: &mut Cx<'_>, answer| {
+        let stored = matches!(answer, Answer::Applied);
+        // The next round tries again.
+        (cx.shard.late.settled, cx.shard.late.whole) = (stored, stored);
+    };
+    cx.ask(slot, Ask::Apply { changes }, Box::new(then));
 }
 
 /// A turn's share of a round; whether there is more.

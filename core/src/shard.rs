@@ -63,6 +63,8 @@ pub struct Settings {
     pub edges_before: Vec<EdgeRun>,
     /// Sessions of up to this epoch are of before the store was restored: [`Boot::restored`](hearth_storage::Boot).
     pub restored: SlotEpoch,
+    /// Sessions of before this epoch that are not on record have ended: [`Boot::settled`](hearth_storage::Boot).
+    pub settled: SlotEpoch,
 }
 
 /// What happens to a shard.

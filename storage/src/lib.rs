@@ -65,7 +65,7 @@ pub use runtime::{Refused, StorageHandle};
 pub use store::{Append, ChangeSet, Denied, Fresh, LogStore, Made, SmallStore};
 
 use hearth_wire::BareJid;
-use hearth_wire::ids::{EdgeIncarnation, Generation, IngestId, Slot, SlotEpoch, SlotKey, StreamId};
+use hearth_wire::ids::{EdgeIncarnation, Generation, IngestId, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
 use hearth_wire::stanza::SharedStanza;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -235,6 +235,11 @@ pub enum Change {
     RemoveEdgeRun {
         edge: String,
     },
+    /// What a shard knows of its sessions of earlier epochs is stored: see [`Boot::settled`].
+    PutSettled {
+        shard: ShardIndex,
+        settled: Settled,
+    },
 }
 
 impl Change {
@@ -266,7 +271,8 @@ impl Change {
             | Change::RemoveDomain { .. }
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
-            | Change::RemoveEdgeRun { .. } => None,
+            | Change::RemoveEdgeRun { .. }
+            | Change::PutSettled { .. } => None,
         }
     }
 
@@ -287,7 +293,8 @@ impl Change {
             | Change::RemoveDomain { .. }
             | Change::PutEdge { .. }
             | Change::PutEdgeRun { .. }
-            | Change::RemoveEdgeRun { .. } => true,
+            | Change::RemoveEdgeRun { .. }
+            | Change::PutSettled { .. } => true,
             // Tokens are ended whatever the disk is like; others can wait.
             Change::PutDevice { device, .. } => device.is_ended(),
             Change::CreateAccount { .. }
@@ -568,6 +575,13 @@ pub struct EdgeRun {
     pub event_loops: u16,
 }
 
+/// Of one shard: the epoch in which it had stored all that it knew of older sessions, and how many shards there were.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settled {
+    pub epoch: SlotEpoch,
+    pub shards: ShardIndex,
+}
+
 /// A session that the next core must know of: it will be attached, resumed, or told of as gone.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -640,6 +654,9 @@ pub struct Boot {
     pub sessions: Vec<(BareJid, SessionRecord)>,
     /// Up to this epoch sessions are of before the last restore, and not to be adopted. 0: there was none.
     pub restored: SlotEpoch,
+    /// Of sessions of before this epoch all that go on are among `sessions`: the others have ended, whoever still has
+    /// them. 0: nothing is known.
+    pub settled: SlotEpoch,
 }
 
 /// The world failed.

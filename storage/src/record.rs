@@ -126,6 +126,7 @@ mod tests {
     use crate::{Contacts, Device, ParkedRecord, RegistrationRules, SessionRecord, TOKEN_BYTES, Token, TokenBinding};
     use crate::{
         Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, Listing, LogId, LogMarks, ScramKeys,
+        Settled,
     };
     use hearth_wire::ids::{Generation, StreamId};
     use proptest::prelude::*;
@@ -225,6 +226,7 @@ mod tests {
             &SessionRecord { parked, ..session },
             "010101010101010101010101010101010102ac0202080901ac020407050106ac0209",
         );
+        check(&Settled { epoch: 300, shards: 2 }, "01ac0202");
         check(&EdgeRun { edge: "a".to_owned(), incarnation: 300, event_loops: 2 }, "010161ac0202");
         check(&domain, "0103612e62020178010179000000000000000000000000");
         let rules = RegistrationRules {

@@ -325,6 +325,7 @@ fn change_weight(change: &Change) -> usize {
         | Change::PutEdge { .. }
         | Change::PutEdgeRun { .. }
         | Change::RemoveEdgeRun { .. }
+        | Change::PutSettled { .. }
         | Change::RemoveSession { .. } => 0,
     };
     more.saturating_add(size_of::<Change>())

@@ -19,6 +19,7 @@
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!              "restored"                                         u64: epoch at the last restore, if there was one
 //!              "run" ‖ 00 ‖ name of an edge                       EdgeRun: it is linked, or was when the core ended
+//!              "settled" ‖ 00 ‖ shard: u16 BE                     Settled
 //!
 //!  section     subkey    record
 //!  1 account             AccountRecord: the account exists if this does
@@ -45,10 +46,10 @@ use crate::record::{self, AccountRecord, BlobRecord, ExecutedRecord, RequestReco
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
     Blob, Boot, Change, Credentials, Disabled, DomainRecord, EdgeRecord, EdgeRun, LastSeen, LogId, LogMarks, Refusal,
-    SessionRecord, Snapshot, StoreError, limits,
+    SessionRecord, Settled, Snapshot, StoreError, limits,
 };
 use hearth_wire::BareJid;
-use hearth_wire::ids::{Slot, SlotEpoch, SlotKey, StreamId};
+use hearth_wire::ids::{ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -72,6 +73,8 @@ const META_COMMITS: &[u8] = b"commits";
 const META_RESTORED: &[u8] = b"restored";
 /// Followed by the edge's name; ends with 00.
 const META_RUN: &[u8] = b"run\x00";
+/// Followed by the shard's index; ends with 00.
+const META_SETTLED: &[u8] = b"settled\x00";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Table {
@@ -160,6 +163,10 @@ fn device_key(slot: Slot, account: &BareJid, id: &[u8; 16]) -> Vec<u8> {
     let mut key = account_prefix(slot, account);
     key.extend_from_slice(id);
     key
+}
+
+fn settled_key(shard: ShardIndex) -> Vec<u8> {
+    [META_SETTLED, &shard.to_be_bytes()].concat()
 }
 
 fn run_key(edge: &str) -> Vec<u8> {
@@ -433,6 +440,7 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
         | Change::PutEdge { .. }
         | Change::PutEdgeRun { .. }
         | Change::RemoveEdgeRun { .. }
+        | Change::PutSettled { .. }
         | Change::RemoveSession { .. } => Ok(()),
     }
 }
@@ -535,6 +543,9 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
         Change::PutEdge { edge } => tables.put(Edges, edge.name.as_bytes(), &record::encode(edge)),
         Change::PutEdgeRun { run } => tables.put(Table::Meta, &run_key(&run.edge), &record::encode(run)),
         Change::RemoveEdgeRun { edge } => tables.remove(Table::Meta, &run_key(edge)),
+        Change::PutSettled { shard, settled } => {
+            tables.put(Table::Meta, &settled_key(*shard), &record::encode(settled))
+        }
     }
 }
 
@@ -610,6 +621,7 @@ pub(crate) fn restored(tables: &mut impl TablesMut, least: SlotEpoch) -> Result<
     tables.put(Table::Meta, META_EPOCH, &epoch)?;
     tables.put(Table::Meta, META_RESTORED, &epoch)?;
     remove_all(tables, Table::Meta, META_RUN)?;
+    remove_all(tables, Table::Meta, META_SETTLED)?;
     for table in [Table::Devices, Table::Executed, Table::Sessions] {
         let mut keys = Vec::new();
         tables.scan(table, &[], &[0xff; 3], &mut |key, _| {
@@ -649,10 +661,25 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
         edge_runs.push(record::decode::<EdgeRun>("edge run", value)?);
         Ok(true)
     })?;
+    let mut settled = Vec::new();
+    tables.scan(Table::Meta, META_SETTLED, &range_end(META_SETTLED), &mut |_, value| {
+        settled.push(record::decode::<Settled>("settled", value)?);
+        Ok(true)
+    })?;
+    let settled = settled_by_all(&settled);
     let sessions = take_sessions(tables)?;
     *fences = Fences { boot: epoch, taken: Default::default() };
     let (slot_key, secret) = (SlotKey(store.slot_key), store.secret);
-    Ok(Boot { slot_key, secret, epoch, restored, domains, edges, edge_runs, sessions })
+    Ok(Boot { slot_key, secret, epoch, restored, settled, domains, edges, edge_runs, sessions })
+}
+
+/// The epoch in which every shard had settled; `shards` is of each in its order.
+fn settled_by_all(shards: &[Settled]) -> SlotEpoch {
+    // Of a core with more shards there may be some left.
+    let Some(newest) = shards.iter().max_by_key(|shard| shard.epoch) else { return 0 };
+    let Some(of_all) = shards.get(..usize::from(newest.shards)) else { return 0 };
+    let same = of_all.iter().all(|shard| shard.shards == newest.shards);
+    of_all.iter().map(|shard| shard.epoch).min().filter(|_| same).unwrap_or(0)
 }
 
 /// All sessions on record. Those without an account are forgotten: a build from before there were any deletes accounts
@@ -700,10 +727,22 @@ mod tests {
         assert_eq!(session_key(slot, &account, StreamId([7; 16])), [&b"\x02\x03a@b\x00"[..], &[7; 16]].concat());
         assert_eq!(device_key(slot, &account, &[7; 16]), [&b"\x02\x03a@b\x00"[..], &[7; 16]].concat());
         assert_eq!(run_key("paris"), b"run\x00paris");
+        assert_eq!(settled_key(258), b"settled\x00\x01\x02");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(
             (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS, META_RESTORED),
             (&b"schema"[..], &b"store"[..], &b"epoch"[..], &b"commits"[..], &b"restored"[..])
         );
+    }
+
+    #[test]
+    fn settled_is_what_every_shard_is() {
+        let of = |shards: &[(u64, u16)]| {
+            let shards: Vec<_> = shards.iter().map(|&(epoch, shards)| Settled { epoch, shards }).collect();
+            settled_by_all(&shards)
+        };
+        assert_eq!((of(&[]), of(&[(7, 1)]), of(&[(7, 2), (9, 2)])), (0, 7, 7));
+        assert_eq!((of(&[(7, 2)]), of(&[(9, 3), (7, 2), (9, 3)])), (0, 0), "one is not, or was of another number");
+        assert_eq!((of(&[(9, 1), (7, 2)]), of(&[(9, 0)])), (9, 0));
     }
 }

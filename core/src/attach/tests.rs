@@ -428,3 +428,38 @@ fn what_was_overtaken_is_refused() {
     assert!(errors.contains("type='error' id='1'") && errors.contains("resource-constraint"), "{errors}");
     assert_eq!(core.unsettled(ada), 0);
 }
+
+/// An edge that did not hear of it for two cores still has the socket.
+#[test]
+fn what_an_earlier_core_has_ended_is_not_adopted_by_a_later_one() {
+    for settled in [true, false] {
+        let (mut core, ada, grace) = friends(2);
+        core.advance(limits::MARKS_STORE_MS);
+        core.crash();
+        core.attach(&[ada]);
+        if settled {
+            core.all_sent();
+            let gone = "<presence type='unavailable' from='grace@example.org/phone' to='ada@example.org'/>";
+            assert_eq!(core.take(ada), [gone]);
+            core.advance(2 * limits::MARKS_STORE_MS);
+        }
+        core.crash();
+        core.attach(&[ada, grace]);
+        core.all_sent();
+        let closed = settled.then_some(Some(StreamCondition::Reset));
+        assert_eq!((core.closed(grace), core.closed(ada)), (closed, None), "{settled}");
+        assert_eq!(core.session(grace).is_some(), !settled);
+    }
+}
+
+/// Its bind and two deaths came within seconds.
+#[test]
+fn a_young_session_outlives_a_core_that_knew_nothing_of_it() {
+    let (mut core, ada, grace) = friends(2);
+    core.crash();
+    core.attach(&[ada]);
+    core.crash();
+    core.attach(&[ada, grace]);
+    core.all_sent();
+    assert_eq!((core.closed(grace), core.closed(ada)), (None, None));
+}

@@ -164,6 +164,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Ready), stop: &StopHandle) -> Re
             link_version: VERSION_MAX,
             edges_before: boot.edge_runs.clone(),
             restored: boot.restored,
+            settled: boot.settled,
         };
         let Some(own) = mailboxes.get(usize::from(index)).cloned() else { continue };
         let thread = shard_thread::ShardThread {

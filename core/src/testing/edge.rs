@@ -274,7 +274,7 @@ impl Core {
             .into_iter()
             .map(|shard| {
                 let mut settings = shard.settings;
-                settings.epoch = boot.epoch;
+                (settings.epoch, settings.settled) = (boot.epoch, boot.settled);
                 settings.edges_before = vec![run.clone()];
                 let random = SeededRandom::new(settings.epoch * 1000 + u64::from(settings.index));
                 Shard::new(settings, Domains::new(domains.clone()), &boot.sessions, Box::new(random))

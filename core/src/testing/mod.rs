@@ -151,6 +151,7 @@ impl Core {
                 link_version: to_core::VERSION_ATTACH,
                 edges_before: boot.edge_runs.clone(),
                 restored: boot.restored,
+                settled: boot.settled,
             };
             let random = SeededRandom::new(u64::from(index).wrapping_add(1));
             Shard::new(settings, Domains::new(domains.to_vec()), &[], Box::new(random))

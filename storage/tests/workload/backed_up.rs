@@ -64,7 +64,7 @@ impl Rig {
         self.asker.answered(&op, outcome);
         match (op.what, outcome) {
             (What::Append | What::Again, Outcome::Appended(id)) => self.known.log.appended(&op, id),
-            (What::Append | What::Again, Outcome::Fenced | Outcome::Already(_)) => {}
+            (What::Append | What::Again, Outcome::Fenced | Outcome::Already(_) | Outcome::Overtaken) => {}
             _ => assert_eq!(self.known.apply(&op), outcome, "{op:?}"),
         }
     }

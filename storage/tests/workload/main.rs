@@ -308,6 +308,11 @@ fn killed_at_random_points_of_a_random_workload() {
                         }
                         known_again += 1;
                     }
+                    (What::Again, Outcome::Overtaken) => {
+                        if small.accounts.contains_key(&op.account) {
+                            log.overtaken(&op);
+                        }
+                    }
                     // Another epoch may have come between asking and answering.
                     (What::Append | What::Again, Outcome::Fenced) => {}
                     _ => assert_eq!(small.apply(&op), outcome, "round {round}: {op:?}"),

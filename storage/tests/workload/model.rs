@@ -1,6 +1,8 @@
 //! What must be in the store.
 
-use crate::op::{ACCOUNTS, Op, Outcome, SLOTS, What, account, blob, body, contact, domain, marks, nick, slot_of};
+use crate::op::{
+    ACCOUNTS, Op, Outcome, SLOTS, STREAMS, What, account, blob, body, contact, domain, marks, nick, slot_of,
+};
 use crate::suite::{device, executed};
 use hearth_storage::{
     Answer, Ask, Blob, Boot, Device, Executed, ListedField, LogId, LogMarks, Question, Search, Storage,
@@ -173,6 +175,17 @@ impl Log {
     pub(crate) fn already(&self, op: &Op, id: u64) {
         let mine = self.0.get(&op.account).map_or(&[][..], Vec::as_slice);
         assert!(mine.contains(&(id, body(op))), "{op:?} was not there");
+    }
+
+    /// It was not, but something that its stream asked for later.
+    pub(crate) fn overtaken(&self, op: &Op) {
+        let mine = self.0.get(&op.account).map_or(&[][..], Vec::as_slice);
+        assert!(mine.iter().all(|(_, text)| *text != body(op)), "{op:?} was there");
+        let later = mine.iter().any(|(_, text)| {
+            let (value, first) = text.split(' ').next().and_then(|name| name.split_once('.')).unwrap();
+            value.parse::<u64>().unwrap() % STREAMS == op.value % STREAMS && first.parse::<u64>().unwrap() > op.first
+        });
+        assert!(later, "nothing came before {op:?}");
     }
 
     /// Everything acknowledged is found, nothing twice; what else is found was asked for, whole and in the order asked.

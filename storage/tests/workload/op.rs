@@ -61,6 +61,7 @@ pub(crate) enum Outcome {
     Applied,
     Appended(u64),
     Already(u64),
+    Overtaken,
     Exists,
     NoAccount,
     Fenced,
@@ -81,6 +82,9 @@ pub(crate) fn domain(number: u64) -> String {
 pub(crate) fn slot_of(account: u64) -> hearth_wire::ids::Slot {
     slot(u16::try_from(account % SLOTS).unwrap())
 }
+
+/// How many streams send messages.
+pub(crate) const STREAMS: u64 = 251;
 
 pub(crate) fn body(op: &Op) -> String {
     format!("{}.{} {}", op.value, op.first, "x".repeat(usize::try_from(op.value % 3_000).unwrap()))
@@ -111,7 +115,7 @@ impl Op {
         let account = || account(number);
         let changes = match self.what {
             What::Append | What::Again => {
-                let stream = StreamId([u8::try_from(value % 251).unwrap(); 16]);
+                let stream = StreamId([u8::try_from(value % STREAMS).unwrap(); 16]);
                 let ingest = Some(IngestId { stream, number: self.first });
                 let record = NewRecord { account: account(), ingest, received_ms: 1_000, stanza: message(&body(self)) };
                 let again = self.what == What::Again;
@@ -175,6 +179,7 @@ impl Outcome {
             Answer::Applied => Outcome::Applied,
             Answer::Appended(LogId(id)) => Outcome::Appended(*id),
             Answer::Already(LogId(id)) => Outcome::Already(*id),
+            Answer::Overtaken => Outcome::Overtaken,
             Answer::Refused(Refusal::Exists) => Outcome::Exists,
             Answer::Refused(Refusal::NoAccount) => Outcome::NoAccount,
             Answer::Refused(Refusal::Fenced) => Outcome::Fenced,
@@ -187,6 +192,7 @@ impl Outcome {
             Outcome::Applied => format!("a {id} applied 0"),
             Outcome::Appended(at) => format!("a {id} appended {at}"),
             Outcome::Already(at) => format!("a {id} already {at}"),
+            Outcome::Overtaken => format!("a {id} overtaken 0"),
             Outcome::Exists => format!("a {id} exists 0"),
             Outcome::NoAccount => format!("a {id} absent 0"),
             Outcome::Fenced => format!("a {id} fenced 0"),
@@ -200,6 +206,7 @@ impl Outcome {
             "applied" => Outcome::Applied,
             "appended" => Outcome::Appended(at.parse().ok()?),
             "already" => Outcome::Already(at.parse().ok()?),
+            "overtaken" => Outcome::Overtaken,
             "exists" => Outcome::Exists,
             "absent" => Outcome::NoAccount,
             "fenced" => Outcome::Fenced,

@@ -61,6 +61,7 @@ impl Machines {
                 link_version: VERSION_MAX,
                 edges_before: Vec::new(),
                 restored: 0,
+                settled: 0,
             };
             Shard::new(settings, domains.clone(), &[], Box::new(SeededRandom::new(u64::from(index))))
         });

@@ -143,6 +143,7 @@ impl World {
                     link_version: if attach { VERSION_ATTACH } else { VERSION_MIN },
                     edges_before: boot.edge_runs.clone(),
                     restored: 0,
+                    settled: boot.settled,
                 };
                 Shard::new(
                     settings,

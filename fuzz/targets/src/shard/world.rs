@@ -126,6 +126,7 @@ impl World {
             link_version: VERSION_MAX,
             edges_before: Vec::new(),
             restored: boot.restored,
+            settled: boot.settled,
         };
         let domains = Domains::new(vec![DomainRecord::new("example.org")]);
         let mut world = World {
