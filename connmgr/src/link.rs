@@ -8,7 +8,7 @@ use crate::limits::{
     ECHO_MS, HEARTBEAT_MS, LINK_CREDIT_STEP_BYTES, LINK_OUTPUT_HIGH_BYTES, LINK_READ_BYTES_PER_TURN, LINK_SILENCE_MS,
     LINK_WINDOW_BYTES, REDIAL_MS_MAX, REDIAL_MS_MIN, REDIAL_SOON_MS, REDIAL_SOON_MS_MAX,
 };
-use hearth_link::{Socket, Watch};
+use hearth_link::{Output, Socket, Watch};
 use hearth_wire::codec::{self, FRAME_BYTES_MAX, PREFIX_BYTES};
 use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{self, Echo, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
@@ -61,9 +61,8 @@ pub(crate) struct Link {
     version: u16,
     /// Behind the last session that was named here.
     pub(crate) all_sent: bool,
-    /// Frames for the core, from `out_at`.
-    out: Vec<u8>,
-    out_at: usize,
+    /// Frames for the core.
+    out: Output,
     /// Frames of the core not yet whole.
     input: Vec<u8>,
     sent_bytes: u64,
@@ -95,8 +94,7 @@ impl Link {
             up: false,
             version: 0,
             all_sent: false,
-            out: Vec::new(),
-            out_at: 0,
+            out: Output::default(),
             input: Vec::new(),
             sent_bytes: 0,
             credit_bytes: 0,
@@ -136,12 +134,12 @@ impl Link {
 
     /// What waits for the socket.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        self.out.len().saturating_sub(self.out_at) as u64
+        self.out.waiting() as u64
     }
 
     /// Where frames are appended. Credited ones are counted by [`Link::charge`].
     pub(crate) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
+        self.out.end()
     }
 
     /// Bytes of a credited frame that was appended.
@@ -152,7 +150,7 @@ impl Link {
     /// Sends a frame that needs no credit; false while the link is down.
     pub(crate) fn send(&mut self, frame: &ToCore<'_>) -> bool {
         if self.up {
-            frame.encode(&mut self.out);
+            frame.encode(self.out.end());
         }
         self.up
     }
@@ -174,8 +172,8 @@ impl Link {
         self.socket = Some((socket, watch));
         (self.last_sent_ms, self.last_received_ms) = (now_ms, now_ms);
         self.granted_bytes = LINK_WINDOW_BYTES;
-        self.out.extend_from_slice(&PREAMBLE_MAGIC);
-        self.out.extend_from_slice(&self.shard.to_le_bytes());
+        self.out.end().extend_from_slice(&PREAMBLE_MAGIC);
+        self.out.end().extend_from_slice(&self.shard.to_le_bytes());
         ToCore::Hello(to_core::Hello {
             version_min: to_core::VERSION_MIN,
             version_max: VERSION_MAX,
@@ -186,7 +184,7 @@ impl Link {
             shard: self.shard,
             link_credit: self.granted_bytes,
         })
-        .encode(&mut self.out);
+        .encode(self.out.end());
         Ok(())
     }
 
@@ -220,7 +218,7 @@ impl Link {
         let limit = self.received_bytes.saturating_add(LINK_WINDOW_BYTES);
         if limit.saturating_sub(self.granted_bytes) >= LINK_CREDIT_STEP_BYTES {
             self.granted_bytes = limit;
-            ToCore::LinkCredit(LinkCredit { bytes: limit }).encode(&mut self.out);
+            ToCore::LinkCredit(LinkCredit { bytes: limit }).encode(self.out.end());
         }
     }
 
@@ -281,30 +279,13 @@ impl Link {
     /// True if some of it waits for room.
     fn write(&mut self, now_ms: u64) -> Result<bool, LinkError> {
         let Some((socket, _)) = &mut self.socket else { return Ok(false) };
-        while let Some(rest) = self.out.get(self.out_at..).filter(|rest| !rest.is_empty()) {
-            match socket.write(rest) {
-                Ok(0) => return Err(LinkError::Closed),
-                Ok(n) => {
-                    self.out_at = self.out_at.saturating_add(n);
-                    self.last_sent_ms = now_ms;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // A TCP connection that is not made yet says either.
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
-                    return Ok(true);
-                }
-                Err(e) => return Err(LinkError::Io(e)),
-            }
-        }
-        let blocked = match socket.flush() {
-            Ok(()) => false,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => true,
-            Err(e) => return Err(LinkError::Io(e)),
-        };
-        self.out.clear();
-        self.out_at = 0;
-        if self.out.capacity() > LINK_OUTPUT_HIGH_BYTES {
-            self.out = Vec::new();
+        let written = self.out.write(socket, LINK_OUTPUT_HIGH_BYTES);
+        let (bytes, blocked) = written.map_err(|error| match error.kind() {
+            io::ErrorKind::WriteZero => LinkError::Closed,
+            _ => LinkError::Io(error),
+        })?;
+        if bytes > 0 {
+            self.last_sent_ms = now_ms;
         }
         Ok(blocked)
     }
@@ -321,10 +302,10 @@ impl Link {
         if self.up && self.echo_sent_us.is_none() && now_ms >= self.echo_at_ms {
             self.echo_at_ms = now_ms.saturating_add(ECHO_MS);
             self.echo_sent_us = Some(turn_us);
-            ToCore::Echo(Echo { token: turn_us }).encode(&mut self.out);
+            ToCore::Echo(Echo { token: turn_us }).encode(self.out.end());
         }
-        if self.up && self.out.is_empty() && now_ms.saturating_sub(self.last_sent_ms) >= HEARTBEAT_MS {
-            ToCore::Heartbeat(Heartbeat {}).encode(&mut self.out);
+        if self.up && self.out.waiting() == 0 && now_ms.saturating_sub(self.last_sent_ms) >= HEARTBEAT_MS {
+            ToCore::Heartbeat(Heartbeat {}).encode(self.out.end());
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 //!  bundle.rs  name, its key, the core's key            key.rs   its own key, made at first use
 //!  tls.rs     client_config: pins the core's key  ══▶  tls.rs   server_config: asks a Keyring for the name
 //!  socket.rs  Unix, plain TCP (loopback), TLS          socket.rs
+//!  output.rs  what waits for it                        output.rs
 //!  watch.rs   what its readiness is polled for         watch.rs
 //!  pace.rs    how often the loop around it turns       pace.rs
 //! ```
@@ -27,6 +28,7 @@ mod bundle;
 mod key;
 pub mod limits;
 pub mod metrics;
+mod output;
 mod pace;
 mod socket;
 pub mod tls;
@@ -35,6 +37,7 @@ mod watch;
 pub use bundle::Bundle;
 pub use key::{KeyError, PrivateKey, PublicKey, write_secret};
 pub use limits::EDGE_NAME_BYTES_MAX;
+pub use output::Output;
 pub use pace::Pace;
 pub use socket::{Socket, TlsSocket};
 pub use watch::Watch;

@@ -1,7 +1,7 @@
 //! The socket under a link: frames out of what was read, one write per turn.
 
 use crate::limits::LINK_OUTPUT_BYTES_MAX;
-use hearth_link::{Socket, Watch};
+use hearth_link::{Output, Socket, Watch};
 use hearth_wire::codec::{self, WireError};
 use hearth_wire::to_core::ToCore;
 use mio::Registry;
@@ -42,8 +42,7 @@ pub(crate) struct LinkIo {
     socket: Socket,
     watch: Watch,
     input: Vec<u8>,
-    output: Vec<u8>,
-    written: usize,
+    output: Output,
     pub(crate) last_received_ms: u64,
     pub(crate) last_sent_ms: u64,
     /// More is there to read than one turn takes.
@@ -60,8 +59,7 @@ impl LinkIo {
             socket,
             watch,
             input: Vec::new(),
-            output: Vec::new(),
-            written: 0,
+            output: Output::default(),
             last_received_ms: now_ms,
             last_sent_ms: now_ms,
             readable: true,
@@ -124,12 +122,7 @@ impl LinkIo {
 
     /// Puts frames behind what waits, leaving `frames` empty and, where possible, with its room.
     pub(crate) fn push(&mut self, frames: &mut Vec<u8>) {
-        if self.output.is_empty() {
-            std::mem::swap(&mut self.output, frames);
-        } else {
-            self.output.extend_from_slice(frames);
-            frames.clear();
-        }
+        self.output.push(frames);
     }
 
     /// Writes as much as the socket takes; what is left goes when `registry` tells of room.
@@ -145,43 +138,28 @@ impl LinkIo {
     }
 
     fn write_out(&mut self, now_ms: u64) -> Result<(), LinkLost> {
-        if self.output.len().saturating_sub(self.written) > LINK_OUTPUT_BYTES_MAX {
+        if self.output.waiting() > LINK_OUTPUT_BYTES_MAX {
             return Err(LinkLost::Behind);
         }
-        while !self.blocked && self.written < self.output.len() {
-            match self.socket.write(self.output.get(self.written..).unwrap_or_default()) {
-                Ok(0) => return Err(LinkLost::Closed),
-                Ok(bytes) => {
-                    self.written = self.written.saturating_add(bytes);
-                    self.last_sent_ms = now_ms;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LinkLost::Io(error)),
-            }
-        }
         if !self.blocked {
-            match self.socket.flush() {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
-                Err(error) => return Err(LinkLost::Io(error)),
+            let written = self.output.write(&mut self.socket, 4 * READ_CHUNK);
+            let (bytes, blocked) = written.map_err(|error| match error.kind() {
+                io::ErrorKind::WriteZero => LinkLost::Closed,
+                _ => LinkLost::Io(error),
+            })?;
+            self.blocked = blocked;
+            if bytes > 0 {
+                self.last_sent_ms = now_ms;
             }
         }
-        if self.written >= self.output.len() {
-            self.output.clear();
-            self.written = 0;
-            if self.output.capacity() > 4 * READ_CHUNK {
-                self.output = Vec::new();
-            }
-            if self.closing && !self.blocked {
-                return Err(LinkLost::Asked);
-            }
+        if self.closing && !self.blocked && self.drained() {
+            return Err(LinkLost::Asked);
         }
         Ok(())
     }
 
     /// Nothing waits to be written.
     pub(crate) fn drained(&self) -> bool {
-        self.output.is_empty()
+        self.output.waiting() == 0
     }
 }
