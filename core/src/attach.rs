@@ -102,7 +102,9 @@ fn attach(cx: &mut Cx<'_>, link: LinkId, key: SessionKey, frame: &Attach<'_>) {
     // The frame that said what is stored was lost with the link, or is yet to be sent.
     let remembers = !frame.recent.is_empty();
     session.outbound.unstored |= remembers;
-    let owed = session.outbound.back_to(&session.jid, frame.entry);
+    let back = |session: &mut Session| session.outbound.back_to(&session.jid, frame.entry);
+    let owed = cx.shard.change_held(key, back).unwrap_or_default();
+    let Some(session) = cx.session_mut(key) else { return };
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (frame.delivered_bytes, frame.credit);
     cx.shard.by_socket.remove(&old);
     cx.shard.by_socket.insert((link, counter), key);

@@ -65,11 +65,11 @@ impl Cx<'_> {
     }
 
     /// Whether a message from the log, live or read there, is sent to the session or held for it; if not it waits in
-    /// the log. It leaves half of the room to what cannot.
+    /// the log. It leaves half of the room to what cannot ([`Shard::held_share`](crate::shard::Shard::held_share)).
     pub fn takes_logged(&self, key: SessionKey, stanza: &SharedStanza) -> bool {
         let limits = &self.shard.settings.limits;
         let Some(Session { outbound, .. }) = self.session(key).filter(|_| !self.is_unstored(key)) else { return false };
-        let room = outbound.held_bytes.saturating_add(stanza.bytes().len()) <= limits.held_bytes / 2
+        let room = outbound.held_bytes.saturating_add(stanza.bytes().len()) <= self.shard.held_share()
             && outbound.held.len() < limits.entries / 2;
         room || self.passes(key, stanza)
     }
@@ -209,12 +209,14 @@ impl Cx<'_> {
     fn hold(&mut self, key: SessionKey, held: Held, turn: Option<LogId>) {
         let (bytes, logged) = (held.size(), held.log.is_some());
         let (held_max, entries_max) = (self.shard.settings.limits.held_bytes, self.shard.settings.limits.entries);
-        let away = self.is_away(key);
+        let (away, much) = (self.is_away(key), self.shard.holds_much());
+        self.shard.change_held(key, |session| {
+            if away || much || turn.is_some() || session.outbound.held_bytes > held_max / 2 {
+                session.outbound.supersede_presence(&held.stanza);
+            }
+        });
         let Some(session) = self.shard.sessions.get_mut(key.0) else { return };
-        let outbound = &mut session.outbound;
-        if away || turn.is_some() || outbound.held_bytes > held_max / 2 {
-            outbound.supersede_presence(&held.stanza);
-        }
+        let outbound = &session.outbound;
         let stanzas = outbound.held.len().saturating_add(outbound.later.len());
         let full = outbound.held_bytes.saturating_add(bytes) > held_max || stanzas >= entries_max;
         if outbound.detached || (away && full) {
@@ -228,8 +230,8 @@ impl Cx<'_> {
         if session.is_parked() && (questions::is_answer(&held.stanza.view()) || held.is_refusal()) {
             self.shard.records_due.insert(key);
         }
-        session.outbound.hold(held, turn);
-        let held_bytes = session.outbound.held_bytes;
+        self.shard.change_held(key, |session| session.outbound.hold(held, turn));
+        let held_bytes = self.session(key).map_or(0, |session| session.outbound.held_bytes);
         if !logged && (held_bytes > held_max || stanzas >= entries_max) {
             self.detach(key, held_bytes);
         } else if turn.is_none() {
@@ -252,8 +254,10 @@ impl Cx<'_> {
             if session.outbound.later.front().is_none_or(|(turn, _)| !is_due(*turn)) {
                 return;
             }
-            let Some(held) = session.outbound.take_later() else { return };
             let jid = session.jid.clone();
+            let Some(held) = self.shard.change_held(key, |session| session.outbound.take_later()).flatten() else {
+                return;
+            };
             // Whether it is the first answer was looked at when it came.
             self.send_or_hold(key, &held.stanza, &held.overlay.view(&jid), None);
             self.mark_goes_on(key, &held);
@@ -262,7 +266,7 @@ impl Cx<'_> {
 
     /// Closes the stream of a session that does not read. The session ends with the turn, not here in
     /// the middle of a fan-out: its presence may find the next one that does not read.
-    fn detach(&mut self, key: SessionKey, held_bytes: usize) {
+    pub fn detach(&mut self, key: SessionKey, held_bytes: usize) {
         let Some(jid) = self.session(key).map(|session| session.jid.as_str().to_owned()) else { return };
         self.event(Event::SessionDetached { jid, held_bytes });
         self.close_later(key, StreamCondition::ResourceConstraint, "does not read");
@@ -271,8 +275,11 @@ impl Cx<'_> {
     /// Closes a session's stream now; the session ends with the turn, when other shards have room for what
     /// that means. Until then nothing more is sent to it.
     pub fn close_later(&mut self, key: SessionKey, condition: StreamCondition, reason: &'static str) {
-        let Some(session) = self.session_mut(key).filter(|session| !session.outbound.detached) else { return };
-        session.outbound.detached = true;
+        if self.session(key).is_none_or(|session| session.outbound.detached) {
+            return;
+        }
+        self.shard.change_held(key, |session| session.outbound.detached = true);
+        let Some(session) = self.session(key) else { return };
         let (link, counter, generation) = (session.link, session.counter, session.generation_at_edge());
         let this = session.generation;
         let condition = Some(condition);
@@ -304,9 +311,10 @@ impl Cx<'_> {
             if !credit || !self.link_room(key, bytes) {
                 return self.wait_for_link(key, bytes);
             }
-            let Some(session) = self.session_mut(key) else { return };
-            let Some(held) = session.outbound.take_held() else { return };
-            let jid = session.jid.clone();
+            let Some(held) = self.shard.change_held(key, |session| session.outbound.take_held()).flatten() else {
+                return;
+            };
+            let Some(jid) = self.session(key).map(|session| session.jid.clone()) else { return };
             self.emit(key, &held.stanza, &held.overlay.view(&jid), held.log);
             self.mark_goes_on(key, &held);
         }
@@ -362,7 +370,8 @@ impl Cx<'_> {
         }
         crate::features::on_session_end(self, key);
         let Some(session) = self.shard.sessions.remove(key.0) else { return };
-        self.shard.under_way.on_end(&session);
+        self.shard.under_way.changed(session.inbound.under_way_bytes(), 0);
+        self.shard.held.changed(session.outbound.counted(), 0);
         self.shard.by_socket.remove(&(session.link, session.counter));
         self.shard.parked.remove(key);
         records::on_end(self, &session);
@@ -424,7 +433,8 @@ impl Cx<'_> {
     }
 }
 
-fn has_credit(session: &Session, stanza: &SharedStanza, entries_max: usize) -> bool {
+/// Whether the session's own credit and its number of entries allow another.
+pub fn has_credit(session: &Session, stanza: &SharedStanza, entries_max: usize) -> bool {
     session.outbound.sent_bytes.saturating_add(stanza.bytes().len() as u64) <= session.outbound.credit_bytes
         && session.outbound.entries.len() < entries_max
 }

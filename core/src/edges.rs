@@ -306,13 +306,17 @@ pub fn on_received(cx: &mut Cx<'_>, id: LinkId, bytes: usize) -> bool {
     true
 }
 
-/// End of a turn: tells edges what they may send now, unless too much is under way (`under_way.rs`).
+/// End of a turn: tells edges what they may send now, unless too much is under way (`under_way.rs`) or held (`held.rs`).
 pub fn flush_credit(cx: &mut Cx<'_>) {
     if !cx.shard.takes_more() {
         return;
     }
     let window = cx.shard.settings.limits.link_window_bytes;
-    for id in std::mem::take(&mut cx.shard.dirty_links) {
+    let dirty = std::mem::take(&mut cx.shard.dirty_links);
+    let may_bring = |id: &LinkId| cx.shard.links.get(id).is_none_or(|link| cx.shard.may_bring(link));
+    let (due, later): (Vec<_>, Vec<_>) = dirty.into_iter().partition(may_bring);
+    cx.shard.dirty_links = later;
+    for id in due {
         if let Some(link) = cx.shard.links.get_mut(&id).filter(|link| link.up) {
             link.granted_bytes = link.received_bytes.saturating_add(window);
             let bytes = link.granted_bytes;

@@ -40,6 +40,7 @@ pub mod fast;
 pub mod fate;
 pub mod features;
 pub mod forms;
+pub mod held;
 pub mod invisible;
 pub mod iq;
 pub mod jid_escaping;
@@ -83,6 +84,7 @@ pub mod subscription;
 pub mod tally;
 #[cfg(test)]
 mod testing;
+pub mod total;
 pub mod under_way;
 pub mod vcard;
 pub mod version;

@@ -14,6 +14,8 @@ pub struct Limits {
     pub link_window_bytes: u64,
     pub under_way_bytes: u64,
     pub held_bytes: usize,
+    /// At least what one session may be held.
+    pub held_bytes_all: u64,
     pub entries: usize,
     pub unstored: usize,
     pub account_queue: usize,
@@ -32,6 +34,7 @@ impl Default for Limits {
             link_window_bytes: LINK_WINDOW_BYTES,
             under_way_bytes: UNDER_WAY_BYTES_MAX,
             held_bytes: HELD_BYTES_MAX,
+            held_bytes_all: HELD_BYTES_ALL_MAX,
             entries: ENTRIES_MAX,
             unstored: UNSTORED_MAX,
             account_queue: ACCOUNT_QUEUE_MAX,
@@ -59,6 +62,12 @@ pub const UNDER_WAY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes held for a session whose client does not read, beyond what the edge took. Logged messages take half of it,
 /// one may pass that; more wait in the log. Reached by what is not logged: the session is detached.
 pub const HELD_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes that one shard holds for all its sessions together, a stanza counted for each it is held for. From half of it on a
+/// session holds its share of logged messages and the rest waits in the log, and edges are granted no more credit for links that
+/// have no room themselves. Reached: until three quarters are left, logged messages go back to the log, then sessions are
+/// detached, both beginning with those whose clients do not read and who hold most.
+pub const HELD_BYTES_ALL_MAX: u64 = 64 * 1024 * 1024;
 
 /// Entries a session may have sent but not written. Reached: as [`HELD_BYTES_MAX`].
 pub const ENTRIES_MAX: usize = 4096;

@@ -463,6 +463,11 @@ impl Outbound {
         }
     }
 
+    /// What counts as held for it: nothing once it is detached, for then it is being ended.
+    pub fn counted(&self) -> u64 {
+        if self.detached { 0 } else { self.held_bytes as u64 }
+    }
+
     /// Keeps a stanza until credit comes, or, with a `turn`, until the log is read up to there.
     pub fn hold(&mut self, held: Held, turn: Option<LogId>) {
         self.held_bytes = self.held_bytes.saturating_add(held.size());
@@ -595,8 +600,20 @@ impl Outbound {
         let lost = self.entries.split_off(from);
         self.last = self.last.min(entry);
         let to_read = lost.iter().any(|entry| matches!(entry, Entry::Logged(_)));
+        self.hold_anew(jid, lost, to_read)
+    }
+
+    /// What is held and lies in the log is left there: those records are owed from here on, and returned. What others
+    /// sent behind them and no log has waits for that, as in [`Outbound::back_to`].
+    pub fn leave_in_log(&mut self, jid: &FullJid) -> Vec<LogId> {
+        let logged = self.held.iter().any(|held| held.log.is_some());
+        if logged { self.hold_anew(jid, VecDeque::new(), true) } else { Vec::new() }
+    }
+
+    /// Holds these entries in front of what is held; `to_read`: those of the log are read there instead.
+    fn hold_anew(&mut self, jid: &FullJid, front: VecDeque<Entry>, to_read: bool) -> Vec<LogId> {
         let held = std::mem::take(&mut self.held).into_iter().map(Entry::Kept);
-        let all: Vec<Entry> = lost.into_iter().chain(held).collect();
+        let all: Vec<Entry> = front.into_iter().chain(held).collect();
         let later = std::mem::take(&mut self.later);
         (self.held_bytes, self.held_refusals) = (0, 0);
         let (mut owed, mut last) = (Vec::new(), LogId(0));

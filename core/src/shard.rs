@@ -17,6 +17,7 @@ use crate::derive::Derived;
 use crate::domain::Domains;
 use crate::drain;
 use crate::edges;
+use crate::held;
 use crate::last_activity;
 use crate::late::{self, Late};
 use crate::limits;
@@ -36,7 +37,7 @@ use crate::slab::Slab;
 use crate::slots::{Slots, handover};
 use crate::sm;
 use crate::tally::{Prefix, Tally};
-use crate::under_way::UnderWay;
+use crate::total::Total;
 use hearth_storage::{Answered, EdgeRecord, EdgeRun, Health, QuestionId};
 use hearth_wire::BareJid;
 use hearth_wire::ids::{EdgeIncarnation, Generation, ShardIndex, Slot, SlotEpoch, SlotKey, StreamId};
@@ -206,7 +207,9 @@ pub struct Shard {
     pub dirty_sessions: Vec<SessionKey>,
     pub dirty_links: Vec<LinkId>,
     /// What clients sent and is not settled.
-    pub under_way: UnderWay,
+    pub under_way: Total,
+    /// What is held for sessions ([`held`]).
+    pub held: Total,
     /// Bytes under way to each other shard; bytes of each handled and not yet told.
     outbox_bytes: Vec<u64>,
     handled_bytes: Vec<u64>,
@@ -282,7 +285,8 @@ impl Shard {
             executing: None,
             dirty_sessions: Vec::new(),
             dirty_links: Vec::new(),
-            under_way: UnderWay::default(),
+            under_way: Total::default(),
+            held: Total::default(),
             outbox_bytes: vec![0; shards],
             handled_bytes: vec![0; shards],
             closing: VecDeque::new(),
@@ -512,6 +516,7 @@ fn end_of_turn(cx: &mut Cx<'_>) {
     if cx.shard.slots.busy() {
         handover::advance(cx);
     }
+    held::shed(cx);
     capsule::flush(cx);
     cx.flush_settled();
     edges::flush_credit(cx);

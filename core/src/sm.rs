@@ -277,8 +277,9 @@ fn resume(cx: &mut Cx<'_>, link: LinkId, counter: u64, account: AccountKey, prev
     let Some(session) = cx.session_mut(key) else { return };
     // Nothing is sent until the answer is.
     (session.outbound.sent_bytes, session.outbound.credit_bytes) = (0, 0);
-    let owed = session.outbound.back_to(&session.jid, handled);
     let generation = session.generation;
+    let owed = cx.shard.change_held(key, |session| session.outbound.back_to(&session.jid, handled)).unwrap_or_default();
+    let Some(session) = cx.session_mut(key) else { return };
     if let Some(sm) = &mut session.sm {
         sm.resuming = Some(Resuming { credit, until_ms, on_record: false });
     }

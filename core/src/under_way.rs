@@ -7,32 +7,9 @@
 //!
 //! [`Limits::under_way_bytes`]: crate::limits::Limits::under_way_bytes
 
-use crate::session::{Inbound, Session, SessionKey};
+use crate::session::{Inbound, SessionKey};
 use crate::shard::Shard;
-
-/// The sum, kept up to date with every change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct UnderWay {
-    bytes: u64,
-    /// Sessions with some of it.
-    sessions: u64,
-}
-
-impl UnderWay {
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn changed(&mut self, before: u64, after: u64) {
-        self.bytes = self.bytes.saturating_sub(before).saturating_add(after);
-        self.sessions = self.sessions.saturating_sub(u64::from(before > 0)).saturating_add(u64::from(after > 0));
-    }
-
-    /// The session is no more, and what it sent is nobody's to settle.
-    pub fn on_end(&mut self, session: &Session) {
-        self.changed(session.inbound.under_way_bytes(), 0);
-    }
-}
+use crate::total::Total;
 
 impl Shard {
     /// Changes what a session has sent and keeps the sum. `None` if there is no such session.
@@ -50,26 +27,21 @@ impl Shard {
 
     /// Whether links may bring more.
     pub fn takes_more(&self) -> bool {
-        self.under_way.bytes <= self.settings.limits.under_way_bytes
+        self.under_way.bytes() <= self.settings.limits.under_way_bytes
     }
 
     /// What a session may have under way from now on.
     pub fn window(&self, inbound: &Inbound) -> u64 {
         let (window, limit) = (self.settings.limits.session_window_bytes, self.settings.limits.under_way_bytes);
-        if inbound.under_way_bytes() == 0 || self.under_way.bytes <= limit / 2 {
+        if inbound.under_way_bytes() == 0 || self.under_way.bytes() <= limit / 2 {
             return window;
         }
-        window.min(limit.checked_div(self.under_way.sessions).unwrap_or(window))
+        window.min(self.under_way.share(limit).unwrap_or(window))
     }
 
     /// Whether the sum is that of the sessions: for tests and simulations.
     pub fn under_way_is_exact(&self) -> bool {
-        let each = self.sessions.iter().map(|(_, session)| session.inbound.under_way_bytes());
-        let counted = each.fold(UnderWay::default(), |mut sum, bytes| {
-            sum.changed(0, bytes);
-            sum
-        });
-        counted == self.under_way
+        self.under_way == Total::of(self.sessions.iter().map(|(_, session)| session.inbound.under_way_bytes()))
     }
 }
 

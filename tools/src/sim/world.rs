@@ -33,6 +33,7 @@ const TIGHT: Limits = Limits {
     link_window_bytes: 1_500,
     under_way_bytes: 400,
     held_bytes: 4_000,
+    held_bytes_all: 6_000,
     entries: 4,
     unstored: 3,
     account_queue: 8,

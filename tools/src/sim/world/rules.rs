@@ -24,6 +24,7 @@ impl World {
         for shard in &self.shards {
             let limits = &shard.settings.limits;
             check("sums of what is under way that are wrong", "", usize::from(!shard.under_way_is_exact()), 0)?;
+            check("sums of what is held that are wrong", "", usize::from(!shard.held_is_exact()), 0)?;
             // Beyond the limit comes what its links may bring, and what those before them brought: one window each.
             let links = self.edges.len().max(shard.links.len()).saturating_mul(2);
             let brought = limits.link_window_bytes.saturating_mul(links as u64);
