@@ -246,4 +246,9 @@ fn presence_is_held_once_where_much_is_held() {
     let before = held(&core, ada);
     (5..10).for_each(|n| presence(&mut core, n));
     assert!(held(&core, ada) <= before + 100, "{} after {before}", held(&core, ada));
+    for client in [slow, other, ada] {
+        core.close(client, true);
+        assert!(core.session(client).is_none());
+    }
+    assert_eq!(all_held(&core), 0, "what has ended holds nothing");
 }
