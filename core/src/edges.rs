@@ -19,7 +19,7 @@ use hearth_wire::to_edge::{Authentication, Certified, Domain, DomainGone, Refuse
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
-    cx.shard.links.insert(link, Link::new(cx.shard.settings.limits.link_window_bytes));
+    cx.shard.links.insert(link, Link::new());
 }
 
 /// The connection came over TLS, with the key of this edge.
@@ -93,8 +93,14 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
     if !supersede(cx, id, hello) {
         return refuse(cx, id, "a later run of this edge is linked: edges have names of their own");
     }
+    // A flood must not get a window for each link that it comes over: the first credit comes when there is room.
+    let window = if cx.shard.takes_more() { cx.shard.settings.limits.link_window_bytes } else { 0 };
+    if window == 0 {
+        cx.shard.dirty_links.push(id);
+    }
     let Some(link) = cx.shard.links.get_mut(&id) else { return };
     link.greeted = true;
+    link.granted_bytes = window;
     link.version = newest.min(hello.version_max);
     let (version, attaches) = (link.version, link.attaches());
     link.edge = hello.edge.into();
@@ -106,7 +112,7 @@ pub fn on_hello(cx: &mut Cx<'_>, id: LinkId, hello: &Hello<'_>) {
         version,
         shards: cx.shard.settings.shards,
         slot_key: cx.shard.settings.slot_key,
-        link_credit: cx.shard.settings.limits.link_window_bytes,
+        link_credit: window,
     };
     cx.out.frame(id, &ToEdge::Welcome(welcome));
     announce_slots(cx, id);

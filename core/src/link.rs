@@ -71,7 +71,7 @@ impl Link {
     }
 
     /// A link whose connection is there and whose `Hello` is not.
-    pub fn new(window_bytes: u64) -> Link {
+    pub fn new() -> Link {
         Link {
             edge: "".into(),
             key_of: None,
@@ -82,7 +82,7 @@ impl Link {
             up: true,
             lost_until_ms: None,
             received_bytes: 0,
-            granted_bytes: window_bytes,
+            granted_bytes: 0,
             sent_bytes: 0,
             credit_bytes: 0,
             edge_window_bytes: 0,

@@ -58,6 +58,31 @@ fn threat_019_a_flood_of_any_number_of_clients_stays_within_the_limit() {
 }
 
 #[test]
+fn threat_019_a_new_link_brings_nothing_while_the_shard_takes_no_more() {
+    let (mut core, clients) = flooded(40);
+    flood(&mut core, &clients, 20_000);
+    let full = core.shards[0].under_way.bytes();
+    assert!(full > LIMIT);
+    core.relink();
+    core.attach(&clients);
+    core.all_sent();
+    let credit = |core: &Core| {
+        let link = &core.shards[0].links[&core.link];
+        assert!(link.up && link.greeted);
+        link.granted_bytes - link.received_bytes
+    };
+    assert_eq!((credit(&core), core.shards[0].under_way.bytes()), (0, full));
+    core.holding = false;
+    core.answer();
+    assert_eq!(
+        (credit(&core), core.shards[0].under_way.bytes()),
+        (core.shards[0].settings.limits.link_window_bytes, 0)
+    );
+    core.relink();
+    assert_eq!(credit(&core), core.shards[0].settings.limits.link_window_bytes);
+}
+
+#[test]
 fn threat_019_who_floods_is_granted_a_share_and_others_all() {
     let (mut core, clients) = flooded(41);
     let (quiet, loud) = clients.split_first().unwrap();

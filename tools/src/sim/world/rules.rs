@@ -21,10 +21,15 @@ impl World {
         let check = |what, of: &str, len: usize, most: usize| {
             if len <= most { Ok(()) } else { Err(Rule::Queue { what, of: of.to_owned(), len }) }
         };
-        for shard in &self.shards {
+        for (index, shard) in self.shards.iter().enumerate() {
             let limits = &shard.settings.limits;
             check("sums of what is under way that are wrong", "", usize::from(!shard.under_way_is_exact()), 0)?;
             check("sums of what is held that are wrong", "", usize::from(!shard.held_is_exact()), 0)?;
+            if self.in_turn.get(index) == Some(&false) {
+                let held = usize::try_from(shard.held.bytes()).unwrap_or(usize::MAX);
+                let most = usize::try_from(limits.held_bytes_all).unwrap_or(usize::MAX);
+                check("bytes held for all sessions", "", held, most)?;
+            }
             // Beyond the limit comes what its links may bring, and what those before them brought: one window each.
             let links = self.edges.len().max(shard.links.len()).saturating_mul(2);
             let brought = limits.link_window_bytes.saturating_mul(links as u64);
