@@ -19,7 +19,7 @@ use hearth_wire::to_edge::{Authentication, Certified, Domain, DomainGone, Refuse
 
 /// A connection came.
 pub fn on_up(cx: &mut Cx<'_>, link: LinkId) {
-    cx.shard.links.insert(link, Link::new());
+    cx.shard.links.insert(link, Link::ungreeted());
 }
 
 /// The connection came over TLS, with the key of this edge.

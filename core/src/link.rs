@@ -71,7 +71,7 @@ impl Link {
     }
 
     /// A link whose connection is there and whose `Hello` is not.
-    pub fn new() -> Link {
+    pub fn ungreeted() -> Link {
         Link {
             edge: "".into(),
             key_of: None,
