@@ -86,7 +86,7 @@ mod tests {
 
     /// Bytes in a recognisable order, from this one on.
     fn pattern(from: usize, len: usize) -> Vec<u8> {
-        (from..from + len).map(|at| (at % 251) as u8).collect()
+        (from..from + len).map(|at| u8::try_from(at % 251).unwrap()).collect()
     }
 
     #[test]
