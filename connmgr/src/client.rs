@@ -568,7 +568,7 @@ impl Client {
             }
         }
         if self.slowed {
-            at = at.min(self.rate.ready_at(cx.config.rates, cx.tick));
+            at = at.min(self.rate.ready_at(&cx.config.bucket, cx.tick));
         }
         if self.asked_at != NEVER {
             at = at.min(tick_after(self.asked_at, seconds(timeouts.ack_timeout_s)));

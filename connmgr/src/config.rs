@@ -2,7 +2,7 @@
 
 use crate::limits::{CLIENT_AUTHORITIES_MAX, EVENT_LOOPS_MAX};
 use crate::network::Network;
-use crate::rate::Rates;
+use crate::rate::{Bucket, Rates};
 use serde::Deserialize;
 use std::fmt;
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ pub struct Config {
     /// All connections of one address, in the same way.
     pub connections_per_address_max: u32,
     /// How fast one client may send.
-    pub rates: Rates,
+    pub bucket: Bucket,
     /// TLS handshakes of one address (IPv6: of one /64) a second, per event loop, and how many at once of one that was
     /// quiet; more wait for their turn. 0 a second: any number.
     pub handshakes_per_address_s: u32,
@@ -218,7 +218,7 @@ impl Default for Config {
             connections_max: 1_000_000,
             unauthenticated_per_address_max: 256,
             connections_per_address_max: 10_000,
-            rates: Rates::default(),
+            bucket: Rates::default().into(),
             handshakes_per_address_s: 200,
             handshakes_per_address_burst: 1_000,
             loopback_is_bounded: false,
@@ -444,7 +444,7 @@ impl File {
                 1,
                 100_000_000,
             )?,
-            rates: rates(self.limits.rate)?,
+            bucket: rates(self.limits.rate)?.into(),
             handshakes_per_address_s: range(
                 "limits.handshakes_per_address_s",
                 self.limits.handshakes_per_address_s.unwrap_or(defaults.handshakes_per_address_s),

@@ -31,24 +31,34 @@ impl Default for Rates {
 impl Rates {
     /// No limit.
     pub const NONE: Rates = Rates { bytes_per_s: 0, stanzas_per_s: 0, burst_s: 1 };
+}
 
-    /// What leaks in a tick, and what a stanza counts at least; either rate may be none.
-    fn leak_and_least(self) -> (u64, u64) {
+/// What [`Rates`] make of a client's bucket, computed once: there is a look at it for every stanza.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bucket {
+    /// What leaks in a tick; 0 if there is no limit.
+    leak: u64,
+    /// What a stanza counts at least.
+    least: u64,
+    /// What the bucket holds.
+    size: u64,
+    /// Bytes are limited.
+    by_length: bool,
+}
+
+impl From<Rates> for Bucket {
+    fn from(rates: Rates) -> Bucket {
         /// Stands for the bytes of a stanza where bytes are not limited.
         const STANZA: u64 = 1024;
-        let (bytes, stanzas) = (u64::from(self.bytes_per_s), u64::from(self.stanzas_per_s));
+        let (bytes, stanzas) = (u64::from(rates.bytes_per_s), u64::from(rates.stanzas_per_s));
         let per_s = if bytes > 0 { bytes } else { stanzas.saturating_mul(STANZA) };
-        let least = per_s.checked_div(stanzas).unwrap_or(0);
-        (per_s.saturating_mul(TICK_MS) / 1000, least)
-    }
-
-    fn bucket(self) -> u64 {
-        let (leak, _) = self.leak_and_least();
-        leak.saturating_mul(1000 / TICK_MS).saturating_mul(u64::from(self.burst_s))
-    }
-
-    fn is_none(self) -> bool {
-        self.bytes_per_s == 0 && self.stanzas_per_s == 0
+        let leak = per_s.saturating_mul(TICK_MS) / 1000;
+        Bucket {
+            leak,
+            least: per_s.checked_div(stanzas).unwrap_or(0),
+            size: leak.saturating_mul(1000 / TICK_MS).saturating_mul(u64::from(rates.burst_s)),
+            by_length: bytes > 0,
+        }
     }
 }
 
@@ -61,40 +71,36 @@ pub struct Rate {
 
 impl Rate {
     /// A piece of `bytes` was read at `now`.
-    pub fn charge(&mut self, rates: Rates, bytes: usize, stanza: bool, now: Tick) {
-        if rates.is_none() {
+    pub fn charge(&mut self, bucket: &Bucket, bytes: usize, stanza: bool, now: Tick) {
+        if bucket.leak == 0 {
             return;
         }
-        self.leak(rates, now);
-        let (_, least) = rates.leak_and_least();
-        let length = if rates.bytes_per_s > 0 { bytes as u64 } else { 0 };
-        let cost = if stanza { length.max(least) } else { length };
+        self.owed = self.left(bucket, now);
+        self.since = now;
+        let length = if bucket.by_length { bytes as u64 } else { 0 };
+        let cost = if stanza { length.max(bucket.least) } else { length };
         self.owed = self.owed.saturating_add(u32::try_from(cost).unwrap_or(u32::MAX));
     }
 
     /// Whether more may be read at `now`.
-    pub fn may_read(&self, rates: Rates, now: Tick) -> bool {
-        self.ready_at(rates, now) <= now
+    pub fn may_read(&self, bucket: &Bucket, now: Tick) -> bool {
+        self.owed == 0 || bucket.leak == 0 || u64::from(self.left(bucket, now)) <= bucket.size
     }
 
     /// The first tick at which more may be read, if nothing is till then.
-    pub fn ready_at(&self, rates: Rates, now: Tick) -> Tick {
-        if rates.is_none() || self.owed == 0 {
+    pub fn ready_at(&self, bucket: &Bucket, now: Tick) -> Tick {
+        if self.may_read(bucket, now) {
             return now;
         }
-        let mut at = *self;
-        at.leak(rates, now);
-        let (leak, _) = rates.leak_and_least();
-        let beyond = u64::from(at.owed).saturating_sub(rates.bucket());
-        let ticks = beyond.div_ceil(leak.max(1));
+        let beyond = u64::from(self.left(bucket, now)).saturating_sub(bucket.size);
+        let ticks = beyond.div_ceil(bucket.leak.max(1));
         now.saturating_add(Tick::try_from(ticks).unwrap_or(Tick::MAX))
     }
 
-    fn leak(&mut self, rates: Rates, now: Tick) {
-        let (leak, _) = rates.leak_and_least();
-        let gone = leak.saturating_mul(u64::from(now.saturating_sub(self.since)));
-        self.owed = u32::try_from(u64::from(self.owed).saturating_sub(gone)).unwrap_or(0);
-        self.since = now;
+    /// What is owed at `now`.
+    fn left(&self, bucket: &Bucket, now: Tick) -> u32 {
+        let gone = bucket.leak.saturating_mul(u64::from(now.saturating_sub(self.since)));
+        u32::try_from(u64::from(self.owed).saturating_sub(gone)).unwrap_or(0)
     }
 }
 
@@ -105,14 +111,15 @@ mod tests {
 
     /// Reads as fast as it may until `until`; what it read.
     fn flood(rates: Rates, bytes: usize, until: Tick) -> u64 {
+        let bucket = Bucket::from(rates);
         let (mut rate, mut now, mut stanzas) = (Rate::default(), 1, 0u64);
         while now < until {
-            if rate.may_read(rates, now) {
-                rate.charge(rates, bytes, true, now);
+            if rate.may_read(&bucket, now) {
+                rate.charge(&bucket, bytes, true, now);
                 stanzas += 1;
             } else {
-                let ready = rate.ready_at(rates, now);
-                assert!(ready > now && !rate.may_read(rates, ready - 1) && rate.may_read(rates, ready));
+                let ready = rate.ready_at(&bucket, now);
+                assert!(ready > now && !rate.may_read(&bucket, ready - 1) && rate.may_read(&bucket, ready));
                 now = ready;
             }
         }
@@ -129,14 +136,14 @@ mod tests {
             let read = flood(rates, bytes, 1 + ticks);
             assert!(read.abs_diff(wanted) <= wanted / 50 + 1, "{bytes}: {read}, not {wanted}");
         }
-        let mut rate = Rate::default();
+        let (mut rate, bucket) = (Rate::default(), Bucket::from(rates));
         for _ in 0..500 {
-            assert!(rate.may_read(rates, 1), "a burst waits for nothing");
-            rate.charge(rates, 80, true, 1);
+            assert!(rate.may_read(&bucket, 1), "a burst waits for nothing");
+            rate.charge(&bucket, 80, true, 1);
         }
-        assert!(rate.may_read(rates, 1));
-        rate.charge(rates, 80, true, 1);
-        assert!(!rate.may_read(rates, 1));
+        assert!(rate.may_read(&bucket, 1));
+        rate.charge(&bucket, 80, true, 1);
+        assert!(!rate.may_read(&bucket, 1));
     }
 
     #[test]
@@ -145,9 +152,9 @@ mod tests {
         assert!(flood(stanzas, 100_000, 41).abs_diff(1_100) <= 30);
         let bytes = Rates { bytes_per_s: 100_000, stanzas_per_s: 0, burst_s: 1 };
         assert!(flood(bytes, 10, 41).abs_diff(110_000) <= 3_000);
-        let mut rate = Rate::default();
-        rate.charge(Rates::NONE, usize::MAX, true, 1);
-        assert!(rate.may_read(Rates::NONE, 1) && rate == Rate::default());
+        let (mut rate, none) = (Rate::default(), Bucket::from(Rates::NONE));
+        rate.charge(&none, usize::MAX, true, 1);
+        assert!(rate.may_read(&none, 1) && rate == Rate::default());
     }
 
     proptest! {
@@ -158,13 +165,14 @@ mod tests {
             rates in (10_000u32..10_000_000, 1u32..10_000, 1u32..60),
         ) {
             let rates = Rates { bytes_per_s: rates.0, stanzas_per_s: rates.1, burst_s: rates.2 };
+            let bucket = Bucket::from(rates);
             let (mut rate, mut now) = (Rate::default(), 1);
             for (bytes, stanza, later) in charges {
                 now += later;
-                if rate.may_read(rates, now) {
-                    rate.charge(rates, bytes, stanza, now);
+                if rate.may_read(&bucket, now) {
+                    rate.charge(&bucket, bytes, stanza, now);
                 }
-                let wait = u64::from(rate.ready_at(rates, now) - now) * TICK_MS;
+                let wait = u64::from(rate.ready_at(&bucket, now) - now) * TICK_MS;
                 // The longest piece, or a stanza's least.
                 let most = (600_000_000 / u64::from(rates.bytes_per_s)).max(1000) + TICK_MS;
                 prop_assert!(wait <= most, "{} ms", wait);

@@ -74,7 +74,7 @@ impl Client {
 
     /// It sent more than it may (`rate.rs`).
     fn is_too_fast(&self, cx: &Shared) -> bool {
-        matches!(&self.stream, Stream::Bound(_)) && !self.rate.may_read(cx.config.rates, cx.tick)
+        matches!(&self.stream, Stream::Bound(_)) && !self.rate.may_read(&cx.config.bucket, cx.tick)
     }
 
     /// The wheel called: who was too fast may be read again.
@@ -308,7 +308,7 @@ impl Client {
                     }
                     used = used.saturating_add(len);
                     if matches!(self.stream, Stream::Bound(_)) {
-                        self.rate.charge(cx.config.rates, len, piece == Piece::Element, cx.tick);
+                        self.rate.charge(&cx.config.bucket, len, piece == Piece::Element, cx.tick);
                     }
                 }
                 Err(error) => self.refuse(error, cx),

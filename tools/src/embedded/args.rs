@@ -88,7 +88,7 @@ impl Args {
             core: Some(CoreAddress::Unix(self.core().link_unix().unwrap_or_default())),
             listeners: self.addresses().into_iter().flat_map(|ip| ports.map(|port| listener((ip, port)))).collect(),
             self_signed: SelfSigned { folder: self.data.join("tls"), domains: self.domain.clone() },
-            rates: if self.no_rate_limit { Rates::NONE } else { Rates::default() },
+            bucket: if self.no_rate_limit { Rates::NONE } else { Rates::default() }.into(),
             log: edge::Log { level: self.log.clone(), format: edge::LogFormat::Text },
             ..edge::Config::default()
         })
@@ -149,8 +149,8 @@ mod tests {
         assert!(read("").listen.is_empty() && read("").edge().unwrap().listeners.len() >= 2);
         assert!(!edge.listeners.iter().any(|l| l.allow_clear_login));
         assert!(read("--allow-clear-login").core().clear_login);
-        assert_eq!(edge.rates, Rates::default());
-        assert_eq!(read("--no-rate-limit").edge().unwrap().rates, Rates::NONE);
+        assert_eq!(edge.bucket, Rates::default().into());
+        assert_eq!(read("--no-rate-limit").edge().unwrap().bucket, Rates::NONE.into());
     }
 
     #[test]
