@@ -475,5 +475,6 @@ mod tests {
         let all = wants.into_iter().zip(["ada@example.org", "grace@example.org/desk", "x", "y/z"]).collect::<Vec<_>>();
         all.iter().for_each(|(want, address)| recipients.push(*want, address));
         assert_eq!(recipients.iter().collect::<Vec<_>>(), all);
+        assert_eq!(recipients.len(), all.len());
     }
 }

@@ -146,6 +146,10 @@ pub struct Args {
     #[argh(option, default = "0")]
     pub first_user: u32,
 
+    /// slow-readers: how many read nothing, at most; default 10, of whom each is seen to cost little
+    #[argh(option, default = "10")]
+    pub slow: u32,
+
     /// password of every account, default pencil
     #[argh(option, default = "String::from(\"pencil\")")]
     pub password: String,

@@ -7,9 +7,6 @@ use crate::load::error::LoadError;
 use crate::load::event::Event;
 use std::time::{Duration, Instant};
 
-/// Slow readers, at most: enough to see what each costs, few enough that their flood does not use up the machine.
-const SLOW_MAX: u32 = 10;
-
 /// Messages that a flooder sends at once, every [`PAUSE`], unless the last ones still wait in its own socket: then the
 /// server does not let it.
 const BURST: u32 = 50;
@@ -21,7 +18,7 @@ const FLOOD: u64 = 1 << 48;
 pub(super) fn run(run: &mut Run<'_>) -> Result<(), LoadError> {
     let mut beside = Beside::new(run)?;
     let others = beside.others(run);
-    let slow = others.start..others.start + (u32::try_from(others.len()).unwrap_or(0) / 2).min(SLOW_MAX);
+    let slow = others.start..others.start + (u32::try_from(others.len()).unwrap_or(0) / 2).min(run.args.slow);
     let shift = u32::try_from(slow.len()).unwrap_or(0);
     if slow.is_empty() {
         return Err(LoadError::Usage("--users must be at least 6: some chat, some flood, some are slow".into()));
