@@ -20,9 +20,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use socket2::{Domain, Socket, Type};
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,6 +45,10 @@ pub struct Server {
     pub tls: Tls,
     /// What the client shows of itself in TLS.
     pub identity: Option<Identity>,
+    /// The address to connect from; none: the system's choice.
+    pub source: Option<IpAddr>,
+    /// Whether the server must say in SCRAM what it has offered (XEP-0474); those of others may not know that.
+    pub tells_offer: bool,
 }
 
 /// PEM files of a client's certificate, with what stands above it, and of its key.
@@ -67,7 +72,7 @@ pub enum Tls {
 impl Server {
     #[must_use]
     pub fn new(address: SocketAddr, domain: &str, tls: Tls) -> Server {
-        Server { address, domain: domain.to_owned(), tls, identity: None }
+        Server { address, domain: domain.to_owned(), tls, identity: None, source: None, tells_offer: true }
     }
 }
 
@@ -140,7 +145,7 @@ pub struct Client {
 impl Client {
     /// Connects; with direct TLS the handshake is done, no stream is opened.
     pub fn connect(server: &Server) -> Result<Client, ClientError> {
-        let socket = TcpStream::connect_timeout(&server.address, DEADLINE)
+        let socket = connect(server.address, server.source)
             .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
             .map_err(|error| ClientError::Io { doing: "connecting", error })?;
         let mut client = Client {
@@ -261,7 +266,10 @@ impl Client {
         password: &str,
         binding: &Binding,
     ) -> Result<(), ClientError> {
-        let mut scram = Scram::new(hash, user, password, binding).offered(self.offered(NS_SASL, "mechanisms"));
+        let mut scram = Scram::new(hash, user, password, binding);
+        if self.server.tells_offer {
+            scram = scram.offered(self.offered(NS_SASL, "mechanisms"));
+        }
         let mechanism = hash.mechanism(binding);
         let first = BASE64.encode(scram.first());
         self.send(&format!("<auth xmlns='{NS_SASL}' mechanism='{mechanism}'>{first}</auth>"))?;
@@ -325,6 +333,16 @@ impl Client {
                 Ok(jid)
             }
             _ => unexpected("a bound resource", &answer.to_string()),
+        }
+    }
+
+    /// The socket, for its options, or to end the connection from another thread.
+    #[must_use]
+    pub fn socket(&self) -> Option<&TcpStream> {
+        match &self.transport {
+            Transport::Clear(socket) => Some(socket),
+            Transport::Tls(stream) => Some(&stream.sock),
+            Transport::Gone => None,
         }
     }
 
@@ -422,6 +440,16 @@ impl Client {
             }
         }
     }
+}
+
+/// A connection from `source`, or from an address of the system's choice.
+pub(crate) fn connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect_timeout(&to.into(), DEADLINE)?;
+    Ok(socket.into())
 }
 
 fn set_timeout(socket: &TcpStream, time: Duration) -> Result<(), ClientError> {

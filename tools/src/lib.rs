@@ -1,5 +1,6 @@
 //! Tools around Hearth: what its binaries and tests share.
 
+pub mod attack;
 pub mod chaos;
 pub mod client;
 pub mod ctl;

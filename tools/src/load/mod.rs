@@ -15,16 +15,16 @@
 
 mod args;
 mod comparison;
-mod error;
+pub(crate) mod error;
 mod event;
 pub(crate) mod framing;
-mod histogram;
+pub(crate) mod histogram;
 pub(crate) mod limits;
 mod login;
 mod net;
 mod plot;
 pub(crate) mod probe;
-mod report;
+pub(crate) mod report;
 pub(crate) mod scan;
 mod scenario;
 pub(crate) mod scram;
