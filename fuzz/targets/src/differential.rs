@@ -5,8 +5,9 @@ use hearth_connmgr::xml::{Framer, Limits, Piece, Scratch, parse_element, parse_h
 use hearth_wire::tree::{self, Element, Node};
 
 /// What stands before every stanza.
-const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
-const CLOSE: &[u8] = b"</stream:stream>";
+pub const HEADER: &[u8] = b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+/// What stands behind it.
+pub const CLOSE: &[u8] = b"</stream:stream>";
 
 /// An element as any parser gives it, attributes in the order of their names.
 #[derive(Clone, PartialEq, Eq, Debug)]

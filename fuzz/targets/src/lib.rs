@@ -22,7 +22,7 @@ mod stream;
 mod tree;
 
 pub use config::config;
-pub use differential::{Inside, Tree, accepted, differential, ours};
+pub use differential::{CLOSE, HEADER, Inside, Tree, accepted, differential, ours};
 pub use framing::framing;
 pub use jid::jid;
 pub use link::link;

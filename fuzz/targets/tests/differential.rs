@@ -1,11 +1,19 @@
 //! What we accept and what we render is read alike by four parsers, and means what its sender's parser meant
 //! (threats, rows 7 and 9).
+//!
+//! Where `HEARTH_STANZAS` names a file, all of them are written to it, one line of JSON for what was sent and one for what was
+//! rendered: `tools/parsers/run.sh` gives them to parsers of other languages.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
-use hearth_fuzz_targets::{accepted, differential};
+use hearth_connmgr::render;
+use hearth_fuzz_targets::{CLOSE, HEADER, Inside, Tree, accepted, differential, ours};
+use hearth_wire::tree::CLIENT;
 use proptest::prelude::*;
+use serde_json::{Value, json};
 use std::cell::Cell;
+use std::io::Write as _;
+use std::path::Path;
 
 /// Text that is XML in some places and not in others.
 const PIECES: [&str; 62] = [
@@ -121,13 +129,38 @@ fn fitting() -> impl Strategy<Value = String> {
     inner.prop_map(|inner| format!("<message xmlns:p='u' xmlns:q='a&amp;b'>{inner}</message>"))
 }
 
+/// As `tools/parsers` reads it.
+fn outline(tree: &Tree) -> Value {
+    let inside = tree.inside.iter().map(|inside| match inside {
+        Inside::Text(text) => json!(text),
+        Inside::Element(element) => outline(element),
+    });
+    json!([tree.ns, tree.name, tree.attributes, inside.collect::<Vec<_>>()])
+}
+
+/// Hands a stanza to parsers of other languages, if we accept it and somebody asks for that; whether we do.
+fn hand_on(from: &str, data: &[u8]) -> bool {
+    let Some((sent, encoded)) = accepted(data) else { return false };
+    let Some(path) = std::env::var_os("HEARTH_STANZAS") else { return true };
+    let mut rendered = Vec::new();
+    render::nodes(&encoded, CLIENT, &mut rendered).unwrap();
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    for (what, stanza) in [("sent", sent), ("rendered", rendered.as_slice())] {
+        let stream = String::from_utf8([HEADER, stanza, CLOSE].concat()).unwrap();
+        let line = json!({"what": what, "from": from, "xml": stream, "tree": outline(&ours(&encoded))});
+        // One write for each line: tests run side by side.
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+    true
+}
+
 /// Runs all of them, and makes sure that some were accepted.
-fn check(strategy: impl Strategy<Value = String>, least: usize) {
+fn check(from: &str, strategy: impl Strategy<Value = String>, least: usize) {
     let taken = Cell::new(0usize);
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) };
     let mut runner = proptest::test_runner::TestRunner::new(config);
     let run = runner.run(&strategy, |text| {
-        taken.set(taken.get() + usize::from(accepted(text.as_bytes()).is_some()));
+        taken.set(taken.get() + usize::from(hand_on(from, text.as_bytes())));
         differential(text.as_bytes());
         Ok(())
     });
@@ -137,15 +170,30 @@ fn check(strategy: impl Strategy<Value = String>, least: usize) {
 
 #[test]
 fn threat_009_hostile_stanzas_mean_the_same_to_four_parsers() {
-    check(stanza(), 50);
+    check("outlines", stanza(), 50);
 }
 
 #[test]
 fn threat_009_soup_means_the_same_to_four_parsers() {
-    check(pieces(16), 1);
+    check("soup", pieces(16), 1);
 }
 
 #[test]
 fn threat_009_stanzas_of_any_shape_mean_the_same_to_four_parsers() {
-    check(fitting(), 1_000);
+    check("shapes", fitting(), 1_000);
+}
+
+/// What the fuzzers of all that reads XML have found, as stanzas.
+#[test]
+fn threat_009_the_corpora_mean_the_same_to_four_parsers() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    let mut taken = 0;
+    for folder in ["differential", "framing", "stream", "tree"] {
+        for file in std::fs::read_dir(corpus.join(folder)).unwrap() {
+            let data = std::fs::read(file.unwrap().path()).unwrap();
+            differential(&data);
+            taken += usize::from(hand_on("corpora", &data));
+        }
+    }
+    assert!(taken >= 15, "only {taken} were accepted");
 }
