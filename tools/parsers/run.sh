@@ -29,7 +29,6 @@ if [ -z "$given" ] && ! HEARTH_STANZAS="$stanzas" cargo test --quiet --manifest-
   --package hearth-fuzz-targets --test differential >"$home/test" 2>&1; then
   sed 's/^/# /' "$home/test"
   tap "not ok" "four parsers in Rust read the same"
-  leave
 fi
 [ -s "$stanzas" ] || { tap "not ok" "there are stanzas"; leave; }
 
