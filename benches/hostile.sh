@@ -48,6 +48,8 @@ mkdir -p "$out" "$(dirname "$json")" && chmod 755 "$out" && out=$(cd "$out" && p
 . benches/peers/start.sh
 
 start() {
+    # Somebody else's server must not be taken for ours.
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then say "port $port is in use"; exit 1; fi
     case "$server" in
         hearth) start_hearth false ;;
         prosody) start_prosody "" ;;

@@ -6,7 +6,9 @@ say() { printf '%s\n' "$*" >&2; }
 
 stop() {
     # Last started, first stopped; only what start_* began. ejabberd takes some seconds.
+    # If it is stopped before its own process is known, that is a child of what was started.
     local pid
+    for pid in $running; do running="$(pgrep -P "$pid" | tr '\n' ' ' || true) $running"; done
     for pid in $running; do kill "$pid" 2>/dev/null || true; done
     for pid in $running; do
         for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done

@@ -199,6 +199,11 @@ impl Tally {
     }
 }
 
+/// Attackers are elsewhere, as a rule: this thread of theirs takes no time that the server or an honest client wants.
+fn stand_back() {
+    let _ = rustix::process::nice(10);
+}
+
 /// Steps by the clock: each thread of an attack has its share of the rate.
 struct Pace {
     next: Instant,
@@ -230,6 +235,7 @@ enum Ready {
 /// [`LoadError`]: the command line, or honest clients that cannot even begin.
 pub fn run(args: &Args) -> Result<String, LoadError> {
     args.check()?;
+    honest::await_server(args);
     let ready = match args.attack {
         Attack::Elements | Attack::Attributes | Attack::Depth | Attack::Slow | Attack::Hellos => {
             Ready::Strangers(held::run)
@@ -258,7 +264,12 @@ pub fn run(args: &Args) -> Result<String, LoadError> {
         match &ready {
             Ready::Strangers(run) => {
                 let tally = &tally;
-                (0..THREADS).for_each(|thread| drop(scope.spawn(move || run(args, thread, tally))));
+                for thread in 0..THREADS {
+                    scope.spawn(move || {
+                        stand_back();
+                        run(args, thread, tally);
+                    });
+                }
             }
             Ready::Accounts(accounts) => accounts.begin(scope, &tally),
         }
@@ -304,10 +315,11 @@ fn report(
     failures: &[String],
 ) -> String {
     let (name, _, unit) = ATTACKS.iter().find(|(_, attack, _)| *attack == args.attack).unwrap_or(&ATTACKS[0]);
-    let done = tally.done.load(Ordering::Relaxed);
+    let [done, refused] = [&tally.done, &tally.refused].map(|count| count.load(Ordering::Relaxed));
     let units = match (ready, args.attack) {
         (Ready::Accounts(accounts), Attack::Readers) => accounts.victims() as f64,
-        (Ready::Strangers(_), _) if *unit == "connection" => f64::from(args.connections),
+        // Those that were ended are among those that cost something.
+        (Ready::Strangers(_), _) if *unit == "connection" => (done + refused) as f64,
         _ => done as f64 / 1000.0,
     };
     let each = |value: f64| if units > 0.0 { value / units } else { 0.0 };
@@ -315,7 +327,7 @@ fn report(
     let stays = matches!(*unit, "connection" | "reader");
     json!({
         "attack": name, "label": args.label, "unit": unit, "seconds": args.seconds,
-        "connections": args.connections, "done": done, "refused": tally.refused.load(Ordering::Relaxed),
+        "connections": args.connections, "done": done, "refused": refused,
         "cpu_s": cpu, "cpu_ms_each": each(cpu * 1e3), "bytes": bytes, "bytes_each": stays.then(|| each(bytes)),
         "pss_before": before, "pss_most": most, "pss_after": after,
         "before": felt_before.json(), "under": felt.json(), "honest_failures": failures,

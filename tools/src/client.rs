@@ -380,7 +380,17 @@ impl Client {
         }
     }
 
+    /// Waits for something, and throws away what has come: where much comes that nobody wants to know, this is cheap.
+    pub fn discard(&mut self) -> Result<(), ClientError> {
+        let end = Instant::now() + self.deadline;
+        self.read(end, |_, _| {})
+    }
+
     fn fill(&mut self, end: Instant) -> Result<(), ClientError> {
+        self.read(end, |reader, bytes| reader.push(bytes))
+    }
+
+    fn read(&mut self, end: Instant, taken: impl FnOnce(&mut Reader, &[u8])) -> Result<(), ClientError> {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ClientError::Deadline);
@@ -400,7 +410,7 @@ impl Client {
         match read {
             Ok(0) => Err(ClientError::Closed),
             Ok(count) => {
-                self.reader.push(chunk.get(..count).unwrap_or_default());
+                taken(&mut self.reader, chunk.get(..count).unwrap_or_default());
                 Ok(())
             }
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {

@@ -2,7 +2,7 @@
 
 use super::held::header;
 use super::honest::login;
-use super::{Args, Attack, FIRST_ATTACKER, Pace, THREADS, Tally};
+use super::{Args, Attack, FIRST_ATTACKER, Pace, THREADS, Tally, stand_back};
 use crate::client::{Client, ClientError, Server, Tls, connect};
 use crate::load::error::LoadError;
 use crate::load::transport::tls_config;
@@ -232,11 +232,15 @@ impl Accounts {
         let attack = self.attack;
         if attack == Attack::Presence {
             for client in &self.victims {
-                scope.spawn(move || drain(client));
+                scope.spawn(move || {
+                    stand_back();
+                    drain(client);
+                });
             }
         }
         for (client, to) in &self.attackers {
             scope.spawn(move || {
+                stand_back();
                 let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut steps = 0_u64;
                 while !tally.stopped() {
@@ -271,14 +275,14 @@ impl Accounts {
 /// Reads until the socket ends.
 fn drain(client: &Mutex<Client>) {
     let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
-    while client.receive().is_ok() {}
+    while client.discard().is_ok() {}
 }
 
 fn flip(client: &mut Client, step: u64) -> Result<u64, ClientError> {
     let show = if step % 2 == 0 { "away" } else { "dnd" };
     client.send(&format!("<presence><show>{show}</show></presence>"))?;
-    // What the server says to the one who flips is its own presence.
-    client.receive_element()?;
+    // What the server says to the one who flips is, at least, its own presence.
+    client.discard()?;
     Ok(1)
 }
 

@@ -1,6 +1,6 @@
 //! Connections of strangers that say something and stay.
 
-use super::{Args, Attack, THREADS, Tally};
+use super::{Args, Attack, Pace, THREADS, Tally};
 use crate::client::connect;
 use crate::load::transport::tls_config;
 use std::io::{self, Read as _, Write as _};
@@ -47,6 +47,8 @@ pub(super) fn run(args: &Args, thread: u32, tally: &Tally) {
     let text = text(args);
     let to = if args.attack == Attack::Hellos { args.tls_target } else { args.target };
     let mut open = Vec::new();
+    // Not all at once: what a listener queues is not what is measured.
+    let mut pace = Pace::of(args.rate, THREADS);
     for nth in (0..args.connections).filter(|nth| nth % THREADS == thread) {
         let made = connect(to, Some(args.source(nth))).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
         match made {
@@ -56,6 +58,7 @@ pub(super) fn run(args: &Args, thread: u32, tally: &Tally) {
         if tally.stopped() {
             break;
         }
+        pace.wait(1);
     }
     let began = Instant::now();
     while !tally.stopped() {

@@ -20,6 +20,8 @@ const MESSAGE_EVERY: Duration = Duration::from_millis(200);
 const LOGIN_EVERY: Duration = Duration::from_millis(500);
 /// Account that logs in again and again: the last of the honest ones.
 const NEWCOMER: u32 = 2 * PAIRS;
+/// How long a server has to serve its first login.
+const START: Duration = Duration::from_secs(90);
 /// A message and its answer that take longer are lost.
 const LOST: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,14 @@ pub(super) fn login(args: &Args, user: u32, source: Option<IpAddr>) -> Result<Cl
     Ok(client)
 }
 
+/// A server that has just started may listen before it serves.
+pub(super) fn await_server(args: &Args) {
+    let patience = Instant::now() + START;
+    while login(args, NEWCOMER, None).is_err() && Instant::now() < patience {
+        std::thread::sleep(LOGIN_EVERY);
+    }
+}
+
 impl Honest {
     pub(super) fn start(args: &Args) -> Result<Honest, LoadError> {
         let mut honest = Honest { shared: Arc::default(), threads: Vec::new() };
@@ -86,7 +96,6 @@ impl Honest {
                 }
             }));
         }
-        login(args, NEWCOMER, None).map_err(failed)?;
         let (shared, args) = (Arc::clone(&honest.shared), args.clone());
         honest.threads.push(std::thread::spawn(move || newcomer(&args, &shared)));
         Ok(honest)
