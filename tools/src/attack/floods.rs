@@ -254,6 +254,8 @@ impl Accounts {
                             steps += more;
                             tally.count(more);
                         }
+                        // At the end it is we who end it.
+                        Err(_) if tally.stopped() => break,
                         Err(_) => {
                             tally.refuse();
                             break;
