@@ -38,11 +38,12 @@ fn seeds_that_found_something() {
     // relied on them was stored; a change forgotten before its edge heard of it.
     // A mark ahead of the error below it; an answer that had to wait again taken for a second one, or sent by another core
     // after the first; a resource told of as gone by an old record of it, brought back by its owner; a set
-    // executed behind the end of its session; an answer to a question asked again, behind two crashes; six of the simulator
-    // itself.
+    // executed behind the end of its session; an answer to a question asked again, behind two crashes; a message that was had
+    // when nothing could be stored, twice; one that came behind what was sent later; a session that had ended, adopted by the
+    // core after the next; readers who waited for marks that were not stored; six of the simulator itself.
     let since = [
         290, 3610, 5161, 5688, 10680, 92, 33145, 33266, 3368, 3065, 5299, 5193, 1132, 7987, 44559, 44465, 48512, 62058,
-        61724, 62523, 65148, 80046, 72736,
+        61724, 62523, 65148, 80046, 72736, 77988, 77234, 77113, 77407,
     ];
     let before = [972, 1519, 1469, 1605, 2171, 2252, 1435, 1997, 2472, 168, 250, 114, 1506, 56, 162, 204, 5003, 5035];
     for seed in before.into_iter().chain(since) {
