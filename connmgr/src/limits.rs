@@ -55,6 +55,10 @@ pub const STANZA_TREE_BYTES_MAX: usize = 512 * 1024;
 /// Bytes read from one socket before the others get their turn; the rest is read in the next turn.
 pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
 
+/// The same at least, of a session whose link has less credit: what a link does not take waits here, in each of its clients'
+/// memory, and had better wait with its client. A stanza of usual length, so that a read is worth its system call.
+pub const READ_BYTES_MIN: usize = 4 * 1024;
+
 /// Shared read buffer of a loop: one system call reads at most this. Four TLS records.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 

@@ -4,7 +4,7 @@ use super::{Client, Handshake, Life, place};
 use crate::directory::Hosted;
 use crate::entry::Entry;
 use crate::handshakes::Turn;
-use crate::limits::{LINGER_BYTES, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
+use crate::limits::{LINGER_BYTES, READ_BYTES_MIN, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
 use crate::session::Taken;
 use crate::shared::Shared;
 use crate::stream::{Input, Stream};
@@ -107,6 +107,15 @@ impl Client {
         }
     }
 
+    /// Bytes to read at once: of a session what its link takes, for the rest would only wait here.
+    fn reads_at_once(&self, cx: &Shared) -> usize {
+        match (&self.stream, self.shard) {
+            (Stream::Bound(session), Some(shard)) if !session.is_away() => at_once(cx.link_credit(shard)),
+            _ if self.stranger.is_some() => STRANGER_READ_BYTES,
+            _ => usize::MAX,
+        }
+    }
+
     fn read(&mut self, cx: &mut Shared) {
         let mut budget = READ_BYTES_PER_TURN;
         while self.life != Life::Dead {
@@ -121,8 +130,7 @@ impl Client {
                 return;
             }
             let mut scratch = std::mem::take(&mut cx.scratch.read);
-            let most = if self.stranger.is_some() { STRANGER_READ_BYTES } else { scratch.len() };
-            let room = scratch.len().min(budget).min(most);
+            let room = scratch.len().min(budget).min(self.reads_at_once(cx));
             let done = self.conn.read(scratch.get_mut(..room).unwrap_or_default());
             match done {
                 Ok(0) => {
@@ -456,4 +464,14 @@ fn first_element(encoded: &[u8]) -> Option<tree::Element<'_>> {
         Some(tree::Node::Element(element)) => Some(element),
         Some(tree::Node::Text(_)) | None => None,
     }
+}
+
+/// The same of a link with so much credit.
+fn at_once(credit: u64) -> usize {
+    usize::try_from(credit).unwrap_or(usize::MAX).max(READ_BYTES_MIN)
+}
+
+#[test]
+fn a_link_with_little_credit_has_little_read() {
+    assert_eq!([0, 1, 100_000].map(at_once), [READ_BYTES_MIN, READ_BYTES_MIN, 100_000]);
 }
