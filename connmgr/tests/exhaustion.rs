@@ -146,7 +146,7 @@ fn one_address_has_its_number_of_sockets_and_others_come_in() {
 #[test]
 fn threat_004_who_is_too_fast_is_read_later_and_nobody_else_is() {
     let rates = Rates { bytes_per_s: 100_000, stanzas_per_s: 100, burst_s: 1 };
-    let (edge, core) = Edge::with_core(Rules::default(), |config| config.rates = rates);
+    let (edge, core) = Edge::with_core(Rules::default(), |config| config.bucket = rates.into());
     let mut fast = Peer::bound(&edge, "fast");
     let mut other = Peer::bound(&edge, "other");
     let (count, start) = (400u32, Instant::now());
