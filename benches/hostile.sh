@@ -80,6 +80,7 @@ accounts() {
         stop
     fi
     : >"$dir/accounts"
+    rm -rf "$dir.fresh" && cp -a "$dir" "$dir.fresh"
 }
 # Just below what a server takes of a stranger.
 bytes() {
@@ -113,6 +114,8 @@ for server in $servers; do
     fi
     accounts
     for attack in $attacks; do
+        # Nothing that an attack leaves in the store is there in the next.
+        rm -rf "$dir" && cp -a "$dir.fresh" "$dir"
         start
         say "$server: $attack"
         # An attack that cannot be run is told and leaves its place in the table empty.

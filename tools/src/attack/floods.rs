@@ -102,7 +102,9 @@ pub(super) fn key_updates(args: &Args, thread: u32, tally: &Tally) {
             match read {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => drop(stream.conn.process_new_packets().map_err(io::Error::other)?),
+                _ => {
+                    stream.conn.process_new_packets().map_err(io::Error::other)?;
+                }
             }
             tally.count(u64::from(UPDATES));
         }
@@ -189,7 +191,7 @@ impl Accounts {
 
     /// One of each group flips, the others are there and read.
     pub(super) fn presence(args: &Args) -> Result<Accounts, LoadError> {
-        let member = |user: &u32| (user - FIRST_ATTACKER) % GROUP != 0;
+        let member = |user: &u32| !(user - FIRST_ATTACKER).is_multiple_of(GROUP);
         let all = FIRST_ATTACKER..FIRST_ATTACKER + GROUPS * GROUP;
         let accounts = Accounts::of(args, all.clone().filter(|user| !member(user)), all.filter(member))?;
         let clients = accounts.victims.iter().chain(accounts.attackers.iter().map(|(client, _)| client));
@@ -281,7 +283,7 @@ fn drain(client: &Mutex<Client>) {
 }
 
 fn flip(client: &mut Client, step: u64) -> Result<u64, ClientError> {
-    let show = if step % 2 == 0 { "away" } else { "dnd" };
+    let show = if step.is_multiple_of(2) { "away" } else { "dnd" };
     client.send(&format!("<presence><show>{show}</show></presence>"))?;
     // What the server says to the one who flips is, at least, its own presence.
     client.discard()?;
