@@ -249,6 +249,8 @@ fn threat_020_what_attackers_name_is_kept_nowhere() {
     let _alone = alone();
     let names = number("HEARTH_NAMES", 1_000_000);
     const PER_STANZA: u64 = 2_000;
+    // So that the addresses weigh as much as is allowed to stay, if they do.
+    let pad = "p".repeat(300);
     let (hearth, mut bystander, edge) = start();
     let core = hearth.part("core").expect("a core");
     hearth.add("ada@example.org");
@@ -266,8 +268,8 @@ fn threat_020_what_attackers_name_is_kept_nowhere() {
                 "<iq type='get' id='i{next}' to='example.org'><q{next} xmlns='q{next}'>{payload}</q{next}></iq>"
             );
             let strangers: String = (0..20)
-                .map(|nth| format!("<iq type='get' id='{next}-{nth}' to='u{next}x{nth}@h{next}x{nth}.example/r{next}'><q xmlns='q'/></iq>\
-                     <iq type='get' id='l{next}-{nth}' to='u{next}x{nth}@example.org/r{next}x{nth}'><q xmlns='q'/></iq>"))
+                .map(|nth| format!("<iq type='get' id='{next}-{nth}' to='u{next}x{nth}{pad}@h{next}x{nth}.example/r{next}'><q xmlns='q'/></iq>\
+                     <iq type='get' id='l{next}-{nth}' to='u{next}x{nth}{pad}@example.org/r{next}x{nth}'><q xmlns='q'/></iq>"))
                 .collect();
             ada.send(&wrapped).expect("sends");
             ada.send(&strangers).expect("sends");
