@@ -272,6 +272,7 @@ fn adopt_into(cx: &mut Cx<'_>, account: Result<AccountKey, Absent>, returned: Re
         account.sessions.push(key);
         returned.recent.iter().for_each(|id| account.log.found_delivered(LogId(*id)));
     }
+    cx.store_if_much(account);
     cx.track_unwritten(key, &unwritten);
     questions::on_adopted(cx, key, returned.open);
     let (counter, before, settled) = (returned.counter, returned.generation, returned.settled);

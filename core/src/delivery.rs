@@ -81,6 +81,14 @@ impl Cx<'_> {
         unstored.saturating_add(session.outbound.entries.len()) >= self.shard.settings.limits.unstored
     }
 
+    /// Stores at once what the account's clients have, if that is half of what their edges remember.
+    pub fn store_if_much(&mut self, account: AccountKey) {
+        let unstored = self.account(account).map_or(0, |account| account.log.unstored());
+        if unstored >= self.shard.settings.limits.unstored / 2 {
+            late::store(self, account, |_| {});
+        }
+    }
+
     /// [`Cx::deliver_in_turn`] to many sessions.
     pub fn multicast_in_turn(&mut self, keys: &[SessionKey], stanza: &SharedStanza, overlay: &Overlay<'_>) {
         let is_behind = |key: &SessionKey| self.session(*key).is_some_and(|session| session.outbound.behind.is_some());
@@ -328,10 +336,7 @@ impl Cx<'_> {
         for id in session.outbound.written(entry) {
             self.inflight_done(account, id, true);
         }
-        let unstored = self.account(account).map_or(0, |account| account.log.unstored());
-        if unstored >= self.shard.settings.limits.unstored / 2 {
-            late::store(self, account, |_| {});
-        }
+        self.store_if_much(account);
         self.release_held(key);
     }
 

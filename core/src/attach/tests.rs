@@ -463,3 +463,16 @@ fn a_young_session_outlives_a_core_that_knew_nothing_of_it() {
     core.all_sent();
     assert_eq!((core.closed(grace), core.closed(ada)), (None, None));
 }
+
+/// A session whose edge remembers all that it may is sent more as soon as the next core has stored that.
+#[test]
+fn who_read_much_before_a_crash_waits_for_no_round() {
+    let (mut core, ada, grace) = friends(1);
+    core.shards[0].settings.limits.unstored = 8;
+    core.crash();
+    core.attach(&[ada]);
+    core.attach_as(grace, |attach| attach.recent = (1..=8).collect());
+    core.all_sent();
+    core.send(ada, &message("grace@example.org", 8));
+    assert_eq!(ids(&mut core, grace), ["8"]);
+}
