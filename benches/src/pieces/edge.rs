@@ -5,6 +5,7 @@ use super::{Piece, Work};
 use hearth_connmgr::session::{Session, Taken};
 use hearth_connmgr::xml::{Limits, Scope, Scratch, parse_element};
 use hearth_wire::ids::{Generation, SlotKey, StreamId};
+use hearth_wire::limits::RECENT_MAX;
 use hearth_wire::stanza::Stanza;
 use hearth_wire::to_edge::{Bound, Settled, Target};
 use hearth_wire::tree::{self, Node};
@@ -53,7 +54,7 @@ fn outbound(logged: bool) -> Work {
     let (mut session, mut entry, ids) = (session(), 0, SlotKey([1; 16]));
     let stanza = super::wire::message("ada@example.org");
     let (mut out, mut link) = (Vec::new(), Vec::new());
-    Box::new(move || {
+    let mut work = move || {
         out.clear();
         link.clear();
         entry += 1;
@@ -63,5 +64,8 @@ fn outbound(logged: bool) -> Work {
         assert!(session.on_deliver(&target, log, &ids, &view, stanza.len(), &mut out));
         session.on_written();
         session.report(COUNTER, &mut link);
-    })
+    };
+    // What it remembers as written grows until the core says that it is stored, every few seconds.
+    (0..if logged { RECENT_MAX } else { 0 }).for_each(|_| work());
+    Box::new(work)
 }
