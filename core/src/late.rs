@@ -18,6 +18,7 @@ use hearth_storage::{Answer, Ask, Change, Refusal, Settled};
 use hearth_wire::BareJid;
 use hearth_wire::ids::StreamId;
 use hearth_wire::to_edge::{Stored, ToEdge};
+use std::collections::BTreeSet;
 
 /// A shard's rounds.
 #[derive(Default)]
@@ -33,7 +34,7 @@ pub struct Late {
     /// That is on record, or about to be.
     settled: bool,
     /// What could not be stored: it is due with the next round.
-    failed: Vec<SessionKey>,
+    failed: BTreeSet<SessionKey>,
     failed_gone: Vec<(BareJid, StreamId)>,
 }
 
@@ -41,7 +42,7 @@ impl Late {
     /// A session could not be stored.
     pub fn on_failed(&mut self, key: SessionKey) {
         self.whole = false;
-        self.failed.push(key);
+        self.failed.insert(key);
     }
 
     /// That a session has ended could not.
@@ -63,8 +64,8 @@ pub fn advance(cx: &mut Cx<'_>) {
     let late = &mut cx.shard.late;
     if !late.busy && late.under_way == 0 && now_ms >= late.next_ms {
         (late.busy, late.next_ms, late.whole) = (true, now_ms.saturating_add(limits::MARKS_STORE_MS), whole);
-        cx.shard.records_due.extend(late.failed.drain(..));
-        cx.shard.records_gone.extend(late.failed_gone.drain(..));
+        cx.shard.records_due.append(&mut late.failed);
+        cx.shard.records_gone.extend(std::mem::take(&mut late.failed_gone));
     }
     let most = limits::LATE_UNDER_WAY_MAX / usize::from(cx.shard.settings.shards).max(1);
     if late.busy && late.under_way < most {
@@ -185,14 +186,21 @@ pub fn take(cx: &mut Cx<'_>, key: AccountKey) -> (Vec<Change>, Taken) {
     (taken.marks, taken.seen) = (account.log.dirty, account.seen_dirty);
     let (changes, count) = account.late_changes();
     taken.count = count;
-    let sessions = if taken.marks { account.sessions.clone() } else { Vec::new() };
-    for key in sessions {
-        if let Some(session) = cx.session_mut(key).filter(|session| session.outbound.unstored) {
+    if taken.marks {
+        let unstored = |key| cx.session(key).filter(|session| session.outbound.unstored);
+        let had = |key| unstored(key).map(|session| (key, session.stream, session.outbound.mark()));
+        taken.had = sessions(cx, taken.account).filter_map(had).collect();
+    }
+    for (key, ..) in &taken.had {
+        if let Some(session) = cx.session_mut(*key) {
             session.outbound.unstored = false;
-            taken.had.push((key, session.stream, session.outbound.mark()));
         }
     }
     (changes, taken)
+}
+
+fn sessions<'c>(cx: &'c Cx<'_>, account: AccountKey) -> impl Iterator<Item = SessionKey> + 'c {
+    cx.account(account).into_iter().flat_map(|account| account.sessions.iter().copied())
 }
 
 impl Taken {
@@ -211,10 +219,9 @@ impl Taken {
                 cx.out.frame(link, &ToEdge::Stored(Stored { counter, generation, entry }));
             }
         }
-        let behind = |key: &SessionKey| cx.session(*key).is_some_and(|session| session.outbound.behind.is_some());
-        let sessions = cx.account(self.account).map(|account| account.sessions.clone()).unwrap_or_default();
         // What waits until this is stored.
-        let behind: Vec<_> = sessions.into_iter().filter(behind).collect();
+        let behind = |key: &SessionKey| cx.session(*key).is_some_and(|session| session.outbound.behind.is_some());
+        let behind: Vec<_> = sessions(cx, self.account).filter(behind).collect();
         behind.into_iter().for_each(|key| offline::read_on(cx, key));
     }
 }
