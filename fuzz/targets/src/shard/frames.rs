@@ -5,8 +5,8 @@ use hearth_wire::ids::{Generation, Slot, StreamId};
 use hearth_wire::stanza::{Stanza, StanzaFault, StanzaKind, StanzaType};
 use hearth_wire::to_core::{
     AllSent, Attach, AuthResponse, Authenticate, AuthenticateInline, Bind, ChannelBinding, Closed, Counter, Drained,
-    Echo, Fast, Hello, LinkCredit, LoggedEntry, OpenQuestion, OpenQuestions, PreAuthIq, Resume, Security, SmEnable,
-    StanzaIn, ToCore, UserAgent, VERSION_MAX, Written,
+    Echo, Fast, Hello, LinkCredit, LoggedEntry, OpenQuestion, OpenQuestions, PreAuthIq, Recent, Resume, Security,
+    SmEnable, StanzaIn, ToCore, UserAgent, VERSION_MAX, Written,
 };
 use hearth_wire::tree::Builder;
 use std::net::IpAddr;
@@ -335,6 +335,12 @@ pub(super) fn step(world: &mut World, bytes: &mut Bytes<'_>) {
             world.relink(version, incarnation, bytes.flag());
         }
         29 => world.ann_reaches_bob(),
+        30 => {
+            let (counter, count) = (bytes.counter(), 1 + usize::from(bytes.byte()) * 4);
+            let first = bytes.number(1);
+            let logs = (0..count as u64).map(|nth| first.wrapping_add(nth)).collect();
+            world.say(&ToCore::Recent(Recent { counter, logs }));
+        }
         _ => world.turn(),
     }
 }
