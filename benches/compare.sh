@@ -120,10 +120,7 @@ for server in $servers; do
     if ! present; then say "$server: not installed, left out"; continue; fi
     dir="$out/$server"
     mkdir -p "$dir"
-    if [ ! -e "$dir/key.pem" ]; then
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
-            -addext subjectAltName=DNS:localhost -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
-    fi
+    certificate
     accounts
     for row in $rows; do
         # The relay knows neither TLS nor rosters, and does no more than chat.

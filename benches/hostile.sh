@@ -107,11 +107,7 @@ for server in $servers; do
     if ! present; then say "$server: not installed, left out"; continue; fi
     dir="$out/$server"
     mkdir -p "$dir"
-    if [ ! -e "$dir/key.pem" ]; then
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
-            -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
-            -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
-    fi
+    certificate
     accounts
     for attack in $attacks; do
         # Nothing that an attack leaves in the store is there in the next.

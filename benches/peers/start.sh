@@ -39,6 +39,13 @@ fill() { # template, log_off
     sed "s,@DIR@,$dir,g; s,@PORT@,$port,g; s,@TLS_PORT@,$tls_port,g; s,@EPMD_PORT@,$epmd_port,g; s,@LOG_OFF@,${2:-},g" \
         "$from"
 }
+# A certificate for localhost that OpenSSL, rustls and Erlang take for a server's.
+certificate() {
+    if [ -e "$dir/key.pem" ]; then return; fi
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$dir/key.pem" -out "$dir/cert.pem" 2>/dev/null
+}
 # Under the package's own user if we are root; servers refuse to run as root.
 as_user() {
     local user=$1
