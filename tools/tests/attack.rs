@@ -5,9 +5,8 @@
 mod common;
 
 use argh::FromArgs as _;
-use common::{Hearth, Options, PASSWORD};
+use common::{Hearth, PASSWORD};
 use hearth_tools::attack::{Args, run};
-use hearth_tools::seed;
 use serde_json::Value;
 
 /// Honest accounts, and those of attackers from 100 on.
@@ -15,17 +14,7 @@ const USERS: u32 = 204;
 
 /// Runs one attack for a second.
 fn attack(words: &str) -> Value {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let done = seed::run(&seed::Args {
-        data: Some(data.clone()),
-        users: USERS,
-        password: PASSWORD.into(),
-        contacts: 0,
-        ..seed::Args::default()
-    });
-    done.unwrap();
-    let hearth = Hearth::start_in(data, Some(folder), &Options { domain: "localhost", ..Options::default() });
+    let hearth = Hearth::seeded(USERS, 0, &[]);
     let [target, direct] = [hearth.starttls, hearth.direct].map(|address| address.to_string());
     let certificate = hearth.certificate().to_string_lossy().into_owned();
     let pids = ["edge", "core"].map(|part| format!("{part}={}", hearth.part(part).unwrap())).join(",");

@@ -10,9 +10,8 @@
 mod common;
 
 use argh::FromArgs as _;
-use common::{Hearth, Options, PASSWORD};
+use common::{Hearth, PASSWORD};
 use hearth_tools::load::{Args, run};
-use hearth_tools::seed;
 use serde_json::Value;
 
 const USERS: u32 = 24;
@@ -20,18 +19,7 @@ const CONTACTS: u32 = 5;
 
 /// A Hearth whose store was seeded, for clients in the clear.
 fn seeded() -> Hearth {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("data");
-    let done = seed::run(&seed::Args {
-        data: Some(data.clone()),
-        users: USERS,
-        password: PASSWORD.into(),
-        contacts: CONTACTS,
-        ..seed::Args::default()
-    });
-    assert_eq!(done.unwrap().totals.roster_items, u64::from(USERS * CONTACTS));
-    let options = Options { domain: "localhost", arguments: &["--allow-clear-login", "--no-rate-limit"] };
-    Hearth::start_in(data, Some(folder), &options)
+    Hearth::seeded(USERS, CONTACTS, &["--allow-clear-login", "--no-rate-limit"])
 }
 
 /// Runs `load` with these words; returns its figures by name, and its notes.

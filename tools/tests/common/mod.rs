@@ -12,6 +12,7 @@ pub(crate) mod bystander;
 pub(crate) mod clients;
 
 use hearth_tools::client::{Client, ClientError, Server, Tls};
+use hearth_tools::seed;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,22 @@ impl Hearth {
     pub(crate) fn start(options: &Options<'_>) -> Hearth {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Hearth::start_in(folder.path().join("data"), Some(folder), options)
+    }
+
+    /// Starts one whose store has so many accounts, user0, user1, …, each with so many contacts.
+    pub(crate) fn seeded(users: u32, contacts: u32, arguments: &[&str]) -> Hearth {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let data = folder.path().join("data");
+        let args = seed::Args {
+            data: Some(data.clone()),
+            users,
+            password: PASSWORD.into(),
+            contacts,
+            ..seed::Args::default()
+        };
+        let done = seed::run(&args).expect("accounts");
+        assert_eq!(done.totals.roster_items, u64::from(users * contacts));
+        Hearth::start_in(data, Some(folder), &Options { domain: "localhost", arguments })
     }
 
     /// Starts one on a data folder that may be there already.
