@@ -34,8 +34,8 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
-fn start() -> (Hearth, Bystander, i32) {
-    let hearth = Hearth::start(&Options::default());
+fn start(arguments: &[&str]) -> (Hearth, Bystander, i32) {
+    let hearth = Hearth::start(&Options { arguments, ..Options::default() });
     let bystander = Bystander::new(&hearth);
     let edge = hearth.part("edge").expect("an edge");
     (hearth, bystander, edge)
@@ -132,7 +132,7 @@ fn threat_001_002_the_worst_xml_of_strangers_costs_16_kib_a_stream() {
     let streams = number("HEARTH_STREAMS", 10_000);
     let mut wrong = Vec::new();
     for (name, pieces) in shapes() {
-        let (hearth, mut bystander, edge) = start();
+        let (hearth, mut bystander, edge) = start(&[]);
         let before = settled(edge);
         let mut each = [0; 2];
         for bytes in &mut each {
@@ -156,7 +156,7 @@ fn threat_004_a_thousand_slow_streams_stay_within_their_budget() {
     const STREAMS: u64 = 1_000;
     const ROUNDS: usize = 50;
     let _alone = alone();
-    let (hearth, mut bystander, edge) = start();
+    let (hearth, mut bystander, edge) = start(&[]);
     let stanza = format!("{HEADER}<message><body>{}", "x".repeat(ROUNDS));
     let before = settled(edge);
     let mut slow: Vec<(TcpStream, Vec<u8>)> = (0..STREAMS)
@@ -201,7 +201,7 @@ fn hello() -> Vec<u8> {
 fn threat_003_connections_that_come_and_go_leave_nothing() {
     let _alone = alone();
     let cycles = number("HEARTH_CYCLES", 20_000);
-    let (hearth, mut bystander, edge) = start();
+    let (hearth, mut bystander, edge) = start(&[]);
     let hello = hello();
     let half = &hello[..hello.len() / 2];
     let starttls = format!("{HEADER}{STARTTLS}");
@@ -251,7 +251,7 @@ fn threat_020_what_attackers_name_is_kept_nowhere() {
     const PER_STANZA: u64 = 2_000;
     // So that the addresses weigh as much as is allowed to stay, if they do.
     let pad = "p".repeat(300);
-    let (hearth, mut bystander, edge) = start();
+    let (hearth, mut bystander, edge) = start(&["--no-rate-limit"]);
     let core = hearth.part("core").expect("a core");
     hearth.add("ada@example.org");
     let mut ada = hearth.login("ada", "attacker");
