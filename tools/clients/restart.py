@@ -6,6 +6,7 @@ the same core. Ada's connection goes through a relay here that can cut it and th
 """
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
@@ -68,8 +69,10 @@ class Servers:
         """Process id of the core, a child of `hearth`."""
         pid = self.hearth.pid
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[1:2] == [b"core"]:
-                return int(child)
+            # One that was listed may be gone.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[1:2] == [b"core"]:
+                    return int(child)
         return None
 
     async def next_core(self, killed):
