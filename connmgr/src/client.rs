@@ -408,7 +408,7 @@ impl Client {
             }
             cx.again.push(place(self.counter));
         } else {
-            self.wait_for_link(cx);
+            self.wait_for_link(used == 0, cx);
         }
         // What was written meanwhile is reported, and a socket that ended told of.
         self.mark_dirty(cx);

@@ -1,6 +1,7 @@
 //! One thread of an edge: the only place that polls, accepts, and reads the clock.
 //!
-//! A turn: wait; read the links; accept; read the clients; go on with what the last turn left; timers; then
+//! A turn: wait; read the links; accept; read the clients; go on with what the last turn left; read those who waited for a link,
+//! by turns; timers; then
 //! flush every client that got output, each with one write, and every link, each with one write.
 
 use crate::client::{self, Arrival, Client, counter};
@@ -186,6 +187,7 @@ impl EventLoop {
         for place in again {
             self.with(place, Client::resume);
         }
+        self.serve_waiting();
         self.on_time();
         self.attaching = reattach::turn(&mut self.clients, &mut self.cx);
         self.flush_clients();
@@ -197,7 +199,8 @@ impl EventLoop {
     fn patience(&mut self) -> Option<Duration> {
         let waiting = self.listeners.iter().any(|listening| listening.ready);
         let now = self.cx.now.mono_ms;
-        if !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
+        let served = self.cx.links.iter().any(Link::serves);
+        if served || !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
             return Some(Duration::ZERO);
         }
         let mut at = self.cx.links.iter().map(Link::next_ms).min().unwrap_or(u64::MAX);
@@ -360,14 +363,27 @@ impl EventLoop {
             let now = self.cx.now.mono_ms;
             let Some(link) = self.cx.link(shard) else { continue };
             match link.flush(now, self.poll.registry()) {
-                Ok(true) => {
-                    for place in std::mem::take(&mut link.waiting) {
-                        self.with(place, Client::on_link_room);
-                    }
-                    reattach::on_room(shard, &mut self.cx);
-                }
+                Ok(true) => reattach::on_room(shard, &mut self.cx),
                 Ok(false) => {}
                 Err(error) => self.on_link_lost(shard, &error),
+            }
+        }
+    }
+
+    /// Each of those who wait for room is read once more, by turns, while there is some.
+    fn serve_waiting(&mut self) {
+        for shard in 0..self.cx.links.len() {
+            let shard = ShardIndex::try_from(shard).unwrap_or(ShardIndex::MAX);
+            let waiting = self.cx.link(shard).map_or(0, |link| link.waiting.len());
+            for _ in 0..waiting {
+                let Some(link) = self.cx.link(shard).filter(|link| link.serves()) else { break };
+                let Some(counter) = link.waiting.pop_front() else { break };
+                let place = client::place(counter);
+                self.with(place, |client, cx| {
+                    if client.counter() == counter {
+                        client.on_link_room(cx);
+                    }
+                });
             }
         }
     }
@@ -493,9 +509,8 @@ impl EventLoop {
             self.cx.held.retain(|place| clients.get_mut(*place).is_some_and(|client| client.held_for().is_some()));
         }
         for link in self.cx.links.iter_mut().filter(|link| link.waiting.len() > bound) {
-            link.waiting.sort_unstable();
-            link.waiting.dedup();
-            link.waiting.retain(|place| clients.get_mut(*place).is_some_and(|client| client.waits_for_link()));
+            link.waiting
+                .retain(|counter| dispatch::find(*counter, clients).is_some_and(|client| client.waits_for_link()));
         }
     }
 

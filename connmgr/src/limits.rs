@@ -59,6 +59,10 @@ pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
 /// memory, and had better wait with its client. A stanza of usual length, so that a read is worth its system call.
 pub const READ_BYTES_MIN: usize = 4 * 1024;
 
+/// Bytes that one client sends to its link before the others that wait for it get their turn: two reads' worth. More, and who says
+/// little waits long among those who flood; less, and each of their reads brings less than it costs. Reached: it waits behind them.
+pub const LINK_SHARE_BYTES: usize = 8 * 1024;
+
 /// Shared read buffer of a loop: one system call reads at most this. Four TLS records.
 pub const READ_BUFFER_BYTES: usize = 64 * 1024;
 

@@ -14,6 +14,7 @@ use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{self, Echo, Heartbeat, LinkCredit, PREAMBLE_MAGIC, ToCore};
 use hearth_wire::to_edge::Welcome;
 use mio::{Registry, Token};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
@@ -79,10 +80,12 @@ pub(crate) struct Link {
     redial_pause_ms: u64,
     /// Since when it is down.
     down_since_ms: Option<u64>,
-    /// Clients that are not read because this link has no room.
-    pub(crate) waiting: Vec<u32>,
-    /// There is more room than when they were told to wait.
+    /// Clients that are not read because this link has no room, by their counters: whoever waits longest first.
+    pub(crate) waiting: VecDeque<u64>,
+    /// There is more room than before.
     freed: bool,
+    /// The first of them has a stanza that is larger than the room: nobody overtakes it, until there is more.
+    short: bool,
 }
 
 impl Link {
@@ -107,8 +110,9 @@ impl Link {
             redial_at_ms: 0,
             redial_pause_ms: REDIAL_MS_MIN,
             down_since_ms: None,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
             freed: false,
+            short: false,
         }
     }
 
@@ -125,6 +129,18 @@ impl Link {
     /// Bytes of credited frames that may be sent now; 0 while too much waits for the socket.
     pub(crate) fn credit(&self) -> u64 {
         if self.up && !self.is_full() { self.credit_bytes.saturating_sub(self.sent_bytes) } else { 0 }
+    }
+
+    /// Whether the first of those who wait may have its turn.
+    pub(crate) fn serves(&self) -> bool {
+        !self.waiting.is_empty() && !self.short && self.credit() > 0
+    }
+
+    /// Lets a client wait for room. `short`: what it has to say is larger than what there is; and it has said nothing else in this turn,
+    /// so that it keeps its place.
+    pub(crate) fn wait(&mut self, counter: u64, short: bool) {
+        self.short |= short;
+        if short { self.waiting.push_front(counter) } else { self.waiting.push_back(counter) }
     }
 
     /// Too much waits for the socket.
@@ -265,7 +281,7 @@ impl Link {
         codec::split(input, FRAME_BYTES_MAX).map_err(LinkError::Wire)
     }
 
-    /// Sends what waits. True if clients that wait for room may try again.
+    /// Sends what waits. True if there is more room than before.
     pub(crate) fn flush(&mut self, now_ms: u64, registry: &Registry) -> Result<bool, LinkError> {
         let was_full = self.is_full();
         let blocked = self.write(now_ms)?;
@@ -273,6 +289,7 @@ impl Link {
             watch.follow(blocked, socket, registry).map_err(LinkError::Io)?;
         }
         self.freed |= was_full && !self.is_full();
+        self.short &= !self.freed;
         Ok(std::mem::take(&mut self.freed))
     }
 

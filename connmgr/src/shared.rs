@@ -7,7 +7,7 @@ use crate::directory::Directory;
 use crate::entry::Entrance;
 use crate::figures::Counts;
 use crate::handshakes::{Handshakes, Rate, Turn};
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{LINK_SHARE_BYTES, READ_BUFFER_BYTES};
 use crate::link::Link;
 use crate::listener::{Door, Doorkeeper};
 use crate::live::{Live, LoopTls};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) asked: VecDeque<(u64, u32)>,
     /// Clients that something is to be done for within a second, each once: written entries are reported.
     pub(crate) seconds: Vec<u32>,
+    /// Bytes that the client in hand may still send to its link while others wait for it.
+    pub(crate) link_share: usize,
     /// Clients that may begin a TLS handshake, or wait for it.
     pub(crate) handshakes: Handshakes,
     /// Clients on their way to their first presence.
@@ -97,6 +99,7 @@ impl Shared {
             again: Vec::new(),
             seconds: Vec::new(),
             asked: VecDeque::new(),
+            link_share: LINK_SHARE_BYTES,
             handshakes: Handshakes::default(),
             entry: Entrance::default(),
             held: Vec::new(),
@@ -122,6 +125,11 @@ impl Shared {
     /// Bytes of stanzas that may be sent to a shard now.
     pub(crate) fn link_credit(&self, shard: ShardIndex) -> u64 {
         self.links.get(usize::from(shard)).map_or(0, Link::credit)
+    }
+
+    /// Whether clients wait for room on the link to a shard.
+    pub(crate) fn link_is_awaited(&self, shard: ShardIndex) -> bool {
+        self.links.get(usize::from(shard)).is_some_and(|link| !link.waiting.is_empty())
     }
 
     /// True once every shard can be asked: clients are let past their header.

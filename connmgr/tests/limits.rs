@@ -152,6 +152,35 @@ fn a_links_credit_stops_all_its_clients() {
 }
 
 #[test]
+fn threat_019_who_says_little_waits_one_turn_of_those_who_flood() {
+    let (edge, core) = Edge::with_core(Rules { link_credit: 4000, ..Rules::default() }, |_| {});
+    let mut floods = ["a", "b", "c"].map(|name| Peer::bound(&edge, name));
+    let mut quiet = Peer::bound(&edge, "quiet");
+    let (each, message) = (100, format!("<message><body>{}</body></message>", "x".repeat(1000)));
+    for peer in &mut floods {
+        peer.send(&message.repeat(each));
+    }
+    while core.count(|seen| matches!(seen, Seen::Stanza { .. })) < 3 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    quiet.send(&message);
+    std::thread::sleep(Duration::from_millis(100));
+    // The core takes as much as one stanza after another, so that the next turn always has room for somebody.
+    let (mut order, mut credit) = (Vec::new(), 4000);
+    while order.len() <= 3 * each {
+        let seen = core.wait("stanza", |seen| matches!(seen, Seen::Stanza { .. }));
+        let Seen::Stanza { counter, .. } = seen else { unreachable!() };
+        order.push(counter);
+        credit += 1200;
+        core.send(&ToEdge::LinkCredit(LinkCredit { bytes: credit }));
+    }
+    let quiet = core.counter("user@test.example/quiet");
+    let before = order.iter().position(|counter| *counter == quiet).unwrap();
+    // What had gone before it spoke, and eight kilobytes of each of the others.
+    assert!(before < 4 + 3 * 9, "behind {before} of {}", 3 * each);
+}
+
+#[test]
 fn many_entries_make_few_reports_and_none_is_forgotten() {
     let (edge, core) = Edge::with_core(Rules::default(), |_| {});
     let mut peer = Peer::bound(&edge, "reader");

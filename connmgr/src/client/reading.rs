@@ -4,7 +4,7 @@ use super::{Client, Handshake, Life, place};
 use crate::directory::Hosted;
 use crate::entry::Entry;
 use crate::handshakes::Turn;
-use crate::limits::{LINGER_BYTES, READ_BYTES_MIN, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
+use crate::limits::{LINGER_BYTES, LINK_SHARE_BYTES, READ_BYTES_MIN, READ_BYTES_PER_TURN, STRANGER_READ_BYTES};
 use crate::session::Taken;
 use crate::shared::Shared;
 use crate::stream::{Input, Stream};
@@ -18,7 +18,9 @@ impl Client {
     pub(crate) fn on_readable(&mut self, closed: bool, cx: &mut Shared) {
         self.unread = true;
         self.peer_closed |= closed;
-        self.read(cx);
+        if !self.queues(cx) {
+            self.read(cx);
+        }
     }
 
     /// The socket takes bytes again.
@@ -28,14 +30,36 @@ impl Client {
         }
     }
 
-    /// The link has room again.
+    /// The link has room, and it is this client's turn.
     pub(crate) fn on_link_room(&mut self, cx: &mut Shared) {
-        self.waits_for_link = false;
-        cx.again.push(place(self.counter));
+        if std::mem::take(&mut self.waits_for_link) {
+            cx.link_share = LINK_SHARE_BYTES;
+            self.go_on(cx);
+        }
     }
 
     /// Credit came back, the core answered, or the last turn left something.
     pub(crate) fn resume(&mut self, cx: &mut Shared) {
+        if !self.queues(cx) {
+            self.go_on(cx);
+        }
+    }
+
+    /// Others wait for the link: nobody overtakes them.
+    fn queues(&mut self, cx: &mut Shared) -> bool {
+        cx.link_share = LINK_SHARE_BYTES;
+        let queues = self.needs_link() && self.shard.is_some_and(|shard| cx.link_is_awaited(shard));
+        if queues {
+            self.wait_for_link(false, cx);
+        }
+        queues
+    }
+
+    fn needs_link(&self) -> bool {
+        matches!(&self.stream, Stream::Bound(session) if !session.is_away())
+    }
+
+    fn go_on(&mut self, cx: &mut Shared) {
         if self.stream.session_mut().is_some_and(|session| session.is_resending()) {
             return self.resend(cx);
         }
@@ -60,12 +84,15 @@ impl Client {
                 if self.entry == Entry::Waiting || self.handshake == Handshake::Waiting {
                     return false;
                 }
-                let room = || self.shard.is_some_and(|shard| cx.link_credit(shard) > 0);
+                let room = || {
+                    self.shard.is_some_and(|shard| {
+                        cx.link_credit(shard) > 0 && (cx.link_share > 0 || !cx.link_is_awaited(shard))
+                    })
+                };
                 if self.is_too_fast(cx) {
                     return false;
                 }
-                let needs_link = matches!(&self.stream, Stream::Bound(session) if !session.is_away());
-                self.stream.reads() && (!needs_link || (!self.waits_for_link && room()))
+                self.stream.reads() && (!self.needs_link() || (!self.waits_for_link && room()))
             }
             Life::Lingering => true,
             Life::Finishing | Life::Dead => false,
@@ -90,8 +117,8 @@ impl Client {
         cx.again.push(place(self.counter));
     }
 
-    /// The link has no room: it calls again when it has more. See [`Client::resume`].
-    pub(super) fn wait_for_link(&mut self, cx: &mut Shared) {
+    /// The link has no room, none for its next stanza (`short`), or others wait for it: see [`Client::on_link_room`].
+    pub(super) fn wait_for_link(&mut self, short: bool, cx: &mut Shared) {
         if self.waits_for_link || self.slowed || self.entry == Entry::Waiting {
             return;
         }
@@ -101,8 +128,9 @@ impl Client {
             // The wheel is told at the end of the turn.
             return self.mark_dirty(cx);
         }
+        let short = short && cx.link_share == LINK_SHARE_BYTES;
         if let Some(link) = self.shard.and_then(|shard| cx.link(shard)) {
-            link.waiting.push(place(self.counter));
+            link.wait(self.counter, short);
             self.waits_for_link = true;
         }
     }
@@ -110,7 +138,10 @@ impl Client {
     /// Bytes to read at once: of a session what its link takes, for the rest would only wait here.
     fn reads_at_once(&self, cx: &Shared) -> usize {
         match (&self.stream, self.shard) {
-            (Stream::Bound(session), Some(shard)) if !session.is_away() => at_once(cx.link_credit(shard)),
+            (Stream::Bound(session), Some(shard)) if !session.is_away() => {
+                let share = if cx.link_is_awaited(shard) { cx.link_share } else { usize::MAX };
+                at_once(cx.link_credit(shard)).min(share.max(READ_BYTES_MIN))
+            }
             _ if self.stranger.is_some() => STRANGER_READ_BYTES,
             _ => usize::MAX,
         }
@@ -121,7 +152,7 @@ impl Client {
         while self.life != Life::Dead {
             if !self.reads(cx) {
                 if self.life == Life::Open && self.stream.reads() {
-                    self.wait_for_link(cx);
+                    self.wait_for_link(false, cx);
                 }
                 return;
             }
@@ -315,6 +346,7 @@ impl Client {
                         break;
                     }
                     used = used.saturating_add(len);
+                    cx.link_share = cx.link_share.saturating_sub(len);
                     if matches!(self.stream, Stream::Bound(_)) {
                         self.rate.charge(&cx.config.bucket, len, piece == Piece::Element, cx.tick);
                     }
@@ -326,7 +358,7 @@ impl Client {
             self.conn.buffers_or_new(&mut cx.pool).framed = framed;
         }
         if self.life == Life::Open && self.stream.reads() && !self.reads(cx) {
-            self.wait_for_link(cx);
+            self.wait_for_link(false, cx);
         }
         used
     }
@@ -448,7 +480,7 @@ impl Client {
             }
             Ok(Taken::NoCredit) => false,
             Ok(Taken::NoLinkCredit) => {
-                self.wait_for_link(cx);
+                self.wait_for_link(true, cx);
                 false
             }
             Err(condition) => {
