@@ -68,6 +68,7 @@ pub(crate) struct Client {
     peer_closed: bool,
     /// TLS said that nothing follows what is decrypted.
     tls_closed: bool,
+    put_off: PutOff,
     /// Is in [`Shared::dirty`], [`Shared::asked`], [`Shared::seconds`], [`crate::link::Link::waiting`].
     dirty: bool,
     asked: bool,
@@ -88,6 +89,16 @@ pub(crate) struct Client {
     wasted: u16,
     /// The client closed its stream properly.
     clean: bool,
+}
+
+/// Whether what the kernel said of its socket waits until those who are there have been served.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum PutOff {
+    #[default]
+    No,
+    Ready,
+    /// Nothing passes it any more.
+    Broken,
 }
 
 /// Places that a counter can name.
@@ -132,6 +143,7 @@ impl Client {
             unread: true,
             peer_closed: false,
             tls_closed: false,
+            put_off: PutOff::No,
             dirty: false,
             seconds: false,
             asked: false,

@@ -1,8 +1,8 @@
 //! One thread of an edge: the only place that polls, accepts, and reads the clock.
 //!
-//! A turn: wait; read the links; accept; read the clients; go on with what the last turn left; read those who waited for a link,
-//! by turns; timers; then
-//! flush every client that got output, each with one write, and every link, each with one write.
+//! A turn: wait; read the links and the clients; accept; go on with what the last turn left; read some of those who were put off, and
+//! those who waited for a link, by turns; timers; then flush every client that got output, each with one write, and every
+//! link, each with one write.
 
 use crate::client::{self, Arrival, Client, counter};
 use crate::config::{Listener, ListenerTls};
@@ -10,8 +10,8 @@ use crate::dialer::Dialer;
 use crate::dispatch;
 use crate::figures::{Counts, PUBLISH_MS, Published};
 use crate::limits::{
-    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS, TICK_MS,
-    WRITTEN_REPORT_MS,
+    ACCEPT_PAUSE_MS, ACCEPT_RESUME_TENTHS, ACCEPTS_PER_TURN, CONNECTIONS_PER_LOOP_MAX, DRAIN_STEP_MS, PUT_OFF_PER_TURN,
+    TICK_MS, WRITTEN_REPORT_MS,
 };
 use crate::link::{Identity, Link, LinkError};
 use crate::listener::{Door, exhausted};
@@ -26,14 +26,20 @@ use hearth_wire::ids::ShardIndex;
 use hearth_wire::to_core::{Drained, ToCore};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Events taken from the kernel at once: a storm of them is cut into turns, between which the links are served.
+/// Events taken from the kernel at once, and clients served in one turn because of them: a storm of them is cut into turns, between
+/// which the links are served.
 const EVENTS: usize = 256;
+
+/// How often a turn asks for more events while most are of clients who are put off: the kernel gives them in the order in
+/// which they came, and somebody's stanza must not wait until thousands who come and go have been dealt with.
+const POLLS: usize = 16;
 
 const WAKER: Token = Token(0);
 const LISTENERS: usize = 1;
@@ -79,6 +85,9 @@ pub(crate) struct EventLoop {
     full: bool,
     accept_after_ms: u64,
     second_at_ms: u64,
+    /// Clients that come or go, with events that wait until those who are there have been served. Each once; one that is gone may
+    /// be named still.
+    put_off: VecDeque<u32>,
     /// Links with bytes that the last turn left.
     links_again: Vec<ShardIndex>,
     /// Sessions are left to be named in the next turn.
@@ -116,6 +125,7 @@ impl EventLoop {
             full: false,
             accept_after_ms: 0,
             second_at_ms: 0,
+            put_off: VecDeque::new(),
             links_again: Vec::new(),
             attaching: Progress::Done,
             patience: Patience::default(),
@@ -143,7 +153,7 @@ impl EventLoop {
             self.read_clock();
             pace.begin();
             pace.did(events.iter().count());
-            let last = self.turn(&events);
+            let last = self.turn(&mut events)?;
             self.published.turns.note(pace.began().elapsed());
             if last {
                 return Ok(());
@@ -152,25 +162,12 @@ impl EventLoop {
     }
 
     /// One turn; true if it was the last.
-    fn turn(&mut self, events: &Events) -> bool {
+    fn turn(&mut self, events: &mut Events) -> io::Result<bool> {
         let again = std::mem::take(&mut self.cx.again);
         for shard in std::mem::take(&mut self.links_again) {
             self.read_link(shard);
         }
-        for event in events {
-            match event.token() {
-                WAKER => {}
-                Token(at) if at >= CLIENTS => self.on_client_event(at - CLIENTS, event),
-                Token(at) if at >= LINKS => {
-                    self.read_link(ShardIndex::try_from(at - LINKS).unwrap_or(ShardIndex::MAX));
-                }
-                Token(at) => {
-                    if let Some(listening) = self.listeners.get_mut(at.saturating_sub(LISTENERS)) {
-                        listening.ready = true;
-                    }
-                }
-            }
-        }
+        self.take(events)?;
         self.accept();
         while let Some(waiting) = self.cx.entry.next(self.cx.now.mono_ms) {
             match self.clients.get_mut(waiting.place) {
@@ -187,12 +184,48 @@ impl EventLoop {
         for place in again {
             self.with(place, Client::resume);
         }
+        self.serve_put_off();
         self.serve_waiting();
         self.on_time();
         self.attaching = reattach::turn(&mut self.clients, &mut self.cx);
         self.flush_clients();
         self.flush_links();
-        self.drained()
+        Ok(self.drained())
+    }
+
+    /// Serves what the kernel has to say, and asks it for more as long as little of that cost anything.
+    fn take(&mut self, events: &mut Events) -> io::Result<()> {
+        let mut served = 0usize;
+        for _ in 0..POLLS {
+            for event in events.iter() {
+                served = served.saturating_add(usize::from(self.on_event(event)));
+            }
+            if events.iter().count() < EVENTS || served >= EVENTS {
+                break;
+            }
+            match self.poll.poll(events, Some(Duration::ZERO)) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => break,
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// False if it is put off.
+    fn on_event(&mut self, event: &mio::event::Event) -> bool {
+        match event.token() {
+            WAKER => {}
+            Token(at) if at >= CLIENTS => return self.on_client_event(at - CLIENTS, event),
+            Token(at) if at >= LINKS => {
+                self.read_link(ShardIndex::try_from(at - LINKS).unwrap_or(ShardIndex::MAX));
+            }
+            Token(at) => {
+                if let Some(listening) = self.listeners.get_mut(at.saturating_sub(LISTENERS)) {
+                    listening.ready = true;
+                }
+            }
+        }
+        true
     }
 
     /// How long nothing has to be done unless something happens.
@@ -200,6 +233,7 @@ impl EventLoop {
         let waiting = self.listeners.iter().any(|listening| listening.ready);
         let now = self.cx.now.mono_ms;
         let served = self.cx.links.iter().any(Link::serves);
+        let served = served || !self.put_off.is_empty();
         if served || !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
             return Some(Duration::ZERO);
         }
@@ -248,19 +282,36 @@ impl EventLoop {
         }
     }
 
-    fn on_client_event(&mut self, place: usize, event: &mio::event::Event) {
+    /// False if it is put off.
+    fn on_client_event(&mut self, place: usize, event: &mio::event::Event) -> bool {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        self.with(place, |client, cx| {
-            if event.is_error() {
-                return client.on_broken(cx);
-            }
+        let Some(client) = self.clients.get_mut(place) else { return false };
+        let over = event.is_error() || event.is_read_closed();
+        if over || client.is_coming() {
             if event.is_writable() {
-                client.on_writable(cx);
+                client.on_writable(&mut self.cx);
             }
-            if event.is_readable() {
-                client.on_readable(event.is_read_closed(), cx);
+            if (over || event.is_readable()) && client.put_off(event.is_error(), over) {
+                self.put_off.push_back(place);
             }
-        });
+            return false;
+        }
+        if event.is_writable() {
+            client.on_writable(&mut self.cx);
+        }
+        if event.is_readable() {
+            client.on_readable(&mut self.cx);
+        }
+        client.touch(&mut self.cx);
+        true
+    }
+
+    /// The next of those who come or go.
+    fn serve_put_off(&mut self) {
+        for _ in 0..PUT_OFF_PER_TURN {
+            let Some(place) = self.put_off.pop_front() else { break };
+            self.with(place, Client::on_put_off);
+        }
     }
 
     fn accept(&mut self) {

@@ -81,8 +81,12 @@ pub const PROXY_HEADER_BYTES_MAX: usize = 2 * 1024;
 /// Milliseconds that a trusted proxy has for its header, which it sends at once. Longer: the connection is closed.
 pub const PROXY_HEADER_MS: u64 = 5_000;
 
+/// Clients that come or go (until their first presence, and from the end of their sockets on) dealt with in one turn because of their
+/// sockets: less than a millisecond. The rest in the next turn, behind those who are there.
+pub const PUT_OFF_PER_TURN: usize = 32;
+
 /// Connections accepted per listener and turn, so that a storm of clients does not starve the others.
-pub const ACCEPTS_PER_TURN: usize = 64;
+pub const ACCEPTS_PER_TURN: usize = 32;
 
 /// Newcomers for whom the core has something to do at one time, of each loop: enough to keep it busy, and no more work
 /// than a turn can do before the stanzas of those who are there. More wait in order (`entry.rs`).

@@ -308,6 +308,31 @@ fn a_stopping_edge_tells_its_clients_and_the_core() {
     assert_eq!(daemon.core.count(|seen| matches!(seen, Seen::Closed { .. })), 5);
 }
 
+/// Whoever is there is heard before those who come, though their bytes came first.
+#[test]
+fn threat_019_a_storm_of_newcomers_waits_for_those_who_are_there() {
+    let edge = Daemon::start("");
+    let mut there = edge.bound("desk");
+    there.send("<presence/>");
+    edge.core.wait("presence", |seen| matches!(seen, Seen::Stanza { .. }));
+    let newcomers: Vec<TcpStream> = (0..1_500).map(|_| TcpStream::connect(edge.clear).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    edge.signal("STOP");
+    for mut newcomer in &newcomers {
+        newcomer.write_all(HEADER.as_bytes()).unwrap();
+    }
+    there.send("<message><body>x</body></message>");
+    edge.signal("CONT");
+    edge.core.wait("message", |seen| matches!(seen, Seen::Stanza { .. }));
+    let answered = |newcomer: &TcpStream| {
+        newcomer.set_nonblocking(true).unwrap();
+        newcomer.peek(&mut [0]).is_ok_and(|bytes| bytes > 0)
+    };
+    let before = newcomers.iter().filter(|&newcomer| answered(newcomer)).count();
+    assert!(before < 750, "{before} newcomers came first");
+    wait("all of them are answered", || newcomers.iter().all(answered).then_some(()));
+}
+
 #[test]
 fn a_second_signal_waits_for_nobody() {
     let mut daemon = Daemon::start("[self_signed]\nfolder = 'FOLDER/made'\n");

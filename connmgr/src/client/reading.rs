@@ -1,6 +1,6 @@
 //! The way in: bytes of the socket, decrypted, cut into pieces, parsed, handed to the stream or its session.
 
-use super::{Client, Handshake, Life, place};
+use super::{Client, Handshake, Life, PutOff, place};
 use crate::directory::Hosted;
 use crate::entry::Entry;
 use crate::handshakes::Turn;
@@ -15,11 +15,35 @@ use std::io;
 
 impl Client {
     /// The socket may have bytes.
-    pub(crate) fn on_readable(&mut self, closed: bool, cx: &mut Shared) {
+    pub(crate) fn on_readable(&mut self, cx: &mut Shared) {
         self.unread = true;
-        self.peer_closed |= closed;
         if !self.queues(cx) {
             self.read(cx);
+        }
+    }
+
+    /// Whether it is not there yet: until its first presence, or what stands for it.
+    pub(crate) fn is_coming(&self) -> bool {
+        self.newcomer > 0
+    }
+
+    /// The socket may have bytes, or its end (`over`), which are read when there is time. True if it is to be put on that list.
+    pub(crate) fn put_off(&mut self, broken: bool, over: bool) -> bool {
+        self.unread = true;
+        self.peer_closed |= over;
+        let first = self.put_off == PutOff::No;
+        if first || broken {
+            self.put_off = if broken { PutOff::Broken } else { PutOff::Ready };
+        }
+        first
+    }
+
+    /// There is time.
+    pub(crate) fn on_put_off(&mut self, cx: &mut Shared) {
+        match std::mem::take(&mut self.put_off) {
+            PutOff::No => {}
+            PutOff::Ready => self.resume(cx),
+            PutOff::Broken => self.on_broken(cx),
         }
     }
 
