@@ -32,6 +32,8 @@ pub enum Outcome {
     /// It is durable.
     Done,
     Exists,
+    /// To others it would look like this account, or like more names than are looked for.
+    LooksLike(Option<BareJid>),
     NoAccount,
     /// Try again in a moment: the workers are busy, or another change of this account is under way.
     Busy,
@@ -42,11 +44,21 @@ pub enum Outcome {
 /// What is done with the outcome.
 pub type Then = Box<dyn FnOnce(&mut Cx<'_>, Outcome) + Send>;
 
+/// Whether an account may have a name that looks like another's of its domain (UTS #39).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookAlikes {
+    Refused,
+    Allowed,
+}
+
 /// Makes an account with a prepared password.
-pub fn create(cx: &mut Cx<'_>, jid: BareJid, password: Secret, then: Then) {
-    with_keys(cx, jid, password, then, |cx, jid, credentials, then| {
+pub fn create(cx: &mut Cx<'_>, jid: BareJid, password: Secret, look_alikes: LookAlikes, then: Then) {
+    with_keys(cx, jid, password, then, move |cx, jid, credentials, then| {
         let slot = cx.shard.settings.slot_key.slot(jid.as_str());
-        let changes = vec![Change::CreateAccount { account: jid.clone(), credentials }];
+        let mut changes = vec![Change::CreateAccount { account: jid.clone(), credentials }];
+        if look_alikes == LookAlikes::Refused {
+            changes.insert(0, Change::MustNotLookAlike { account: jid.clone() });
+        }
         if let Some(error) = degraded::unstorable(cx, &changes) {
             return finish(cx, &jid, Outcome::Failed(error.to_string()), then);
         }
@@ -237,6 +249,7 @@ fn outcome(answer: &Answer) -> Outcome {
     match answer {
         Answer::Applied => Outcome::Done,
         Answer::Refused(Refusal::Exists) => Outcome::Exists,
+        Answer::Refused(Refusal::LooksLike(other)) => Outcome::LooksLike(other.clone()),
         Answer::Refused(Refusal::NoAccount) => Outcome::NoAccount,
         Answer::Refused(Refusal::Fenced) => Outcome::Busy,
         Answer::Failed(error) => Outcome::Failed(error.to_string()),

@@ -46,6 +46,7 @@ mod health;
 pub mod limits;
 mod listing;
 pub mod log;
+mod look_alike;
 pub mod memory;
 mod record;
 pub mod redb;
@@ -120,6 +121,11 @@ pub enum Change {
     CreateAccount {
         account: BareJid,
         credentials: Credentials,
+    },
+    /// Changes nothing: ahead of the creation of an account it refuses the whole with [`Refusal::LooksLike`] if an account of
+    /// the domain looks like it (UTS #39). Names in ASCII alone are never compared with each other.
+    MustNotLookAlike {
+        account: BareJid,
     },
     /// This and every change below that names an account is refused with [`Refusal::NoAccount`] if
     /// it does not exist.
@@ -247,6 +253,7 @@ impl Change {
     pub fn account(&self) -> Option<&BareJid> {
         match self {
             Change::CreateAccount { account, .. }
+            | Change::MustNotLookAlike { account }
             | Change::SetCredentials { account, .. }
             | Change::DeleteAccount { account }
             | Change::PutRosterItem { account, .. }
@@ -298,6 +305,7 @@ impl Change {
             // Tokens are ended whatever the disk is like; others can wait.
             Change::PutDevice { device, .. } => device.is_ended(),
             Change::CreateAccount { .. }
+            | Change::MustNotLookAlike { .. }
             | Change::PutRosterItem { .. }
             | Change::RemoveRosterItem { .. }
             | Change::PutRosterVersion { .. }
@@ -352,10 +360,12 @@ pub enum Answer {
 }
 
 /// A precondition did not hold; nothing was changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// [`Change::CreateAccount`] of one that exists.
     Exists,
+    /// [`Change::MustNotLookAlike`] of one that does: like this one, or like so many names that nobody looks for them all.
+    LooksLike(Option<BareJid>),
     /// A change of an account that does not exist.
     NoAccount,
     /// The question's epoch is older than the slot's: another shard owns it by now.

@@ -162,6 +162,13 @@ pub const LATEST_SAVED_EVERY: u32 = 16;
 /// the core makes none.
 pub const SESSION_BYTES_MAX: usize = 128 * 1024;
 
+/// Names in ASCII that a name with more than ASCII may look like: each is looked for when it is registered. 256 are five
+/// letters `l`, which are also `1` and `|`; a name that looks like more is refused as if one of them existed.
+pub const LOOK_ALIKES_MAX: usize = 256;
+
+/// Names of a directory that are looked at before their rows are written, when look-alikes are listed anew.
+pub const LOOK_ALIKE_PAGE: usize = 4_096;
+
 /// Megabytes (of a million bytes) a second that a backup copies, unless told otherwise: less than half of what a
 /// plain SATA disk reads, so that logins and appends hardly notice.
 pub const BACKUP_MB_PER_S: u64 = 50;

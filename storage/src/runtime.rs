@@ -307,6 +307,7 @@ fn change_weight(change: &Change) -> usize {
         Change::PutLastSeen { seen, .. } => seen.status.as_deref().map_or(0, str::len),
         Change::PutDisabled { disabled: Some(disabled), .. } => disabled.reason.as_deref().map_or(0, str::len),
         Change::CreateAccount { .. }
+        | Change::MustNotLookAlike { .. }
         | Change::SetCredentials { .. }
         | Change::PutDisabled { disabled: None, .. }
         | Change::DeleteAccount { .. }

@@ -14,10 +14,13 @@
 //!  late        slot: u16 BE ‖ account ‖ 00 ‖ section              record of section 4 or 7
 //!  listings    domain ‖ 00 ‖ 00 ‖ account                         Listing: who lets herself be found
 //!              domain ‖ 00 ‖ field: u8 ‖ folded ‖ 00 ‖ account    the same Listing, once for each of its fields
+//!  looks       domain ‖ 00 ‖ skeleton ‖ 00 ‖ account               nothing: names that are not ASCII alone (UTS #39)
 //!  sessions    slot: u16 BE ‖ account ‖ 00 ‖ stream id: 16 bytes  SessionRecord
 //!  slots       slot: u16 BE                                       newest epoch, if taken since boot
 //!  meta        "schema", "store", "epoch", "commits"              u32, StoreRecord, u64, u64
 //!              "restored"                                         u64: epoch at the last restore, if there was one
+//!              "looks"                                            what `looks` was last known to be whole with: see
+//!                                                                `look_alike.rs`
 //!              "run" ‖ 00 ‖ name of an edge                       EdgeRun: it is linked, or was when the core ended
 //!              "settled" ‖ 00 ‖ shard: u16 BE                     Settled
 //!
@@ -42,6 +45,7 @@
 
 use crate::device::{self, DeviceRecord};
 use crate::listing;
+use crate::look_alike;
 use crate::record::{self, AccountRecord, BlobRecord, ExecutedRecord, RequestRecord, RosterItemRecord, StoreRecord};
 use crate::store::{ChangeSet, Denied, Fences, Fresh};
 use crate::{
@@ -71,6 +75,7 @@ const META_STORE: &[u8] = b"store";
 const META_EPOCH: &[u8] = b"epoch";
 const META_COMMITS: &[u8] = b"commits";
 const META_RESTORED: &[u8] = b"restored";
+pub(crate) const META_LOOKS: &[u8] = b"looks";
 /// Followed by the edge's name; ends with 00.
 const META_RUN: &[u8] = b"run\x00";
 /// Followed by the shard's index; ends with 00.
@@ -87,13 +92,14 @@ pub(crate) enum Table {
     Executed,
     Late,
     Listings,
+    Looks,
     Sessions,
     Slots,
     Meta,
 }
 
 impl Table {
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 13;
     pub(crate) const ALL: [Table; Table::COUNT] = [
         Table::Accounts,
         Table::Blobs,
@@ -104,6 +110,7 @@ impl Table {
         Table::Executed,
         Table::Late,
         Table::Listings,
+        Table::Looks,
         Table::Sessions,
         Table::Slots,
         Table::Meta,
@@ -173,12 +180,12 @@ fn run_key(edge: &str) -> Vec<u8> {
     [META_RUN, edge.as_bytes()].concat()
 }
 
-fn directory_key(domain: &str, account: &str) -> Vec<u8> {
+pub(crate) fn directory_key(domain: &str, account: &str) -> Vec<u8> {
     [domain.as_bytes(), &[0], account.as_bytes()].concat()
 }
 
 /// End of the range of all keys that begin with `prefix`, whose last byte is the separator 00.
-fn range_end(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn range_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     if let Some(last) = end.last_mut() {
         *last = 1;
@@ -332,7 +339,8 @@ pub(crate) fn apply(
     let mut existing = Existing::read(tables, &order)?;
     let mut outcomes = Vec::with_capacity(sets.len());
     for (at, set) in order {
-        let outcome = match check(&existing, fences, set) {
+        let checked = check(&existing, fences, set);
+        let outcome = match checked.and_then(|after| look_alike::check(tables, set).map(|()| after)) {
             Ok(after) => {
                 take_slot(tables, fences, set.slot, set.epoch)?;
                 for change in &set.changes {
@@ -384,6 +392,7 @@ fn check<'s>(existing: &Existing<'s>, fences: &Fences, set: &'s ChangeSet) -> Re
         match change {
             Change::CreateAccount { .. } if exists => return Err(Denied::Refused(Refusal::Exists)),
             Change::CreateAccount { .. } => drop(after.insert(key, true)),
+            Change::MustNotLookAlike { .. } => {}
             _ if !exists => return Err(Denied::Refused(Refusal::NoAccount)),
             Change::DeleteAccount { .. } => drop(after.insert(key, false)),
             _ => {}
@@ -421,6 +430,7 @@ fn check_size(change: &Change) -> Result<(), StoreError> {
             within("reason", disabled.reason.as_deref().map_or(0, str::len), limits::REASON_BYTES_MAX)
         }
         Change::CreateAccount { .. }
+        | Change::MustNotLookAlike { .. }
         | Change::SetCredentials { .. }
         | Change::PutDisabled { disabled: None, .. }
         | Change::DeleteAccount { .. }
@@ -461,8 +471,10 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             let key = |section| section_key(slot, account, section, "");
             tables.put(Accounts, &key(SECTION_ACCOUNT), &record::encode(&account_record))?;
             tables.put(Accounts, &key(SECTION_CREDENTIALS), &record::encode(credentials))?;
+            look_alike::put(tables, account)?;
             tables.put(Directory, &directory_key(account.domainpart(), account.as_str()), &[])
         }
+        Change::MustNotLookAlike { .. } => Ok(()),
         Change::SetCredentials { account, credentials } => {
             let key = section_key(slot, account, SECTION_CREDENTIALS, "");
             tables.put(Accounts, &key, &record::encode(credentials))
@@ -475,6 +487,7 @@ fn write(tables: &mut impl TablesMut, slot: Slot, change: &Change, born_at: LogI
             remove_all(tables, Late, &account_prefix(slot, account))?;
             remove_all(tables, Table::Devices, &account_prefix(slot, account))?;
             listing::remove(tables, account)?;
+            look_alike::remove(tables, account)?;
             tables.remove(Directory, &directory_key(account.domainpart(), account.as_str()))
         }
         Change::PutRosterItem { account, item } => {
@@ -638,7 +651,9 @@ pub(crate) fn boot(tables: &mut impl TablesMut, fences: &mut Fences) -> Result<B
     let store = store_record(tables)?;
     let (newest, taken) = newest_epoch(tables)?;
     let epoch = newest.saturating_add(1);
+    let before = tables.get(Table::Meta, META_EPOCH)?;
     tables.put(Table::Meta, META_EPOCH, &record::encode(&epoch))?;
+    look_alike::renew(tables, before.as_deref(), epoch)?;
     for key in taken {
         tables.remove(Table::Slots, &key)?;
     }
@@ -730,8 +745,8 @@ mod tests {
         assert_eq!(settled_key(258), b"settled\x00\x01\x02");
         assert_eq!(range_end(b"x\x00"), b"x\x01");
         assert_eq!(
-            (META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS, META_RESTORED),
-            (&b"schema"[..], &b"store"[..], &b"epoch"[..], &b"commits"[..], &b"restored"[..])
+            [META_SCHEMA, META_STORE, META_EPOCH, META_COMMITS, META_RESTORED, META_LOOKS],
+            [&b"schema"[..], b"store", b"epoch", b"commits", b"restored", b"looks"]
         );
     }
 

@@ -207,6 +207,40 @@ fn sessions_of_accounts_that_an_earlier_build_deleted_are_forgotten() {
     assert_eq!(left, 0);
 }
 
+/// A build from before names were compared has no rows of them, and makes and deletes accounts without.
+#[test]
+fn names_that_an_earlier_build_gave_are_compared_too() {
+    let dir = copy(&fixtures().join("880064b"));
+    let (greek, other) = ("\u{3bf}k@example.org", "\u{43e}k@example.org");
+    let ask = |store: &Asked, name: &str| {
+        let changes = vec![Change::MustNotLookAlike { account: jid(name) }];
+        let question = Question { id: 1, slot: store::slot(name), epoch: store.epoch, ask: Ask::Apply { changes } };
+        let answer = store.storage.answer(question).answer;
+        match answer {
+            Answer::Applied => None,
+            Answer::Refused(Refusal::LooksLike(Some(like))) => Some(like),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (store, _) = open(dir.path()).unwrap();
+    assert_eq!(ask(&store, &ADA.replacen('a', "\u{430}", 1)), Some(jid(ADA)));
+    let create = |name| Change::CreateAccount { account: jid(name), credentials: store::credentials(1) };
+    store.apply(greek, vec![create(greek)]);
+    close(store);
+    refused::change(dir.path(), "looks", |_, _| None);
+    let (store, _) = open(dir.path()).unwrap();
+    assert_eq!(ask(&store, other), None, "the rows are believed while this build alone opens the store");
+    close(store);
+    refused::change(dir.path(), "meta", |key, value| {
+        let later = [&value[..value.len() - 1], &[value[value.len() - 1] + 1]].concat();
+        Some(if key == b"epoch" { later } else { value.to_vec() })
+    });
+    let (store, _) = open(dir.path()).unwrap();
+    assert_eq!(ask(&store, other), Some(jid(greek)));
+    assert_eq!(ask(&store, greek), None);
+    close(store);
+}
+
 #[test]
 fn every_fixture_is_in_the_list() {
     let folders = fs::read_dir(fixtures()).unwrap().map(Result::unwrap);

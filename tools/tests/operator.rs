@@ -45,6 +45,17 @@ fn accounts_come_change_and_go() {
     assert_eq!(text(&hearth.ctl(&["user", "list"], "")), "ada@example.org\ngrace@example.org\n");
     assert_eq!(json(&hearth.ctl(&["user", "list", "example.org", "--json"], "")).as_array().map(Vec::len), Some(2));
 
+    // A name that would be taken for another's is refused, and why, unless it is meant: here a is Cyrillic.
+    for (name, why) in [("\u{430}d\u{430}", "mixes letters"), ("\u{455}", "looks like s@example.org")] {
+        hearth.ctl(&["user", "add", "s", "--generate"], "");
+        let refused = hearth.ctl(&["user", "add", name, "--generate"], "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(code(&refused) != 0 && said.contains(why) && said.contains("--look-alike"), "{said}");
+        assert_eq!(code(&hearth.ctl(&["user", "add", name, "--generate", "--look-alike"], "")), 0);
+        assert_eq!(code(&hearth.ctl(&["user", "delete", name, "--yes"], "")), 0);
+    }
+    assert_eq!(code(&hearth.ctl(&["user", "delete", "s", "--yes"], "")), 0);
+
     // A new password ends the sessions that knew the old one.
     let changed = hearth.ctl(&["user", "password", "ada", "--password-stdin"], "another one\n");
     assert_eq!(code(&changed), 0);

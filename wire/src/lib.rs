@@ -95,6 +95,7 @@ pub mod dictionary;
 pub mod ids;
 pub mod jid;
 pub mod limits;
+pub mod look_alike;
 pub mod prep;
 pub mod stanza;
 pub mod to_core;

@@ -6,10 +6,10 @@ use super::{
 use crate::account::Absent;
 use crate::cx::Cx;
 use crate::limits;
-use crate::provision::{self, Outcome};
+use crate::provision::{self, LookAlikes, Outcome};
 use crate::sasl::{self, crypto::Secret};
 use hearth_storage::{Answer, Ask};
-use hearth_wire::BareJid;
+use hearth_wire::{BareJid, look_alike};
 use serde_json::{Map, Value as Json};
 
 const ACCOUNT: Parameter = Parameter::required("account", Kind::Account, "name@domain, or just the name");
@@ -20,7 +20,13 @@ pub(super) const GROUP: Group =
 const ADD: Command = Command {
     name: "user add",
     help: "Add an account. Asks for its password unless told otherwise.",
-    parameters: &[ACCOUNT, Parameter::required("password", Kind::Secret, "its password")],
+    details: "A name that people would take for another account's, or that mixes letters of different scripts (UTS #39),\n\
+              is refused unless `--look-alike` says that it is meant.",
+    parameters: &[
+        ACCOUNT,
+        Parameter::required("password", Kind::Secret, "its password"),
+        Parameter::option("look_alike", Kind::Switch, "even if its name looks like another"),
+    ],
     examples: &[
         "user add ada@localhost",
         "user add ada@localhost --generate",
@@ -32,6 +38,8 @@ const ADD: Command = Command {
     run: Run::Owner("account", add),
     ..Command::BASE
 };
+
+const ALLOW_LOOK_ALIKE: &str = "choose another name, or say `--look-alike` if it is meant";
 
 const PASSWORD: Command = Command {
     name: "user password",
@@ -116,7 +124,12 @@ const SHOW: Command = Command {
 
 fn add(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let (jid, password) = (account(cx, &call)?, secret(&call)?);
-    provision::create(cx, jid.clone(), password, report(call.id, jid, "added"));
+    let look_alikes = if call.arguments.switch("look_alike") { LookAlikes::Allowed } else { LookAlikes::Refused };
+    if look_alikes == LookAlikes::Refused && jid.localpart().is_some_and(look_alike::mixes_scripts) {
+        let message = format!("{jid} mixes letters of different scripts, so that it may look like another name");
+        return Err(Refused::new(RefusedKind::BadRequest, message, ALLOW_LOOK_ALIKE));
+    }
+    provision::create(cx, jid.clone(), password, look_alikes, report(call.id, jid, "added"));
     Ok(None)
 }
 
@@ -192,6 +205,10 @@ fn told(jid: &BareJid, outcome: Outcome, what: &'static str) -> Result<Done, Ref
         Outcome::Exists => {
             let next = "use `hearthctl user password` to change its password";
             Refused::new(RefusedKind::Exists, format!("{jid} exists already"), next)
+        }
+        Outcome::LooksLike(other) => {
+            let other = other.map_or_else(|| "too many other names".to_owned(), |other| other.to_string());
+            Refused::new(RefusedKind::Exists, format!("{jid} looks like {other} (UTS #39)"), ALLOW_LOOK_ALIKE)
         }
         Outcome::NoAccount => no_account(jid),
         Outcome::Busy => {

@@ -14,7 +14,7 @@ use crate::features::{Feature, IqHandler, Scope, Spec};
 use crate::iq::{Iq, Waiting};
 use crate::limits;
 use crate::link::LinkId;
-use crate::provision::{self, Outcome};
+use crate::provision::{self, LookAlikes, Outcome};
 use crate::reply;
 use crate::route::bare;
 use crate::slots::handover;
@@ -100,7 +100,10 @@ fn settle(cx: &mut Cx<'_>, waiting: Waiting, outcome: &Outcome) {
 fn refusal(outcome: &Outcome) -> Option<Refusal> {
     let (condition, text) = match outcome {
         Outcome::Done => return None,
-        Outcome::Exists => (StanzaCondition::Conflict, "This name is taken. Please choose another."),
+        // One answer for both, so that nobody is told more of who there is.
+        Outcome::Exists | Outcome::LooksLike(_) => {
+            (StanzaCondition::Conflict, "This name is taken. Please choose another.")
+        }
         Outcome::NoAccount => (StanzaCondition::RegistrationRequired, "There is no such account."),
         // Both may go better later: type `wait`.
         Outcome::Busy | Outcome::Failed(_) => {
@@ -188,6 +191,7 @@ fn register(
         cx,
         account,
         password,
+        LookAlikes::Refused,
         Box::new(move |cx, outcome| {
             let answer = match refusal(&outcome) {
                 None => reply::result(&envelope.view(), &[]),

@@ -7,6 +7,7 @@ use crate::limits;
 use crate::sasl::crypto::Secret;
 use crate::tally::Prefix;
 use hearth_storage::RegistrationRules;
+use hearth_wire::look_alike;
 use hearth_wire::{BareJid, StanzaCondition};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -56,8 +57,8 @@ fn rules<'a>(domains: &'a Domains, domain: &str) -> Option<&'a RegistrationRules
     domains.get(domain).map(|record| &record.registration_rules)
 }
 
-/// Whether this may be the name of a new account: not one of those kept back, and no escaped space
-/// at either end (XEP-0106 §4.1).
+/// Whether this may be the name of a new account: not one of those kept back, no escaped space
+/// at either end (XEP-0106 §4.1), and of one script (UTS #39 §5.2). Whether it looks like another the store says.
 pub(super) fn check_name(domains: &Domains, account: &BareJid) -> Result<(), Refusal> {
     let name = account.localpart().unwrap_or_default();
     let reserved = match rules(domains, account.domainpart()).and_then(|rules| rules.reserved.as_ref()) {
@@ -69,6 +70,10 @@ pub(super) fn check_name(domains: &Domains, account: &BareJid) -> Result<(), Ref
     }
     if !jid_escaping::may_be_made(name) {
         let text = "A name cannot begin or end with a space. Please choose another.";
+        return Err(Refusal::new(StanzaCondition::NotAcceptable, text));
+    }
+    if look_alike::mixes_scripts(name) {
+        let text = "A name cannot mix letters of different scripts. Please choose another.";
         return Err(Refusal::new(StanzaCondition::NotAcceptable, text));
     }
     Ok(())

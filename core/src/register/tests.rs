@@ -207,6 +207,38 @@ fn names_and_passwords_have_rules() {
     assert_eq!(ask_told(&mut core, HERE, &submit("ada", "ab")), refused);
 }
 
+/// UTS #39 §4, §5.2. A name that looks like another's gets the very answer of one that is taken.
+#[test]
+fn threat_076_names_that_look_like_others_are_not_given() {
+    for shards in [1, 3] {
+        let mut core = Core::with_registration(shards, true);
+        let submit = |core: &mut Core, name: &str| {
+            let asked = submit(name, "graphite pencil");
+            let first = ask(core, 0, HERE, &asked);
+            let Some(slot) = first[0].strip_prefix("moved ") else { return first };
+            let slot = hearth_wire::ids::Slot::new(slot.parse().unwrap()).unwrap();
+            let owner = usize::from(core.shards[0].slot_owner(slot));
+            ask(core, owner, HERE, &asked)
+        };
+        for name in ["scope", "paypal", "paypa1", "мария", "山田", "émilie"] {
+            assert_eq!(submit(&mut core, name), [DONE], "{name}");
+        }
+        let taken = submit(&mut core, "paypal");
+        assert!(taken[0].contains("<conflict"), "{taken:?}");
+        // All in Cyrillic; an accent in two ways of writing it is one name.
+        for name in ["ѕсоре", "ЅСОРЕ", "мapия", "e\u{301}milie"] {
+            let answer = submit(&mut core, name);
+            let mixed = name == "мapия";
+            assert_eq!(answer == taken, !mixed, "{name}: {answer:?}");
+            assert!(!mixed || answer[0].contains("<not-acceptable"), "{answer:?}");
+        }
+        for name in ["pаypal", "gracε", "adaмария"] {
+            let answer = submit(&mut core, name);
+            assert!(answer[0].contains("<not-acceptable"), "{name}: {answer:?}");
+        }
+    }
+}
+
 /// §3.3: a password is changed at one's own domain, by the same rules, and never sent back.
 #[test]
 fn a_change_of_password_has_the_same_rules() {

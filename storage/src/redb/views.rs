@@ -18,6 +18,7 @@ const fn definition(table: Table) -> TableDefinition<'static, Bytes, Bytes> {
         Table::Executed => "executed",
         Table::Late => "late",
         Table::Listings => "listings",
+        Table::Looks => "looks",
         Table::Sessions => "sessions",
         Table::Slots => "slots",
         Table::Meta => "meta",
@@ -96,8 +97,21 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [accounts, blobs, devices, directory, domains, edges, executed, late, listings, sessions, slots, meta] =
-            &mut self.open;
+        let [
+            accounts,
+            blobs,
+            devices,
+            directory,
+            domains,
+            edges,
+            executed,
+            late,
+            listings,
+            looks,
+            sessions,
+            slots,
+            meta,
+        ] = &mut self.open;
         let place = match table {
             Table::Accounts => accounts,
             Table::Blobs => blobs,
@@ -108,6 +122,7 @@ impl<'t> WriteTables<'t> {
             Table::Executed => executed,
             Table::Late => late,
             Table::Listings => listings,
+            Table::Looks => looks,
             Table::Sessions => sessions,
             Table::Slots => slots,
             Table::Meta => meta,

@@ -142,6 +142,7 @@ pub(crate) fn run(mut new_home: impl FnMut() -> Box<dyn Home>) {
         listings_go_with_their_account_or_alone,
         searches_are_bounded,
         accounts_that_share_a_prefix_stay_apart,
+        names_that_look_like_others_are_refused_where_asked,
     ];
     let log_cases: &[fn(&mut dyn Home)] = &[
         log_pages_in_order,
@@ -617,6 +618,54 @@ fn accounts_that_share_a_prefix_stay_apart(home: &mut dyn Home) {
         let snapshot = store.load(slot(1), &jid(name)).unwrap().unwrap();
         assert_eq!(snapshot.roster, [item(&format!("of-{name}"))]);
         assert_eq!(store.load(slot(2), &jid(name)).unwrap(), None, "another slot");
+    }
+}
+
+fn names_that_look_like_others_are_refused_where_asked(home: &mut dyn Home) {
+    let (mut store, mut log) = home.open();
+    let mut epoch = store.boot().unwrap().epoch;
+    let apply = |store: &dyn SmallStore, epoch, changes| {
+        store.apply(&[ChangeSet { epoch, ..set(changes) }], LogId::default()).remove(0)
+    };
+    let unlike = |name: &str| {
+        let name = format!("{name}@example.org");
+        vec![Change::MustNotLookAlike { account: jid(&name) }, create(&name)]
+    };
+    let like = |name: &str| Err(Denied::Refused(Refusal::LooksLike(Some(jid(&format!("{name}@example.org"))))));
+    // Cyrillic a, o; Greek omicron. Names in ASCII are not compared with each other.
+    for name in ["ada", "paypal", "paypa1", "rn", "m", "\u{43e}k", "\u{e1}da"] {
+        apply(&*store, epoch, unlike(name)).unwrap();
+    }
+    apply(&*store, epoch, vec![create("\u{430}da@example.net"), create("\u{430}nn@example.org")]).unwrap();
+    for again in [false, true] {
+        for (name, other) in [("\u{430}da", "ada"), ("ok", "\u{43e}k"), ("\u{3bf}k", "\u{43e}k"), ("ann", "\u{430}nn")]
+        {
+            assert_eq!(apply(&*store, epoch, unlike(name)), like(other), "{name}");
+        }
+        assert_eq!(apply(&*store, epoch, unlike("\u{43e}k")), REFUSED_EXISTS);
+        assert!(matches!(
+            apply(&*store, epoch, unlike("p\u{430}ypal")),
+            Err(Denied::Refused(Refusal::LooksLike(Some(_))))
+        ));
+        let many = format!("{}\u{430}", "l".repeat(6));
+        assert_eq!(apply(&*store, epoch, unlike(&many)), Err(Denied::Refused(Refusal::LooksLike(None))));
+        if !again {
+            drop((store, log));
+            (store, log) = home.open();
+            epoch = store.boot().unwrap().epoch;
+        }
+    }
+    drop(log);
+    // Of two in one batch the first is taken, whatever their slots are; who asks for it gets a look-alike.
+    let of = |index, name| ChangeSet { slot: slot(index), epoch, ..set(unlike(name)) };
+    let outcomes = store.apply(&[of(1, "eve"), of(2, "ev\u{435}")], LogId::default());
+    assert_eq!(outcomes, [Ok(()), like("eve")]);
+    apply(&*store, epoch, vec![create("ev\u{435}@example.org")]).unwrap();
+    for name in ["ada", "\u{43e}k"] {
+        apply(&*store, epoch, vec![Change::DeleteAccount { account: jid(&format!("{name}@example.org")) }]).unwrap();
+    }
+    for name in ["\u{430}da", "ok"] {
+        apply(&*store, epoch, unlike(name)).unwrap();
     }
 }
 
