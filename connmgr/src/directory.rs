@@ -33,6 +33,8 @@ pub struct Domain {
     pub features_tls_bound: Vec<u8>,
     /// After authentication. Shared with streams that get them without asking again (XEP-0388 §2.6.1).
     pub features_authenticated: Arc<[u8]>,
+    /// The tree of those, without limits.
+    authenticated: Box<[u8]>,
     /// In the place of the four above, for clients that have shown a certificate of this domain; `None` where none are taken.
     pub certified: Option<Box<[Vec<u8>; 4]>>,
     /// Inside TLS a client may authenticate by XEP-0388.
@@ -67,23 +69,31 @@ impl Domain {
         optional.open(Some(TLS_NS), "starttls").close().raw(frame.features_clear);
         let clear = !frame.features_clear.is_empty();
         let tls = |tree: &[u8], which: fn(&Authentication) -> &[u8]| {
-            features(&[tree, sasl2.map_or(&[], which)].concat(), STRANGER_XML_BYTES_MAX)
+            features(&[tree, sasl2.map_or(&[], which)].concat(), STRANGER_XML_BYTES_MAX, 0)
         };
         Some(Domain {
             name: frame.domain.into(),
-            features_starttls: features(&required.finish(), STRANGER_XML_BYTES_MAX)?,
-            features_clear: if clear { Some(features(&optional.finish(), STRANGER_XML_BYTES_MAX)?) } else { None },
+            features_starttls: features(&required.finish(), STRANGER_XML_BYTES_MAX, 0)?,
+            features_clear: if clear { Some(features(&optional.finish(), STRANGER_XML_BYTES_MAX, 0)?) } else { None },
             features_tls: tls(frame.features_tls, |sasl2| &sasl2.tls)?,
             features_tls_end_point: tls(frame.features_tls_end_point, |sasl2| &sasl2.tls_end_point)?,
             features_tls_exporter: tls(frame.features_tls_exporter, |sasl2| &sasl2.tls_exporter)?,
             features_tls_bound: tls(frame.features_tls_bound, |sasl2| &sasl2.tls_bound)?,
-            features_authenticated: features(frame.features_authenticated, STANZA_XML_BYTES_MAX)?.into(),
+            features_authenticated: features(frame.features_authenticated, STANZA_XML_BYTES_MAX, 0)?.into(),
+            authenticated: frame.features_authenticated.into(),
             certified: certified.map(|certified| certified.0.clone()),
             sasl2: sasl2.is_some(),
             registration_clear: registration(frame.features_clear),
             registration_tls: registration(frame.features_tls),
             sm: tree::child(frame.features_authenticated, sm::NS, "sm").is_some(),
         })
+    }
+
+    /// What is offered after authentication, by an edge whose clients may be silent for `idle_s` seconds; 0: for ever.
+    fn set_idle_s(&mut self, idle_s: u32) {
+        if let Some(features) = features(&self.authenticated, STANZA_XML_BYTES_MAX, idle_s) {
+            self.features_authenticated = features.into();
+        }
     }
 
     /// Inside TLS, before authentication: by what the connection can be bound to, and whether its client has shown a
@@ -115,7 +125,7 @@ impl Certified {
     /// `None` if a tree does not decode.
     pub fn new(frame: &to_edge::Certified<'_>) -> Option<Certified> {
         let render = |tree: &[u8]| {
-            tree::validate(tree, tree::DEPTH_MAX).ok().and_then(|()| features(tree, STRANGER_XML_BYTES_MAX))
+            tree::validate(tree, tree::DEPTH_MAX).ok().and_then(|()| features(tree, STRANGER_XML_BYTES_MAX, 0))
         };
         Some(Certified(Box::new([
             render(frame.features_tls)?,
@@ -148,10 +158,15 @@ impl Authentication {
     }
 }
 
-/// Of a stream on which an element may have `bytes_max` bytes (XEP-0478).
-fn features(tree: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+/// Of a stream on which an element may have `bytes_max` bytes, and whose client is asked for a sign of life after
+/// `idle_s` seconds of silence, if that is not 0 (XEP-0478).
+fn features(tree: &[u8], bytes_max: usize, idle_s: u32) -> Option<Vec<u8>> {
     let mut limits = Builder::new();
-    limits.open(Some(LIMITS_NS), "limits").leaf(None, "max-bytes", &bytes_max.to_string()).close();
+    limits.open(Some(LIMITS_NS), "limits").leaf(None, "max-bytes", &bytes_max.to_string());
+    if idle_s > 0 {
+        limits.leaf(None, "idle-seconds", &idle_s.to_string());
+    }
+    limits.close();
     let mut out = Vec::new();
     render::stream_features(&[tree, &limits.finish()].concat(), &mut out).ok()?;
     out.shrink_to_fit();
@@ -182,6 +197,8 @@ pub struct Directory {
     /// Kept apart: every shard announces it ahead of the domain, in whatever order their frames come.
     authentications: BTreeMap<Box<str>, Authentication>,
     certified: BTreeMap<Box<str>, Certified>,
+    /// Of the configuration: seconds a client may be silent; 0: for ever.
+    idle_s: u32,
 }
 
 const NO_SHARD: ShardIndex = ShardIndex::MAX;
@@ -195,6 +212,15 @@ impl Directory {
             domains: BTreeMap::new(),
             authentications: BTreeMap::new(),
             certified: BTreeMap::new(),
+            idle_s: 0,
+        }
+    }
+
+    /// Clients may be silent so long ([`crate::config::Timeouts::idle_s`]): streams that log in from now on are told.
+    pub fn set_idle_s(&mut self, idle_s: u32) {
+        if idle_s != self.idle_s {
+            self.idle_s = idle_s;
+            self.domains.values_mut().for_each(|domain| domain.set_idle_s(idle_s));
         }
     }
 
@@ -214,14 +240,14 @@ impl Directory {
         let shards = welcome.shards.min(SHARDS_MAX);
         let changed = self.slot_key != welcome.slot_key || self.shards != shards;
         if changed {
-            *self = Directory { slot_key: welcome.slot_key, shards, ..Directory::new() };
+            *self = Directory { slot_key: welcome.slot_key, shards, idle_s: self.idle_s, ..Directory::new() };
         }
         changed
     }
 
     /// No shard is reachable: what the core announces may be another thing when it comes back.
     pub fn forget(&mut self) {
-        *self = Directory::new();
+        *self = Directory { idle_s: self.idle_s, ..Directory::new() };
     }
 
     /// Slots changed hands. Older epochs than known are old news.
@@ -273,7 +299,8 @@ impl Directory {
             return false;
         }
         match Domain::new(frame, self.authentications.get(frame.domain), self.certified.get(frame.domain)) {
-            Some(domain) => {
+            Some(mut domain) => {
+                domain.set_idle_s(self.idle_s);
                 self.domains.insert(frame.domain.into(), domain);
                 true
             }
@@ -362,6 +389,24 @@ mod tests {
         for to in ["b.example", "x a", "", "a.example/x", "u@a.example"] {
             assert_eq!(directory.hosted(to), Hosted::Unknown, "{to}");
         }
+        // Limits of XEP-0478: how long a client may be silent is told once it is somebody's, whatever changes.
+        let told = |directory: &Directory| {
+            let Hosted::Known(known) = directory.hosted("a.example") else { panic!() };
+            assert!(!String::from_utf8(known.features_tls.clone()).unwrap().contains("idle"));
+            let text = std::str::from_utf8(&known.features_authenticated).unwrap();
+            text.split_once("</max-bytes>").unwrap().1.to_owned()
+        };
+        let of = |seconds| format!("<idle-seconds>{seconds}</idle-seconds></limits></stream:features>");
+        assert_eq!(told(&directory), "</limits></stream:features>");
+        directory.set_idle_s(1800);
+        assert_eq!(told(&directory), of(1800));
+        directory.set_idle_s(90);
+        assert!(directory.on_domain(&domain("a.example", &[], &register)));
+        assert_eq!(told(&directory), of(90));
+        directory.forget();
+        directory.on_welcome(&welcome(2));
+        assert!(directory.on_domain(&domain("a.example", &[], &register)));
+        assert_eq!(told(&directory), of(90));
         directory.on_domain_gone("a.example");
         assert_eq!(directory.hosted("a.example"), Hosted::Waiting);
         directory.forget();

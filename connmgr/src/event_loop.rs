@@ -540,6 +540,7 @@ impl EventLoop {
         self.version = self.cx.live.version();
         let settings = self.cx.live.settings();
         self.cx.config = Arc::clone(&settings.config);
+        self.cx.directory.set_idle_s(settings.config.timeouts.idle_s);
         self.cx.tls = LoopTls::new(settings);
         let share = self.cx.config.connections_max / usize::from(self.identity.event_loops.max(1));
         self.connections_max = share.min(self.descriptors).clamp(1, CONNECTIONS_PER_LOOP_MAX);

@@ -81,6 +81,12 @@ fn threat_018_a_stanza_that_does_not_end_and_a_silent_client() {
     let mut alive = Peer::bound(&edge, "alive");
     let start = Instant::now();
     let mut silent = Peer::bound(&edge, "silent");
+    // XEP-0478: who logs in is told how long that may be.
+    let mut told = Peer::connect(edge.clear);
+    told.send(HEADER);
+    told.expect("</stream:features>");
+    let features = told.authenticate();
+    assert!(features.contains("</max-bytes><idle-seconds>2</idle-seconds></limits>"), "{features}");
     let mut asked = Peer::bound(&edge, "asked");
     while start.elapsed() < Duration::from_millis(4500) {
         alive.send(" ");

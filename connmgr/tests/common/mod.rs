@@ -755,12 +755,12 @@ impl Peer {
         std::mem::take(&mut self.text) + &String::from_utf8(bytes).unwrap()
     }
 
-    /// Logs in with PLAIN on a stream whose features have come.
-    pub fn authenticate(&mut self) {
+    /// Logs in with PLAIN on a stream whose features have come; the features behind it.
+    pub fn authenticate(&mut self) -> String {
         self.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHVzZXIAc2VjcmV0</auth>");
         self.expect("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
         self.send(HEADER);
-        self.expect("</stream:features>");
+        self.expect("</stream:features>")
     }
 
     /// Logs in and binds `resource`.
