@@ -421,7 +421,7 @@ pub const AUDIT_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Files of the audit log, the current one among them. Reached: the oldest goes.
 pub const AUDIT_FILES_MAX: u32 = 8;
 
-/// Accounts in one page of a list.
+/// Accounts, or domains, in one page of a list.
 pub const COMMAND_PAGE: u32 = 500;
 
 /// Domains of one core, as many as an edge takes. Reached: `domain add` is refused.

@@ -11,7 +11,7 @@ use super::deletion::{Progress, Running};
 use super::user::{no_domain, storage_failed};
 use super::{
     Add, Arguments, Call, Command, Did, Done, Field, Group, Kind, Look, Need, Parameter, Process, Refused, RefusedKind,
-    Run, Shape, Target, Value, Who,
+    Rows, Run, Shape, Target, Value, Who,
 };
 use crate::config;
 use crate::cx::Cx;
@@ -459,14 +459,18 @@ fn switched(record: &DomainRecord, on: bool) -> Json {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the type of every command's function")]
-fn list(cx: &mut Cx<'_>, _call: Call) -> Result<Option<Done>, Refused> {
+fn list(cx: &mut Cx<'_>, call: Call) -> Result<Option<Done>, Refused> {
     let row = |record: &DomainRecord| {
         Map::from_iter([
             ("domain".to_owned(), Json::from(record.domain.as_str())),
             ("on".to_owned(), switched(record, true)),
         ])
     };
-    Ok(Some(Done::rows(cx.shard.domains.iter().map(row).collect())))
+    let behind = |record: &&DomainRecord| call.arguments.after.as_ref().is_none_or(|after| record.domain > *after);
+    let most = usize::try_from(limits::COMMAND_PAGE).unwrap_or(usize::MAX);
+    let page: Vec<&DomainRecord> = cx.shard.domains.iter().filter(behind).take(most).collect();
+    let next = page.last().filter(|_| page.len() == most).map(|last| last.domain.clone());
+    Ok(Some(Done::Rows(Rows { rows: page.into_iter().map(row).collect(), next })))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the type of every command's function")]

@@ -13,6 +13,8 @@
 mod arguments;
 mod audit;
 mod backup;
+#[cfg(test)]
+mod bounded;
 mod completion;
 mod deletion;
 mod dns;

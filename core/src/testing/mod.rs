@@ -454,10 +454,22 @@ impl Core {
 
     /// The operator's command, to one shard.
     pub(crate) fn command(&mut self, shard: usize, name: &str, parameters: &[(&str, &str)]) {
+        self.command_after(shard, name, parameters, None);
+    }
+
+    /// The same, for the page of a list behind this row.
+    pub(crate) fn command_after(
+        &mut self,
+        shard: usize,
+        name: &str,
+        parameters: &[(&str, &str)],
+        after: Option<String>,
+    ) {
         let command = commands::find(name).unwrap();
         let json = |value: &str| if value == "true" { true.into() } else { value.into() };
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), json(value))).collect();
-        let arguments = Arguments::parse(command, &parameters).unwrap();
+        let mut arguments = Arguments::parse(command, &parameters).unwrap();
+        arguments.after = after;
         let (of, run) = match command.run {
             Run::Owner(of, run) | Run::OwnerOrAll(of, run) => (arguments.owner_key(of), run),
             Run::All(run) | Run::First(run) => (None, run),
