@@ -4,11 +4,13 @@
 
 mod common;
 
-use common::{Hearth, Options, PASSWORD};
+use common::{Hearth, Options, PASSWORD, eventually, wait};
 use hearth_tools::client::inline::{NS, NS_FAST, NS_SM, Token};
-use hearth_tools::client::{Client, ClientError, Server};
+use hearth_tools::client::{Client, ClientError, Server, Tls};
 use hearth_tools::scram::{Binding, Hash};
 use hearth_tools::xml::{CLIENT, Element};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
@@ -185,11 +187,51 @@ fn a_token_and_a_session_in_one_request() {
     assert_eq!(client.jid(), "ada@example.org/desk");
 }
 
-/// Sessions and tokens end at every door within a second, and stay ended.
+/// Another edge of a server, a process of its own with a door of its own.
+struct SecondEdge {
+    child: Child,
+    server: Server,
+}
+
+impl SecondEdge {
+    fn start(hearth: &Hearth) -> SecondEdge {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|door| door.local_addr()).expect("a port");
+        let folder = hearth.data.join("second");
+        std::fs::create_dir(&folder).expect("a folder");
+        let (file, core) = (folder.join("connmgr.toml"), hearth.data.join("link.sock"));
+        let configuration = format!(
+            "name = \"second\"\nevent_loops = 1\ncore = \"unix:{}\"\n[[listen]]\naddress = \"{free}\"\ntls = \"starttls\"\n\
+             [self_signed]\nfolder = {folder:?}\ndomains = [\"example.org\"]\n",
+            core.display()
+        );
+        std::fs::write(&file, configuration).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+        command.arg("edge").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("an edge starts");
+        let server = Server::new(free, "example.org", Tls::Starttls(folder.join("self-signed.pem")));
+        let edge = SecondEdge { child, server };
+        eventually("the second edge takes clients", || Client::login(&edge.server, "grace", PASSWORD, None).ok());
+        let status = hearth.ctl(&["status", "--json"], "");
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+        let edges = status["edges"].as_array().expect("names");
+        assert!(edges.len() == 2 && edges.contains(&"second".into()), "{status}");
+        edge
+    }
+}
+
+impl Drop for SecondEdge {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        wait(&mut self.child);
+    }
+}
+
+/// Sessions and tokens end at every door of every edge within a second, and stay ended.
 #[test]
 fn threat_040_what_is_revoked_is_gone_within_a_second() {
     const HT: &str = "HT-SHA-256-NONE";
     let hearth = started();
+    let second = SecondEdge::start(&hearth);
     let mut password = PASSWORD.to_owned();
     let ends: [(&[&str], &str); 4] = [
         (&["sessions", "kick", "ada@example.org", "--revoke"], ""),
@@ -203,17 +245,23 @@ fn threat_040_what_is_revoked_is_gone_within_a_second() {
         one.bind(Some("one")).expect("binds");
         let (mut two, _) = by_token(&hearth.server_direct(), HT, &token, "").expect("logs in");
         two.bind(Some("two")).expect("binds");
+        let (mut three, _) = by_token(&second.server, HT, &token, "").expect("logs in");
+        three.bind(Some("three")).expect("binds");
+        // One that only asks, and has no session yet.
+        let (mut four, _) = by_token(&second.server, HT, &token, "").expect("logs in");
         let began = Instant::now();
         let done = hearth.ctl(command, input);
         assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-        for client in [&mut one, &mut two] {
+        for client in [&mut one, &mut two, &mut three, &mut four] {
             let said = client.receive_element().expect("the end").to_string();
             assert!(said.contains("not-authorized"), "{command:?}: {said}");
         }
         assert!(began.elapsed() < Duration::from_secs(1), "{command:?}: {:?}", began.elapsed());
-        let why = refused(by_token(&hearth.server(), HT, &token, ""));
         let deleted = command.contains(&"delete");
-        assert_eq!(why, if deleted { "not-authorized" } else { "credentials-expired" }, "{command:?}");
+        for server in [hearth.server(), second.server.clone()] {
+            let why = refused(by_token(&server, HT, &token, ""));
+            assert_eq!(why, if deleted { "not-authorized" } else { "credentials-expired" }, "{command:?}");
+        }
         if !input.is_empty() {
             input.clone_into(&mut password);
         }
