@@ -311,7 +311,7 @@ fn a_stopping_edge_tells_its_clients_and_the_core() {
 /// Whoever is there is heard before those who come, though their bytes came first.
 #[test]
 fn threat_019_a_storm_of_newcomers_waits_for_those_who_are_there() {
-    let edge = Daemon::start("");
+    let edge = Daemon::start("[self_signed]\nfolder = 'FOLDER/made'\n");
     let mut there = edge.bound("desk");
     there.send("<presence/>");
     edge.core.wait("presence", |seen| matches!(seen, Seen::Stanza { .. }));
