@@ -35,6 +35,7 @@ struct Args {
 
 fn main() -> ExitCode {
     hearth_connmgr::process::use_small_pages();
+    hearth_link::give_back_at_once();
     let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let (name, rest) = args.split_first().map_or(("hearth-connmgr", &[][..]), |(name, rest)| (*name, rest));

@@ -28,6 +28,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     hearth_core::process::use_small_pages();
+    hearth_link::give_back_at_once();
     let arguments: Arguments = argh::from_env();
     match start(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

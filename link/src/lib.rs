@@ -14,7 +14,7 @@
 //!  watch.rs   what its readiness is polled for         watch.rs
 //!  pace.rs    how often the loop around it turns       pace.rs
 //! ```
-//! `metrics.rs` is what both daemons tell whoever collects figures.
+//! `metrics.rs` is what both daemons tell whoever collects figures, `purge.rs` how they give back memory.
 //!
 //! ```
 //! use hearth_link::{Bundle, PrivateKey};
@@ -30,6 +30,7 @@ pub mod limits;
 pub mod metrics;
 mod output;
 mod pace;
+mod purge;
 mod socket;
 pub mod tls;
 mod watch;
@@ -39,6 +40,7 @@ pub use key::{KeyError, PrivateKey, PublicKey, write_secret};
 pub use limits::EDGE_NAME_BYTES_MAX;
 pub use output::Output;
 pub use pace::Pace;
+pub use purge::give_back_at_once;
 pub use socket::{Socket, TlsSocket};
 pub use watch::Watch;
 

@@ -78,6 +78,7 @@ fn serve_edge(file: &Path) -> Result<(), String> {
 
 fn become_server(use_small_pages: fn()) -> Result<(), String> {
     use_small_pages();
+    hearth_link::give_back_at_once();
     die_with_parent().map_err(|failure| failure.to_string())?;
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
     Ok(())

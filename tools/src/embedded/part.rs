@@ -46,6 +46,7 @@ impl Part {
     /// Runs it in this process until it is told to stop.
     pub(super) fn run(self, args: &Args) -> Result<(), Failure> {
         hearth_core::process::use_small_pages();
+        hearth_link::give_back_at_once();
         die_with_parent()?;
         let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
         tracing_subscriber::registry().with(hearth_core::logging::filter(&args.log)).with(lines).init();
