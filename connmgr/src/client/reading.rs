@@ -72,7 +72,8 @@ impl Client {
     /// Others wait for the link: nobody overtakes them.
     fn queues(&mut self, cx: &mut Shared) -> bool {
         cx.link_share = LINK_SHARE_BYTES;
-        let queues = self.needs_link() && self.shard.is_some_and(|shard| cx.link_is_awaited(shard));
+        let queues =
+            self.life == Life::Open && self.needs_link() && self.shard.is_some_and(|shard| cx.link_is_awaited(shard));
         if queues {
             self.wait_for_link(false, cx);
         }
