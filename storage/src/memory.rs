@@ -82,36 +82,7 @@ impl SmallStore for MemorySmall {
 
 impl Maps {
     fn table(&mut self, table: Table) -> &mut BTreeMap<Vec<u8>, Vec<u8>> {
-        let [
-            accounts,
-            blobs,
-            devices,
-            directory,
-            domains,
-            edges,
-            executed,
-            late,
-            listings,
-            looks,
-            sessions,
-            slots,
-            meta,
-        ] = &mut self.0;
-        match table {
-            Table::Accounts => accounts,
-            Table::Blobs => blobs,
-            Table::Devices => devices,
-            Table::Directory => directory,
-            Table::Domains => domains,
-            Table::Edges => edges,
-            Table::Executed => executed,
-            Table::Late => late,
-            Table::Listings => listings,
-            Table::Looks => looks,
-            Table::Sessions => sessions,
-            Table::Slots => slots,
-            Table::Meta => meta,
-        }
+        table.place(&mut self.0)
     }
 }
 

@@ -115,6 +115,40 @@ impl Table {
         Table::Slots,
         Table::Meta,
     ];
+
+    /// What is this table's of one thing for each.
+    pub(crate) fn place<T>(self, all: &mut [T; Table::COUNT]) -> &mut T {
+        let [
+            accounts,
+            blobs,
+            devices,
+            directory,
+            domains,
+            edges,
+            executed,
+            late,
+            listings,
+            looks,
+            sessions,
+            slots,
+            meta,
+        ] = all;
+        match self {
+            Table::Accounts => accounts,
+            Table::Blobs => blobs,
+            Table::Devices => devices,
+            Table::Directory => directory,
+            Table::Domains => domains,
+            Table::Edges => edges,
+            Table::Executed => executed,
+            Table::Late => late,
+            Table::Listings => listings,
+            Table::Looks => looks,
+            Table::Sessions => sessions,
+            Table::Slots => slots,
+            Table::Meta => meta,
+        }
+    }
 }
 
 /// Called with key and value; answers whether to go on.

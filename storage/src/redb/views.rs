@@ -97,36 +97,7 @@ impl<'t> WriteTables<'t> {
     }
 
     fn table(&mut self, table: Table) -> Result<&mut redb::Table<'t, Bytes, Bytes>, StoreError> {
-        let [
-            accounts,
-            blobs,
-            devices,
-            directory,
-            domains,
-            edges,
-            executed,
-            late,
-            listings,
-            looks,
-            sessions,
-            slots,
-            meta,
-        ] = &mut self.open;
-        let place = match table {
-            Table::Accounts => accounts,
-            Table::Blobs => blobs,
-            Table::Devices => devices,
-            Table::Directory => directory,
-            Table::Domains => domains,
-            Table::Edges => edges,
-            Table::Executed => executed,
-            Table::Late => late,
-            Table::Listings => listings,
-            Table::Looks => looks,
-            Table::Sessions => sessions,
-            Table::Slots => slots,
-            Table::Meta => meta,
-        };
+        let place = table.place(&mut self.open);
         match place {
             Some(open) => Ok(open),
             None => {
