@@ -232,9 +232,8 @@ impl EventLoop {
     fn patience(&mut self) -> Option<Duration> {
         let waiting = self.listeners.iter().any(|listening| listening.ready);
         let now = self.cx.now.mono_ms;
-        let served = self.cx.links.iter().any(Link::serves);
-        let served = served || !self.put_off.is_empty();
-        if served || !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
+        let others = !self.put_off.is_empty() || self.cx.links.iter().any(Link::serves);
+        if others || !self.cx.again.is_empty() || !self.links_again.is_empty() || self.attaching == Progress::More {
             return Some(Duration::ZERO);
         }
         let mut at = self.cx.links.iter().map(Link::next_ms).min().unwrap_or(u64::MAX);

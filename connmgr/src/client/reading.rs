@@ -162,8 +162,8 @@ impl Client {
 
     /// Bytes to read at once: of a session what its link takes, for the rest would only wait here.
     fn reads_at_once(&self, cx: &Shared) -> usize {
-        match (&self.stream, self.shard) {
-            (Stream::Bound(session), Some(shard)) if !session.is_away() => {
+        match self.shard {
+            Some(shard) if self.needs_link() => {
                 let share = if cx.link_is_awaited(shard) { cx.link_share } else { usize::MAX };
                 at_once(cx.link_credit(shard)).min(share.max(READ_BYTES_MIN))
             }
